@@ -1,0 +1,103 @@
+"""What the attention functions ask of their arguments, said to the user."""
+
+import torch
+from torch import Tensor
+
+from softformer.ops.inverse import Cholesky, Inverse, Newton
+
+_TYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+def check_tensor(name: str, x: Tensor, shape: str, ndim: int = 4) -> None:
+    """x is a floating tensor of the given number of axes."""
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{name} must be a tensor of shape {shape}, got {type(x).__name__}")
+    if x.ndim != ndim:
+        raise ValueError(f"{name} must have shape {shape}, got {tuple(x.shape)}")
+    if x.dtype not in _TYPES:
+        raise ValueError(f"{name} must be float64, float32, bfloat16 or float16, got {x.dtype}; convert it first")
+
+
+def check_mask(name: str, mask: Tensor | None, batch: int, length: int, device: torch.device) -> None:
+    """Mask is None or a bool tensor (batch, length)."""
+    if mask is None:
+        return
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(f"{name} must be a bool tensor, True at what counts, got {kind}; use mask.bool()")
+    if mask.ndim != 2 or mask.shape[0] != batch or mask.shape[1] != length:
+        raise ValueError(f"{name} must have shape ({batch}, {length}), got {tuple(mask.shape)}")
+    if mask.device != device:
+        raise ValueError(f"{name} must be on {device} as query is, got {mask.device}")
+
+
+def check_points(query: Tensor, landmarks: Tensor, key: Tensor | None) -> None:
+    """Query, landmarks and key agree in batch, heads, width and device."""
+    check_tensor("query", query, "(B, H, N, D)")
+    check_tensor("landmarks", landmarks, "(B, H, M, D)")
+    if landmarks.shape[2] == 0:
+        raise ValueError(f"landmarks must have at least one row (M >= 1), got shape {tuple(landmarks.shape)}")
+    others = {"landmarks": landmarks}
+    if key is not None:
+        check_tensor("key", key, "(B, H, S, D)")
+        if key.dtype != query.dtype:
+            raise ValueError(f"key must have the type of query, {query.dtype}, got {key.dtype}")
+        others["key"] = key
+    for name, x in others.items():
+        if x.shape[:2] != query.shape[:2] or x.shape[3] != query.shape[3]:
+            raise ValueError(
+                f"{name} must agree with query {tuple(query.shape)} in batch, heads and width, got {tuple(x.shape)}"
+            )
+        if x.device != query.device:
+            raise ValueError(f"{name} must be on {query.device} as query is, got {x.device}")
+
+
+def check_masks(
+    query: Tensor,
+    landmarks: Tensor,
+    key: Tensor | None,
+    query_mask: Tensor | None,
+    key_mask: Tensor | None,
+    landmark_mask: Tensor | None,
+) -> None:
+    """The three masks fit their tensors; key_mask goes with key."""
+    batch, device = query.shape[0], query.device
+    if key is None and key_mask is not None:
+        raise ValueError("key_mask needs key; in self-attention (key=None) query_mask is the mask of the keys too")
+    check_mask("query_mask", query_mask, batch, query.shape[2], device)
+    if key is not None:
+        check_mask("key_mask", key_mask, batch, key.shape[2], device)
+    check_mask("landmark_mask", landmark_mask, batch, landmarks.shape[2], device)
+
+
+def check_inputs(
+    query: Tensor,
+    value: Tensor,
+    landmarks: Tensor,
+    key: Tensor | None,
+    query_mask: Tensor | None,
+    key_mask: Tensor | None,
+    landmark_mask: Tensor | None,
+) -> None:
+    """Everything that `softformer.soft_attention` asks of its tensors.
+
+    Raises:
+        ValueError: Names the argument, what was expected and what came.
+    """
+    check_points(query, landmarks, key)
+    check_tensor("value", value, "(B, H, S, Dv)")
+    tokens = query if key is None else key
+    if value.shape[:3] != tokens.shape[:3]:
+        name = "query (its keys, as key is None)" if key is None else "key"
+        raise ValueError(
+            f"value must agree with {name} {tuple(tokens.shape)} in batch, heads and length, got {tuple(value.shape)}"
+        )
+    if value.device != query.device:
+        raise ValueError(f"value must be on {query.device} as query is, got {value.device}")
+    check_masks(query, landmarks, key, query_mask, key_mask, landmark_mask)
+
+
+def check_inverse(inverse: Inverse) -> None:
+    """Inverse is a Newton or a Cholesky object, not a class or a name."""
+    if not isinstance(inverse, Newton | Cholesky):
+        raise ValueError(f"inverse must be a Newton(...) or a Cholesky(...) object, got {inverse!r}")

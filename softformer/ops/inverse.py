@@ -1,0 +1,106 @@
+"""The two ways to invert the landmark matrix, as the configuration objects users pass.
+
+``Newton`` and ``Cholesky`` are plain classes with a common base: they hold options and no tensors. What they
+compute is in `softformer.ops.reference` (literal) and `softformer.ops.landmark_stage` (fast, with its backward).
+"""
+
+from typing import Literal, get_args
+
+NewtonStart = Literal["row_sum", "halving"]
+NewtonGradient = Literal["implicit", "unrolled"]
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    return float(value)
+
+
+def _choice(name: str, value: str, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    return value
+
+
+class Inverse:
+    """Base of the inverses A+ of the M x M landmark matrix A. Pass a `Newton` or a `Cholesky`.
+
+    Attributes:
+        ridge: The multiple of the identity added to A before it is inverted.
+    """
+
+    ridge: float
+
+    def __init__(self, ridge: float) -> None:
+        self.ridge = _number("ridge", ridge)
+        if not 0.0 <= self.ridge < float("inf"):
+            raise ValueError(f"ridge must be zero or positive and finite, got {ridge!r}")
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *vars(self).values()))
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in sorted(vars(self).items()))
+        return f"{type(self).__name__}({options})"
+
+
+class Newton(Inverse):
+    """Newton-Schulz iterations X <- 2 X - X A' X with A' = A + ridge I, as the papers do.
+
+    The start X0 = a A' takes its step a from the largest row sum r:
+
+    - ``"row_sum"`` (SOFT): a = min(1.8 / r^2, 1.9 / (r + ridge)^2), r of A, for each matrix.
+    - ``"halving"`` (SOFT++): a = 2 / r^2, r of A' over all heads of a sample, halved at most ten times while the
+      largest column sum of |I - a A' A'| exceeds 1.01; times 0.9 where no halving happened, because a start on
+      the edge of convergence turns A = I into exactly zero.
+
+    Twenty iterations need not converge when landmarks nearly coincide. The implicit gradient is then not the gradient
+    of the forward; `softformer.attention_health` shows the residual.
+
+    Args:
+        iterations: Number of iterations, at least 1.
+        ridge: Multiple of the identity added to A. 0.01 in SOFT, 0 in SOFT++.
+        start: Rule for the first iterate.
+        gradient: ``"implicit"`` is the gradient of an exact inverse, -X^T G X^T, with the X that was reached (SOFT);
+            ``"unrolled"`` differentiates through the iterations (SOFT++), exact for what the forward computes.
+
+    Raises:
+        ValueError: An option is out of its range.
+
+    Source: Lu et al. 2021 (arXiv 2110.11945), section 3.3; Lu et al. 2024 (arXiv 2207.03341) for the halving. Ours
+    differs from the published code in taking maxima over the heads of a sample, not over the batch, and in the 0.9.
+    """
+
+    def __init__(
+        self,
+        iterations: int = 20,
+        ridge: float = 0.01,
+        start: NewtonStart = "row_sum",
+        gradient: NewtonGradient = "implicit",
+    ) -> None:
+        super().__init__(ridge)
+        if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
+            raise ValueError(f"iterations must be an integer of at least 1, got {iterations!r}")
+        self.iterations = iterations
+        self.start = _choice("start", start, get_args(NewtonStart))
+        self.gradient = _choice("gradient", gradient, get_args(NewtonGradient))
+
+
+class Cholesky(Inverse):
+    """The exact inverse of A + ridge I by a Cholesky factorization, with its true gradient.
+
+    Independent of the batch and of any iteration count, M^3 / 3 operations. Where A + ridge I is not positive definite
+    in floating point (ridge 0 and coinciding landmarks) the result is NaN, without a read by the host.
+
+    Args:
+        ridge: Multiple of the identity added to A; it bounds the norm of the inverse by 1 / ridge.
+
+    Raises:
+        ValueError: ridge is negative or not finite.
+    """
+
+    def __init__(self, ridge: float = 0.01) -> None:
+        super().__init__(ridge)

@@ -1,0 +1,124 @@
+"""The M x M stage: W = A+ Z from the landmark kernel A, and its backward, written out.
+
+A backend streams over tokens to make Z = P_k^T V and P_q W; what lies between is small and is the same for all of
+them. The backward is by hand because it runs inside a custom op, where autograd does not record.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from softformer.ops.inverse import Cholesky, Inverse, Newton
+from softformer.ops.reference import newton_start
+
+
+class Stage(NamedTuple):
+    """What the stage keeps: W (B, H, M, Dv) and the state of the inverse, X or the Cholesky factor (B, H, M, M)."""
+
+    product: Tensor
+    state: Tensor
+
+
+def _regular(matrix: Tensor, ridge: float) -> Tensor:
+    return matrix + ridge * torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+
+
+def inverse_state(matrix: Tensor, inverse: Inverse) -> Tensor:
+    """X of Newton, or the lower Cholesky factor of A + ridge I with NaN where it does not exist."""
+    if isinstance(inverse, Newton):
+        return _newton_trajectory(matrix, inverse, keep=False)[-1]
+    factor, failure = torch.linalg.cholesky_ex(_regular(matrix, inverse.ridge))
+    return factor.masked_fill_((failure > 0)[..., None, None], torch.nan)
+
+
+def solve(state: Tensor, right: Tensor, inverse: Inverse, *, transpose: bool = False) -> Tensor:
+    """A+ right, or its transpose times right, from the state of the inverse."""
+    if isinstance(inverse, Cholesky):
+        return torch.cholesky_solve(right, state)
+    return (state.mT if transpose else state) @ right
+
+
+def stage_forward(matrix: Tensor, product: Tensor, inverse: Inverse, symmetric_norm: bool) -> Stage:
+    """W = A+ Z, or T^(-1/2) A+ T^(-1/2) Z with T = diag(A 1).
+
+    Args:
+        matrix: A, (B, H, M, M).
+        product: Z, (B, H, M, Dv), already times the output scale.
+        inverse: How to invert A.
+        symmetric_norm: Whether to normalize.
+    """
+    state = inverse_state(matrix, inverse)
+    return Stage(_apply(state, matrix, product, inverse, symmetric_norm), state)
+
+
+def _apply(state: Tensor, matrix: Tensor, product: Tensor, inverse: Inverse, symmetric_norm: bool) -> Tensor:
+    if not symmetric_norm:
+        return solve(state, product, inverse)
+    scale = matrix.sum(-1, keepdim=True).rsqrt()
+    return scale * solve(state, scale * product, inverse)
+
+
+def stage_backward(
+    grad: Tensor, state: Tensor, matrix: Tensor, product: Tensor, inverse: Inverse, symmetric_norm: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """W again, and the gradients of Z and A from the gradient of W; A counts as M^2 free entries.
+
+    With Y = (A+)^T dW the gradient of A is -Y W^T for both an exact inverse and the implicit rule of Newton.
+    """
+    scale = matrix.sum(-1, keepdim=True).rsqrt() if symmetric_norm else None
+    right = product if scale is None else scale * product
+    solution = solve(state, right, inverse)
+    grad_solution = grad if scale is None else scale * grad
+    grad_right = solve(state, grad_solution, inverse, transpose=True)
+    if isinstance(inverse, Newton) and inverse.gradient == "unrolled":
+        grad_matrix = _unrolled_backward(grad_solution @ right.mT, matrix, inverse)
+    else:
+        grad_matrix = -grad_right @ solution.mT
+    if scale is None:
+        return solution, grad_right, grad_matrix
+    grad_scale = (grad * solution + grad_right * product).sum(-1, keepdim=True)
+    return scale * solution, scale * grad_right, grad_matrix - grad_scale * scale.pow(3) / 2
+
+
+def _newton_trajectory(matrix: Tensor, inverse: Newton, *, keep: bool) -> list[Tensor]:
+    """The iterates X0 .. Xn, or the last alone."""
+    regular = _regular(matrix, inverse.ridge)
+    iterates = [newton_start(matrix, inverse.ridge, inverse.start) * regular]
+    for _ in range(inverse.iterations):
+        x = iterates[-1]
+        following = 2 * x - x @ regular @ x
+        iterates = [*iterates, following] if keep else [following]
+    return iterates
+
+
+def _unrolled_backward(grad: Tensor, matrix: Tensor, inverse: Newton) -> Tensor:
+    """The gradient of A through X <- 2 X - X A' X and X0 = a A', a included, from the gradient of the last X."""
+    regular = _regular(matrix, inverse.ridge)
+    first, *others = _newton_trajectory(matrix, inverse, keep=True)[:-1]
+    grad_matrix = torch.zeros_like(matrix)
+    for x in [*reversed(others), first]:
+        left = grad @ x.mT
+        grad_matrix -= x.mT @ left
+        grad = 2 * grad - left @ regular.mT - (x @ regular).mT @ grad
+    step = newton_start(matrix, inverse.ridge, inverse.start)
+    grad_step = (grad * regular).sum((-2, -1), keepdim=True)
+    return grad_matrix + step * grad + _step_backward(grad_step, step, matrix, inverse)
+
+
+def _step_backward(grad_step: Tensor, step: Tensor, matrix: Tensor, inverse: Newton) -> Tensor:
+    """The gradient of A through the step a, which is c / r^2 of the largest row sum r, shared evenly among ties."""
+    if inverse.start == "row_sum":
+        sums = matrix.sum(-1, keepdim=True)
+        largest = sums.amax(-2, keepdim=True)
+        inner, outer = 1.8 / largest.square(), 1.9 / (largest + inverse.ridge).square()
+        # Equal branches share the gradient, as torch.minimum does.
+        share = torch.where(inner < outer, 1.0, torch.where(inner > outer, 0.0, 0.5))
+        slope = -2 * step * (share / largest + (1 - share) / (largest + inverse.ridge))
+        ties = sums == largest
+        return grad_step * slope * ties / ties.sum(-2, keepdim=True)
+    sums = matrix.sum(-1, keepdim=True) + inverse.ridge
+    largest = sums.amax((-3, -2), keepdim=True)
+    ties = sums == largest
+    slope = grad_step.sum(-3, keepdim=True) * -2 * step / largest
+    return slope * ties / ties.sum((-3, -2), keepdim=True)

@@ -1,0 +1,44 @@
+"""Fixtures for all tests: no network, small thread pools, seeded generators, and data that only some machines have."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def poisoned_memory() -> Iterator[None]:
+    """Uninitialized memory holds NaN, so an element that was never written shows."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder with recorded numbers of the published model and with local data sets, where there is one."""
+    folder = Path(os.environ.get("SOFTFORMER_SHARED", Path(__file__).parents[2] / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no folder {folder}; set SOFTFORMER_SHARED to one that holds golden/ and data/")
+    return folder
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU without one, and slow tests unless their marker is asked for."""
+    for item in items:
+        if "gpu" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+        if "slow" in item.keywords and "slow" not in (config.option.markexpr or ""):
+            item.add_marker(pytest.mark.skip(reason="slow; run with -m slow"))

@@ -1,0 +1,60 @@
+"""One maker of random attention inputs, with another prime for every axis."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from softformer.ops import Cholesky, Inverse, Newton
+
+B, H, N, S, M, D, DV = 2, 3, 29, 17, 7, 5, 11
+
+INVERSES: dict[str, Inverse] = {
+    "newton": Newton(),
+    "newton_unrolled": Newton(gradient="unrolled"),
+    "newton_halving": Newton(ridge=0.0, start="halving", gradient="unrolled"),
+    "newton_halving_ridge": Newton(iterations=7, ridge=0.1, start="halving", gradient="unrolled"),
+    "cholesky": Cholesky(),
+    "cholesky_ridge": Cholesky(ridge=0.1),
+}
+
+
+class Case(NamedTuple):
+    """Tensors that need gradients, by name, and the arguments that do not."""
+
+    tensors: dict[str, Tensor]
+    options: dict[str, Any]
+
+    def leaves(self) -> dict[str, Tensor]:
+        """Fresh leaves with the same values."""
+        return {name: x.detach().clone().requires_grad_() for name, x in self.tensors.items()}
+
+
+def make_case(
+    *,
+    cross: bool = False,
+    masks: bool = False,
+    dtype: torch.dtype = torch.float64,
+    sizes: tuple[int, ...] = (B, H, N, S, M, D, DV),
+    spread: float = 0.9,
+) -> Case:
+    batch, heads, queries, keys, landmarks, width, value_width = sizes
+    tokens = keys if cross else queries
+
+    def points(length: int, width: int) -> Tensor:
+        return (spread * torch.randn(batch, heads, length, width, dtype=torch.float64)).to(dtype)
+
+    tensors = {
+        "query": points(queries, width),
+        "value": points(tokens, value_width),
+        "landmarks": points(landmarks, width),
+    }
+    options: dict[str, Any] = {}
+    if cross:
+        tensors["key"] = points(keys, width)
+    if masks:
+        names = {"query_mask": queries, "landmark_mask": landmarks} | ({"key_mask": keys} if cross else {})
+        options = {name: torch.rand(batch, length) > 0.3 for name, length in names.items()}
+        for mask in options.values():
+            mask[:, 0], mask[:, -1] = True, False
+    return Case(tensors, options)
