@@ -1,1 +1,62 @@
-"""Softformer."""
+"""Softmax-free linear attention (SOFT, SOFT++) as a component, and the tasks built on it.
+
+Importing the package registers the ``soft_*`` models in timm where timm is installed. Names that need more than torch
+are imported when they are first used.
+"""
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from softformer.layers.attention import SoftAttention
+from softformer.ops.health import attention_factors, attention_health
+from softformer.ops.inverse import Cholesky, Inverse, Newton
+from softformer.ops.soft_attention import soft_attention
+
+if TYPE_CHECKING:
+    from softformer.models.published import from_published
+    from softformer.models.vision import SoftVisionTransformer
+    from softformer.training.encoders import EncoderSpec
+    from softformer.training.loading import load
+    from softformer.training.module import SoftformerModule
+
+__version__ = "0.1.0"
+
+# Where the names above come from; a test keeps the two lists equal.
+_LAZY = {
+    "from_published": "softformer.models.published",
+    "SoftVisionTransformer": "softformer.models.vision",
+    "EncoderSpec": "softformer.training.encoders",
+    "load": "softformer.training.loading",
+    "SoftformerModule": "softformer.training.module",
+}
+
+__all__ = [
+    "Cholesky",
+    "EncoderSpec",
+    "Inverse",
+    "Newton",
+    "SoftAttention",
+    "SoftVisionTransformer",
+    "SoftformerModule",
+    "attention_factors",
+    "attention_health",
+    "from_published",
+    "load",
+    "soft_attention",
+]
+
+if find_spec("timm") is not None:
+    import_module("softformer.adapters.timm")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'softformer' has no attribute {name!r}")
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -1,7 +1,10 @@
-"""The plain torch backend: chunks over tokens, forward and backward, so memory beyond the results stays constant in N.
+"""The plain torch backend: works through samples and tokens in chunks whose kernel matrix stays in cache.
 
-The forward keeps Z and the state of the inverse, M x Dv and M x M a head; kernel matrices are computed again in the
-backward. Everything is computed in float32, or float64 for float64 inputs.
+Memory beyond the results is constant in N: the forward keeps Z and the state of the inverse, M x Dv and M x M a head,
+and kernel matrices are computed again in the backward. All is computed in float32, or float64 for float64 inputs.
+
+Points carry two more columns, x~ = [x, 1, -|x|^2 / 2] and l~ = [l, -|l|^2 / 2, 1], so one product x~ l~^T is the whole
+exponent, and in the backward one product with x~ or l~ gives a gradient and the row sums that go with it.
 """
 
 from collections.abc import Iterator
@@ -15,8 +18,8 @@ from softformer.ops.landmark_stage import stage_backward, stage_forward
 from softformer.ops.precision import compute_dtype, full_precision
 from softformer.ops.reference import landmark_kernel, select_rows
 
-# Elements of one chunk's kernel matrix over all batches and heads: 2 MB in float32, about a core's share of cache.
-_CHUNK_ELEMENTS = 1 << 19
+# Elements of one chunk's kernel matrix over its samples and heads: 1 MB in float32, half a core's second-level cache.
+_CHUNK_ELEMENTS = 1 << 18
 
 
 class Saved(NamedTuple):
@@ -26,12 +29,21 @@ class Saved(NamedTuple):
     state: Tensor
 
 
-class _Landmarks(NamedTuple):
-    """Landmarks (B, H, M, D) in the compute type, zero where removed, with half their squared norms (B, H, 1, M)."""
+class Inputs(NamedTuple):
+    """The tensors of an attention, as in `reference.soft_attention`."""
 
-    points: Tensor
-    half_square: Tensor
-    mask: Tensor | None
+    query: Tensor
+    value: Tensor
+    landmarks: Tensor
+    key: Tensor | None
+    query_mask: Tensor | None
+    key_mask: Tensor | None
+    landmark_mask: Tensor | None
+    output_scale: Tensor | None
+
+    def samples(self, part: slice) -> "Inputs":
+        """The same for some samples of the batch."""
+        return Inputs(*(None if x is None else x[part] for x in self))  # type: ignore[arg-type]
 
 
 def empty_heads(like: Tensor, length: int, width: int, dtype: torch.dtype) -> Tensor:
@@ -40,112 +52,160 @@ def empty_heads(like: Tensor, length: int, width: int, dtype: torch.dtype) -> Te
     return torch.empty((batch, length, heads, width), dtype=dtype, device=like.device).transpose(1, 2)
 
 
-def _prepare(landmarks: Tensor, mask: Tensor | None, dtype: torch.dtype) -> _Landmarks:
-    points = select_rows(landmarks, mask).to(dtype)
-    return _Landmarks(points, points.square().sum(-1).unsqueeze(-2) / 2, mask)
-
-
-def _chunks(x: Tensor, num_landmarks: int) -> Iterator[slice]:
-    batch, heads, length = x.shape[:3]
-    rows = max(64, _CHUNK_ELEMENTS // max(1, batch * heads * num_landmarks))
-    for start in range(0, length, rows):
-        yield slice(start, min(start + rows, length))
-
-
-def _rows(x: Tensor, mask: Tensor | None, chunk: slice, dtype: torch.dtype) -> Tensor:
-    """A chunk of x in the compute type, pads selected away."""
-    return select_rows(x[:, :, chunk], None if mask is None else mask[:, chunk]).to(dtype)
-
-
-def _kernel(x: Tensor, landmarks: _Landmarks, mask: Tensor | None, chunk: slice) -> Tensor:
-    """P of a chunk of prepared rows."""
-    kernel = x @ landmarks.points.mT
-    kernel -= x.square().sum(-1, keepdim=True) / 2
-    kernel -= landmarks.half_square
-    kernel.clamp_(max=0).exp_()
-    if mask is not None:
-        kernel.masked_fill_(~mask[:, None, chunk, None], 0)
-    if landmarks.mask is not None:
-        kernel.masked_fill_(~landmarks.mask[:, None, None, :], 0)
-    return kernel
-
-
-def _project(x: Tensor, right: Tensor, mask: Tensor | None, landmarks: _Landmarks) -> Tensor:
-    """P^T right, (B, H, M, Dv), over chunks of tokens."""
-    points = landmarks.points
-    result = points.new_zeros((*points.shape[:3], right.shape[-1]))
-    for chunk in _chunks(x, points.shape[-2]):
-        kernel = _kernel(_rows(x, mask, chunk, points.dtype), landmarks, mask, chunk)
-        result += kernel.mT @ _rows(right, mask, chunk, points.dtype)
-    return result
-
-
-def forward(
-    query: Tensor,
-    value: Tensor,
-    landmarks: Tensor,
-    key: Tensor | None,
-    query_mask: Tensor | None,
-    key_mask: Tensor | None,
-    landmark_mask: Tensor | None,
-    output_scale: Tensor | None,
-    inverse: Inverse,
-    symmetric_norm: bool,
-) -> tuple[Tensor, Saved]:
-    """The output (B, H, N, Dv) and what the backward needs; arguments as in `reference.soft_attention`."""
+def forward(*arguments: Tensor | Inverse | bool | None) -> tuple[Tensor, Saved]:
+    """The output (B, H, N, Dv) and what the backward needs; arguments as `reference.soft_attention`."""
+    *tensors, inverse, symmetric_norm = arguments
+    inputs = Inputs(*tensors)  # type: ignore[arg-type]
+    query, value, landmarks = inputs.query, inputs.value, inputs.landmarks
     dtype = compute_dtype(query, value)
-    if key is None:
-        key, key_mask = query, query_mask
+    out = empty_heads(query, query.shape[2], value.shape[3], value.dtype)
+    product = landmarks.new_empty((*landmarks.shape[:3], value.shape[3]), dtype=dtype)
+    state = landmarks.new_empty((*landmarks.shape[:3], landmarks.shape[2]), dtype=dtype)
     with full_precision(query.device.type):
-        points = _prepare(landmarks, landmark_mask, dtype)
-        matrix = landmark_kernel(landmarks.to(dtype), landmark_mask)
-        product = _project(key, value, key_mask, points)
-        weights, state = stage_forward(matrix, _scaled(product, output_scale), inverse, symmetric_norm)
-        out = empty_heads(query, query.shape[-2], value.shape[-1], value.dtype)
-        for chunk in _chunks(query, landmarks.shape[-2]):
-            kernel = _kernel(_rows(query, query_mask, chunk, dtype), points, query_mask, chunk)
-            out[:, :, chunk] = select_rows(kernel @ weights, None if query_mask is None else query_mask[:, chunk])
+        for part in _sample_groups(inputs):
+            sample = inputs.samples(part)
+            side = _Sides(sample, dtype)
+            product[part] = side.keys.project(sample.value)
+            scaled = _scaled(product[part], sample.output_scale)
+            weights, state[part] = stage_forward(side.matrix, scaled, inverse, symmetric_norm)  # type: ignore[arg-type]
+            for chunk, _, kernel in side.queries.chunks():
+                out[part, :, chunk] = side.queries.selected(kernel @ weights, chunk)
     return out, Saved(product, state)
 
 
 def backward(
-    grad: Tensor,
-    saved: Saved,
-    query: Tensor,
-    value: Tensor,
-    landmarks: Tensor,
-    key: Tensor | None,
-    query_mask: Tensor | None,
-    key_mask: Tensor | None,
-    landmark_mask: Tensor | None,
-    output_scale: Tensor | None,
-    inverse: Inverse,
-    symmetric_norm: bool,
+    grad: Tensor, saved: Saved, *arguments: Tensor | Inverse | bool | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Gradients of query, value, landmarks and key (None in self-attention) from the gradient of the output."""
+    *tensors, inverse, symmetric_norm = arguments
+    inputs = Inputs(*tensors)  # type: ignore[arg-type]
+    query, value, key = inputs.query, inputs.value, inputs.key
     dtype = compute_dtype(query, value)
+    grad_query = empty_heads(query, query.shape[2], query.shape[3], query.dtype)
+    grad_value = empty_heads(value, value.shape[2], value.shape[3], value.dtype)
+    grad_key = None if key is None else empty_heads(key, key.shape[2], key.shape[3], key.dtype)
+    grad_landmarks = torch.empty_like(inputs.landmarks, memory_format=torch.contiguous_format)
     with full_precision(query.device.type):
-        points = _prepare(landmarks, landmark_mask, dtype)
-        matrix = landmark_kernel(landmarks.to(dtype), landmark_mask)
-        grad_weights = _project(query, grad, query_mask, points)
-        product = _scaled(saved.product, output_scale)
-        weights, grad_product, grad_matrix = stage_backward(
-            grad_weights, saved.state, matrix, product, inverse, symmetric_norm
-        )
-        grad_product = _scaled(grad_product, output_scale)
-        grad_points = _landmark_kernel_backward(grad_matrix, matrix, points.points)
-        grad_value = empty_heads(value, value.shape[-2], value.shape[-1], value.dtype)
-        grad_query = empty_heads(query, query.shape[-2], query.shape[-1], query.dtype)
-        queries, keys = (grad, weights), (value, grad_product)
-        if key is None:
-            grad_points += _kernel_backward(query, query_mask, points, [queries, keys], grad_query, grad_value)
-            grad_key = None
-        else:
-            grad_key = empty_heads(key, key.shape[-2], key.shape[-1], key.dtype)
-            grad_points += _kernel_backward(query, query_mask, points, [queries], grad_query, None)
-            grad_points += _kernel_backward(key, key_mask, points, [keys], grad_key, grad_value)
-        grad_landmarks = select_rows(grad_points, landmark_mask).to(landmarks.dtype)
+        for part in _sample_groups(inputs):
+            sample = inputs.samples(part)
+            side = _Sides(sample, dtype)
+            weights, grad_product, grad_matrix = stage_backward(
+                side.queries.project(grad[part]),
+                saved.state[part],
+                side.matrix,
+                _scaled(saved.product[part], sample.output_scale),
+                inverse,  # type: ignore[arg-type]
+                symmetric_norm,  # type: ignore[arg-type]
+            )
+            grad_product = _scaled(grad_product, sample.output_scale)
+            outward, inward = (grad[part], weights), (sample.value, grad_product)
+            if grad_key is None:
+                grad_points = side.queries.backward([outward, inward], grad_query[part], grad_value[part])
+            else:
+                grad_points = side.queries.backward([outward], grad_query[part], None)
+                grad_points += side.keys.backward([inward], grad_key[part], grad_value[part])
+            grad_points += _landmark_kernel_backward(grad_matrix, side.matrix, side.points)
+            grad_landmarks[part] = select_rows(grad_points, sample.landmark_mask)
     return grad_query, grad_value, grad_landmarks, grad_key
+
+
+def _sample_groups(inputs: Inputs) -> Iterator[slice]:
+    """Slices of the batch whose kernel matrices fill a chunk, one sample at least."""
+    batch, heads, num_landmarks = inputs.landmarks.shape[:3]
+    length = max(inputs.query.shape[2], inputs.value.shape[2])
+    size = max(1, _CHUNK_ELEMENTS // max(1, heads * num_landmarks * length))
+    for start in range(0, batch, size):
+        yield slice(start, min(start + size, batch))
+
+
+class _Sides:
+    """The landmarks of a group of samples with their kernel A, and the queries and keys before them."""
+
+    def __init__(self, inputs: Inputs, dtype: torch.dtype) -> None:
+        mask = inputs.landmark_mask
+        self.points = select_rows(inputs.landmarks, mask).to(dtype)
+        self.matrix = landmark_kernel(self.points, mask)
+        augmented = torch.cat([self.points, _minus_half_square(self.points), torch.ones_like(self.points[..., :1])], -1)
+        self.queries = _Side(inputs.query, inputs.query_mask, augmented, mask)
+        self.keys = self.queries if inputs.key is None else _Side(inputs.key, inputs.key_mask, augmented, mask)
+
+
+class _Side:
+    """Queries or keys x (B, H, N, D) before landmarks l~ (B, H, M, D + 2): chunks of their kernel matrix P."""
+
+    def __init__(self, x: Tensor, mask: Tensor | None, landmarks: Tensor, landmark_mask: Tensor | None) -> None:
+        self._x, self._mask, self._landmarks, self._landmark_mask = x, mask, landmarks, landmark_mask
+        batch, heads, num_landmarks = landmarks.shape[:3]
+        self._rows_a_chunk = max(64, _CHUNK_ELEMENTS // max(1, batch * heads * num_landmarks))
+        self._only: tuple[slice, Tensor, Tensor] | None = None
+
+    def chunks(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Each chunk of tokens with its x~ (B, H, n, D + 2) and P (B, H, n, M); a single chunk is computed once."""
+        if self._only is not None:
+            yield self._only
+            return
+        length = self._x.shape[2]
+        for start in range(0, length, self._rows_a_chunk):
+            chunk = slice(start, min(start + self._rows_a_chunk, length))
+            rows = self._augmented(chunk)
+            kernel = self.selected((rows @ self._landmarks.mT).clamp_(max=0).exp_(), chunk)
+            if self._landmark_mask is not None:
+                kernel = kernel.masked_fill_(~self._landmark_mask[:, None, None, :], 0)
+            found = (chunk, rows, kernel)
+            if length <= self._rows_a_chunk:
+                self._only = found
+            yield found
+
+    def selected(self, x: Tensor, chunk: slice) -> Tensor:
+        """A chunk's rows of x, with zeros at pads."""
+        return select_rows(x, None if self._mask is None else self._mask[:, chunk])
+
+    def rows(self, x: Tensor, chunk: slice) -> Tensor:
+        """A chunk of x (B, H, N, E), contiguous in the compute type, with zeros at pads."""
+        return self.selected(x[:, :, chunk], chunk).to(self._landmarks.dtype).contiguous()
+
+    def project(self, right: Tensor) -> Tensor:
+        """P^T right, (B, H, M, E)."""
+        result = self._landmarks.new_zeros((*self._landmarks.shape[:3], right.shape[3]))
+        for chunk, _, kernel in self.chunks():
+            result += kernel.mT @ self.rows(right, chunk)
+        return result
+
+    def backward(self, outer: list[tuple[Tensor, Tensor]], grad_x: Tensor, grad_value: Tensor | None) -> Tensor:
+        """Writes the gradients of x, and of the value on the key side, and returns that of the landmarks through P.
+
+        The gradient of P is the sum of left right^T over `outer`, pairs of (B, H, N, Dv) and (B, H, M, Dv); the last
+        pair is (value, dZ) on the key side, so the gradient of the value is P dZ.
+        """
+        width = self._x.shape[3]
+        right = torch.cat([right for _, right in outer], -1)
+        collected = torch.zeros_like(self._landmarks)
+        for chunk, rows, kernel in self.chunks():
+            if grad_value is not None:
+                grad_value[:, :, chunk] = kernel @ outer[-1][1]
+            left = torch.cat([self.rows(left, chunk) for left, _ in outer], -1)
+            grad_exponent = (left @ right.mT).mul_(kernel)
+            # Columns: dE l, what is not needed, and the row sums of dE.
+            pulled = grad_exponent @ self._landmarks
+            grad_x[:, :, chunk] = pulled[..., :width].addcmul_(pulled[..., -1:], rows[..., :width], value=-1)
+            # Columns: dE^T x, the column sums of dE, and what is not needed.
+            collected += grad_exponent.mT @ rows
+        return collected[..., :width] - collected[..., width : width + 1] * self._landmarks[..., :width]
+
+    def _augmented(self, chunk: slice) -> Tensor:
+        """x~ of a chunk."""
+        x = self.selected(self._x[:, :, chunk], chunk)
+        width = x.shape[3]
+        rows = self._landmarks.new_empty((*x.shape[:3], width + 2))
+        rows[..., :width] = x
+        rows[..., width] = 1
+        rows[..., width + 1 :] = _minus_half_square(rows[..., :width])
+        return rows
+
+
+def _minus_half_square(x: Tensor) -> Tensor:
+    """-|x|^2 / 2 of rows, (B, H, N, 1)."""
+    return torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().mul_(-0.5)
 
 
 def _scaled(x: Tensor, scale: Tensor | None) -> Tensor:
@@ -158,32 +218,3 @@ def _landmark_kernel_backward(grad: Tensor, matrix: Tensor, points: Tensor) -> T
     grad = grad + grad.mT
     grad.diagonal(dim1=-2, dim2=-1).zero_()
     return grad @ points - grad.sum(-1, keepdim=True) * points
-
-
-def _kernel_backward(
-    x: Tensor,
-    mask: Tensor | None,
-    landmarks: _Landmarks,
-    outer: list[tuple[Tensor, Tensor]],
-    grad_x: Tensor,
-    grad_value: Tensor | None,
-) -> Tensor:
-    """Writes the gradients of x, and of the value on the key side, and returns that of the landmarks through P.
-
-    The gradient of P is the sum of left right^T over `outer`, pairs of (B, H, N, Dv) and (B, H, M, Dv); the last
-    pair is (value, dZ) on the key side, so the gradient of the value is P dZ.
-    """
-    points = landmarks.points
-    grad_points = torch.zeros_like(points)
-    for chunk in _chunks(x, points.shape[-2]):
-        rows = _rows(x, mask, chunk, points.dtype)
-        kernel = _kernel(rows, landmarks, mask, chunk)
-        if grad_value is not None:
-            grad_value[:, :, chunk] = kernel @ outer[-1][1]
-        grad_exponent = torch.zeros_like(kernel)
-        for left, right in outer:
-            grad_exponent += _rows(left, mask, chunk, points.dtype) @ right.mT
-        grad_exponent *= kernel
-        grad_x[:, :, chunk] = grad_exponent @ points - grad_exponent.sum(-1, keepdim=True) * rows
-        grad_points += grad_exponent.mT @ rows - grad_exponent.sum(-2).unsqueeze(-1) * points
-    return grad_points

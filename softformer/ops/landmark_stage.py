@@ -29,7 +29,8 @@ def inverse_state(matrix: Tensor, inverse: Inverse) -> Tensor:
     if isinstance(inverse, Newton):
         return _newton_trajectory(matrix, inverse, keep=False)[-1]
     factor, failure = torch.linalg.cholesky_ex(_regular(matrix, inverse.ridge))
-    return factor.masked_fill_((failure > 0)[..., None, None], torch.nan)
+    # LAPACK writes columns; one layout for both inverses lets the operator declare it.
+    return factor.masked_fill((failure > 0)[..., None, None], torch.nan).contiguous()
 
 
 def solve(state: Tensor, right: Tensor, inverse: Inverse, *, transpose: bool = False) -> Tensor:

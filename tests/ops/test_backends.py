@@ -57,8 +57,8 @@ def test_parity(backend: str, cross: bool, masks: bool, norm: bool, dtype: torch
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("length", [1, 2, 64, 4096 + 13])
 def test_parity_across_chunk_borders(backend: str, length: int) -> None:
-    case = make_case(masks=length > 2, sizes=(1, 2, length, length, 64 + 3, 5, 3), spread=1.5)
-    cotangent = torch.randn(1, 2, length, 3, dtype=torch.float64)
+    case = make_case(masks=length > 2, sizes=(3, 2, length, length, 64 + 3, 5, 3), spread=1.5)
+    cotangent = torch.randn(3, 2, length, 3, dtype=torch.float64)
     law, result = (run(case, cotangent, name, inverse=Cholesky()) for name in ("reference", backend))
     for name, value in result.items():
         assert relative_error(value, law[name]) <= 1e-10, name
