@@ -1,0 +1,1 @@
+"""The networks of `softformer.models` under the conventions of other libraries."""

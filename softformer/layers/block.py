@@ -1,0 +1,168 @@
+"""Residual blocks around a mixer: any module called as ``mixer(x, mask, grid=grid)``.
+
+Letters: B batch, N tokens, C model width.
+"""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from softformer.layers.convolution import Grid
+from softformer.layers.padding import zero_pads
+
+DropKind = Literal["path", "element"]
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: drops a whole residual branch of a sample, and scales the others by 1 / (1 - rate).
+
+    Args:
+        rate: Probability of a drop, below 1.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0.0:
+            return x
+        keep = 1.0 - self.rate
+        return x * x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(keep).div_(keep)
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate}"
+
+
+class Mlp(nn.Module):
+    """Linear, GELU, linear, token by token.
+
+    Args:
+        dim: Model width C.
+        hidden_dim: Width between the two.
+        approximate: ``"tanh"`` for the approximated GELU of the published SOFT blocks, ``"none"`` for the exact one.
+        drop: Dropout rate after both layers.
+        device: Where parameters live.
+        dtype: Type of the parameters.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        hidden_dim: int,
+        *,
+        approximate: Literal["none", "tanh"] = "none",
+        drop: float = 0.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden_dim, device=device, dtype=dtype)
+        self.act = nn.GELU(approximate=approximate)
+        self.drop1 = nn.Dropout(drop)
+        self.fc2 = nn.Linear(hidden_dim, dim, device=device, dtype=dtype)
+        self.drop2 = nn.Dropout(drop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drop2(self.fc2(self.drop1(self.act(self.fc1(x)))))
+
+
+class PostNormBlock(nn.Module):
+    """The published SOFT block: x <- LN(x + mixer(x)), x <- LN(x + MLP(x)), with the tanh-approximated GELU.
+
+    Args:
+        dim: Model width C.
+        mixer: Attention module.
+        mlp_ratio: Width of the MLP over dim.
+        mlp_drop: Dropout rate in the MLP.
+        branch_drop: Drop rate of both residual branches.
+        drop_kind: ``"path"`` drops a branch of a sample, ``"element"`` single numbers as the published code does.
+        eps: Epsilon of the norms.
+        device: Where parameters live.
+        dtype: Type of the parameters.
+
+    Raises:
+        ValueError: drop_kind is unknown or branch_drop out of range.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        mixer: nn.Module,
+        *,
+        mlp_ratio: float = 4.0,
+        mlp_drop: float = 0.0,
+        branch_drop: float = 0.0,
+        drop_kind: DropKind = "path",
+        eps: float = 1e-5,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.mixer = mixer
+        self.drop1 = _branch_drop(branch_drop, drop_kind)
+        self.norm1 = nn.LayerNorm(dim, eps=eps, device=device, dtype=dtype)
+        self.mlp = Mlp(dim, round(dim * mlp_ratio), approximate="tanh", drop=mlp_drop, device=device, dtype=dtype)
+        self.drop2 = _branch_drop(branch_drop, drop_kind)
+        self.norm2 = nn.LayerNorm(dim, eps=eps, device=device, dtype=dtype)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, *, grid: Grid | None = None) -> Tensor:
+        """Tokens (B, N, C) to tokens; `mask` (B, N) bool and `grid` (h, w) go to the mixer. Pads may hold anything."""
+        x = zero_pads(x, mask)
+        x = self.norm1(x + self.drop1(self.mixer(x, mask, grid=grid)))
+        return self.norm2(x + self.drop2(self.mlp(x)))
+
+
+class PreNormBlock(nn.Module):
+    """The usual block: x <- x + mixer(LN(x)), x <- x + MLP(LN(x)), with the exact GELU.
+
+    Args:
+        dim: Model width C.
+        mixer: Attention module.
+        mlp_ratio: Width of the MLP over dim.
+        mlp_drop: Dropout rate in the MLP.
+        branch_drop: Drop rate of both residual branches.
+        drop_kind: ``"path"`` drops a branch of a sample, ``"element"`` single numbers.
+        eps: Epsilon of the norms.
+        device: Where parameters live.
+        dtype: Type of the parameters.
+
+    Raises:
+        ValueError: drop_kind is unknown or branch_drop out of range.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        mixer: nn.Module,
+        *,
+        mlp_ratio: float = 4.0,
+        mlp_drop: float = 0.0,
+        branch_drop: float = 0.0,
+        drop_kind: DropKind = "path",
+        eps: float = 1e-6,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=eps, device=device, dtype=dtype)
+        self.mixer = mixer
+        self.drop1 = _branch_drop(branch_drop, drop_kind)
+        self.norm2 = nn.LayerNorm(dim, eps=eps, device=device, dtype=dtype)
+        self.mlp = Mlp(dim, round(dim * mlp_ratio), drop=mlp_drop, device=device, dtype=dtype)
+        self.drop2 = _branch_drop(branch_drop, drop_kind)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, *, grid: Grid | None = None) -> Tensor:
+        """Tokens (B, N, C) to tokens; `mask` (B, N) bool and `grid` (h, w) go to the mixer. Pads may hold anything."""
+        x = zero_pads(x, mask)
+        x = x + self.drop1(self.mixer(self.norm1(x), mask, grid=grid))
+        return x + self.drop2(self.mlp(self.norm2(x)))
+
+
+def _branch_drop(rate: float, kind: DropKind) -> nn.Module:
+    if kind not in get_args(DropKind):
+        raise ValueError(f"drop_kind must be one of {', '.join(map(repr, get_args(DropKind)))}, got {kind!r}")
+    if not 0.0 <= rate < 1.0:
+        raise ValueError(f"branch_drop must be in [0, 1), got {rate}")
+    return DropPath(rate) if kind == "path" else nn.Dropout(rate)

@@ -1,0 +1,291 @@
+"""Landmarks: few points that stand for many tokens.
+
+Letters: B batch, H heads, N tokens, M landmarks, D head width. Tokens come as the queries or keys of the attention,
+(B, H, N, D), already divided by D^(1/4).
+
+On a grid (tokens in raster order) a landmark comes from a window of the picture. In a sequence the real tokens are cut
+into M segments of equal share, token i of n going to segment floor(i M / n); a sequence of fewer than M tokens makes
+one segment of each. So what a sequence gives depends neither on how much padding it carries, nor where, nor on the rest
+of the batch.
+"""
+
+from math import isqrt
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from softformer.layers.convolution import Grid, convolve_sequence
+from softformer.layers.padding import compact, zero_pads
+
+
+class GridLandmarks(nn.Module):
+    """Base: lays the tokens out on their grid and asks `pool` for the landmarks."""
+
+    def forward(
+        self, x: Tensor, *, grid: Grid | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Landmarks of x.
+
+        Args:
+            x: Scaled queries or keys, (B, H, N, D).
+            grid: (h, w) in tokens, h w = N.
+            mask: Must be None: a picture has no padding.
+
+        Returns:
+            Landmarks (B, H, M, D), and None for their mask: all of them count.
+
+        Raises:
+            ValueError: No grid, a grid that does not fit, or a mask.
+        """
+        if mask is not None:
+            raise ValueError(f"mask must be None for {type(self).__name__}: grids are not padded; crop or resize them")
+        if grid is None:
+            raise ValueError(f"grid must be given for {type(self).__name__}, as (rows, columns) of tokens, got None")
+        batch, heads, length, width = x.shape
+        if grid[0] * grid[1] != length:
+            raise ValueError(f"grid {tuple(grid)} has {grid[0] * grid[1]} cells, but there are {length} tokens")
+        points = self.pool(x.transpose(1, 2).reshape(batch, *grid, heads, width))
+        return points.transpose(1, 2), None
+
+    def pool(self, x: Tensor) -> Tensor:
+        """Landmarks (B, M, H, D) of tokens on their grid (B, h, w, H, D)."""
+        raise NotImplementedError
+
+
+class ConvGridLandmarks(GridLandmarks):
+    """Published landmarks: a strided convolution shared by the heads, LayerNorm, exact GELU.
+
+    Windows do not overlap, so the convolution is one matrix product over patches. An incomplete window at the right or
+    lower edge gives no landmark.
+
+    Args:
+        head_dim: Head width D.
+        stride: Side of a window, in tokens.
+        device: Where parameters live.
+        dtype: Type of the parameters.
+
+    Source: Lu et al. 2021 (arXiv 2110.11945), section 3.2, and the published code.
+    """
+
+    def __init__(
+        self, head_dim: int, stride: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__()
+        self.stride = _positive("stride", stride)
+        # The shape of a convolution (out, in, rows, columns), so that published weights fit as they are.
+        self.weight = nn.Parameter(torch.empty(head_dim, head_dim, stride, stride, device=device, dtype=dtype))
+        self.norm = nn.LayerNorm(head_dim, device=device, dtype=dtype)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start of the convolution as torch starts one; the norm has its own."""
+        nn.init.kaiming_uniform_(self.weight, a=5**0.5)
+
+    def pool(self, x: Tensor) -> Tensor:
+        _check_window(x, self.stride)
+        windows = x.unfold(1, self.stride, self.stride).unfold(2, self.stride, self.stride)
+        patches = windows.permute(0, 1, 2, 3, 5, 6, 4).flatten(4).flatten(1, 2)
+        return F.gelu(self.norm(F.linear(patches, self.weight.permute(0, 2, 3, 1).flatten(1))))
+
+    def extra_repr(self) -> str:
+        return f"head_dim={self.weight.shape[0]}, stride={self.stride}"
+
+
+class PooledGridLandmarks(GridLandmarks):
+    """Means over windows: no parameters. The paper finds them as accurate as the convolution (table 4).
+
+    Args:
+        stride: Side of a window, in tokens.
+    """
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = _positive("stride", stride)
+
+    def pool(self, x: Tensor) -> Tensor:
+        _check_window(x, self.stride)
+        return _from_map(F.avg_pool2d(_to_map(x), self.stride), x.shape[3])
+
+    def extra_repr(self) -> str:
+        return f"stride={self.stride}"
+
+
+class AdaptiveGridLandmarks(GridLandmarks):
+    """A fixed number of means, whatever the size of the picture, so that cost stays linear at high resolution.
+
+    The windows are those of adaptive average pooling on a square of landmarks; a grid with fewer rows or columns than
+    that square gives one landmark a row or column.
+
+    Args:
+        num_landmarks: Number of landmarks, a square number.
+
+    Raises:
+        ValueError: num_landmarks is not a square.
+
+    Source: Ours; the published models use a fixed stride.
+    """
+
+    def __init__(self, num_landmarks: int = 49) -> None:
+        super().__init__()
+        self.side = isqrt(_positive("num_landmarks", num_landmarks))
+        if self.side**2 != num_landmarks:
+            raise ValueError(
+                f"num_landmarks must be a square number for landmarks on a grid, got {num_landmarks}; the nearest are "
+                f"{self.side**2} and {(self.side + 1) ** 2}"
+            )
+
+    def pool(self, x: Tensor) -> Tensor:
+        size = (torch.sym_min(self.side, x.shape[1]), torch.sym_min(self.side, x.shape[2]))
+        return _from_map(F.adaptive_avg_pool2d(_to_map(x), size), x.shape[3])
+
+    def extra_repr(self) -> str:
+        return f"num_landmarks={self.side**2}"
+
+
+class SegmentLandmarks(nn.Module):
+    """Means of segments: no parameters.
+
+    Args:
+        num_landmarks: Number of segments M; sequences of fewer tokens use fewer.
+
+    Raises:
+        ValueError: num_landmarks is not a positive integer.
+
+    Source: Nystrom landmarks as segment means, Xiong et al. 2021 (arXiv 2102.03902), here over the real tokens only.
+    """
+
+    def __init__(self, num_landmarks: int = 64) -> None:
+        super().__init__()
+        self.num_landmarks = _positive("num_landmarks", num_landmarks)
+
+    def forward(
+        self, x: Tensor, *, grid: Grid | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Landmarks of x.
+
+        Args:
+            x: Scaled queries or keys, (B, H, N, D).
+            grid: Not used: tokens are taken in their order.
+            mask: (B, N) bool, True at real tokens. Pads may hold anything, NaN included.
+
+        Returns:
+            Landmarks (B, H, min(M, N), D), and their mask (B, min(M, N)), or None where mask is None.
+        """
+        return segment_means(x, self.num_landmarks, mask)
+
+    def extra_repr(self) -> str:
+        return f"num_landmarks={self.num_landmarks}"
+
+
+class ConvSegmentLandmarks(nn.Module):
+    """Segment means after a depthwise convolution along the tokens, then LayerNorm and exact GELU.
+
+    The sequence's answer to the published landmarks of images. The convolution (stride 1, one filter for each of the D
+    channels, shared by the heads) sees the real tokens side by side, whatever pads lie between them.
+
+    Args:
+        head_dim: Head width D.
+        num_landmarks: Number of segments M.
+        kernel_size: Width of the convolution in tokens, odd.
+        device: Where parameters live.
+        dtype: Type of the parameters.
+
+    Raises:
+        ValueError: num_landmarks or kernel_size is out of range.
+    """
+
+    def __init__(
+        self,
+        head_dim: int,
+        num_landmarks: int = 64,
+        kernel_size: int = 3,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
+        self.num_landmarks = _positive("num_landmarks", num_landmarks)
+        self.weight = nn.Parameter(torch.empty(head_dim, 1, kernel_size, device=device, dtype=dtype))
+        self.norm = nn.LayerNorm(head_dim, device=device, dtype=dtype)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start of the convolution as torch starts one; the norm has its own."""
+        nn.init.kaiming_uniform_(self.weight, a=5**0.5)
+
+    def forward(
+        self, x: Tensor, *, grid: Grid | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Landmarks of x; arguments and result as `SegmentLandmarks.forward`."""
+        heads = x.shape[1]
+        tokens = x.transpose(1, 2).flatten(2)
+        if mask is not None:
+            tokens, order = compact(tokens, mask)
+            mask = mask.gather(1, order)
+        mixed = convolve_sequence(tokens, self.weight.repeat(heads, 1, 1))
+        points, landmark_mask = segment_means(
+            mixed.unflatten(-1, (heads, -1)).transpose(1, 2), self.num_landmarks, mask
+        )
+        return F.gelu(self.norm(points)), landmark_mask
+
+    def extra_repr(self) -> str:
+        return (
+            f"head_dim={self.weight.shape[0]}, num_landmarks={self.num_landmarks}, kernel_size={self.weight.shape[2]}"
+        )
+
+
+def segment_means(x: Tensor, num_landmarks: int, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Means of segments of equal share of the real tokens.
+
+    Args:
+        x: (B, H, N, D).
+        num_landmarks: M.
+        mask: (B, N) bool, or None where all tokens are real.
+
+    Returns:
+        Means (B, H, min(M, N), D), at least one (zero where there is no token); and which of them stand for a segment,
+        (B, min(M, N)) bool, or None without a mask.
+    """
+    length = x.shape[2]
+    numbers = torch.arange(torch.sym_max(1, torch.sym_min(num_landmarks, length)), device=x.device)
+    if mask is None:
+        rank = torch.arange(length, device=x.device).unsqueeze(0)
+        segments = rank * numbers.shape[0] // torch.sym_max(1, length)
+        landmark_mask = None
+    else:
+        count = mask.sum(1, keepdim=True)
+        kept = count.clamp(max=numbers.shape[0])
+        segments = ((mask.cumsum(1) - 1) * kept // count.clamp(min=1)).masked_fill(~mask, -1)
+        landmark_mask = numbers < kept
+    members = segments.unsqueeze(1) == numbers.unsqueeze(-1)
+    sizes = members.sum(-1, keepdim=True).clamp(min=1)
+    # Members stay 0 and 1, exact in any type; the mean is a division after the product, which accumulates in float32.
+    means = members.to(x.dtype) @ zero_pads(x.transpose(1, 2).flatten(2), mask) / sizes.to(x.dtype)
+    return means.unflatten(-1, (x.shape[1], x.shape[3])).transpose(1, 2), landmark_mask
+
+
+def _positive(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+    return value
+
+
+def _check_window(x: Tensor, stride: int) -> None:
+    if x.shape[1] < stride or x.shape[2] < stride:
+        raise ValueError(
+            f"grid must be at least {stride} x {stride} for a landmark stride of {stride}, got {x.shape[1]} x "
+            f"{x.shape[2]}; use a smaller landmark stride or a larger picture"
+        )
+
+
+def _to_map(x: Tensor) -> Tensor:
+    """(B, h, w, H, D) -> (B, H D, h, w), a channels-last view where the heads lie side by side."""
+    return x.flatten(3).permute(0, 3, 1, 2)
+
+
+def _from_map(x: Tensor, heads: int) -> Tensor:
+    """(B, H D, rows, columns) -> (B, M, H, D)."""
+    return x.flatten(2).transpose(1, 2).unflatten(-1, (heads, -1))

@@ -1,0 +1,92 @@
+"""Ordinary softmax attention with the interface of `SoftAttention`.
+
+Letters: B batch, N tokens, S context tokens, C model width, H heads.
+"""
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from softformer.layers.convolution import Grid, ValueConvolution
+from softformer.layers.heads import check_context, check_heads, check_tokens, merge_heads, split_heads
+from softformer.layers.padding import zero_pads
+
+
+class SoftmaxAttention(nn.Module):
+    """Ordinary multi-head softmax attention with the interface of `SoftAttention`, for comparison and last stages.
+
+    Args:
+        dim: Model width C.
+        num_heads: Number of heads H; divides dim.
+        value_kernel: Side of the depthwise convolution of the values that is added to the output, odd; 0 for none.
+        value_axes: 2 if that convolution runs over a grid, 1 for sequences.
+        context_dim: Width of the context; None makes self-attention.
+        qkv_bias: Whether the projections of queries, keys and values have a bias.
+        proj_drop: Dropout rate of the output.
+        device: Where parameters live.
+        dtype: Type of the parameters.
+
+    Raises:
+        ValueError: An option is out of range or does not go with another.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int = 8,
+        *,
+        value_kernel: int = 0,
+        value_axes: Literal[1, 2] = 1,
+        context_dim: int | None = None,
+        qkv_bias: bool = True,
+        proj_drop: float = 0.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        check_heads(dim, num_heads)
+        if value_kernel and context_dim is not None:
+            raise ValueError(
+                f"value_kernel must be 0 in cross-attention (its values lie along the context), got {value_kernel}"
+            )
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.num_heads = num_heads
+        self.context_dim = context_dim
+        self.query = nn.Linear(dim, dim, bias=qkv_bias, **factory)
+        self.key_value = nn.Linear(dim if context_dim is None else context_dim, 2 * dim, bias=qkv_bias, **factory)
+        self.value_conv = ValueConvolution(num_heads, value_kernel, value_axes, **factory) if value_kernel else None
+        self.proj = nn.Linear(dim, dim, **factory)
+        self.proj_drop = nn.Dropout(proj_drop)
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        *,
+        context: Tensor | None = None,
+        context_mask: Tensor | None = None,
+        grid: Grid | None = None,
+    ) -> Tensor:
+        """Tokens mixed with each other, or with those of a context; arguments and result as `SoftAttention.forward`."""
+        check_tokens("x", x, mask, self.query.in_features)
+        check_context(None if self.context_dim is None else self.key_value, context, context_mask, x)
+        x = zero_pads(x, mask)
+        source, source_mask = (x, mask) if context is None else (zero_pads(context, context_mask), context_mask)
+        key, value = self.key_value(source).chunk(2, dim=-1)
+        query, keys, values = (split_heads(part, self.num_heads) for part in (self.query(x), key, value))
+        if source_mask is None:
+            out = merge_heads(F.scaled_dot_product_attention(query, keys, values))
+        else:
+            # A row without real keys attends to everything and is zeroed: a softmax over nothing would be NaN.
+            any_real = source_mask.any(1, keepdim=True)
+            attended = (source_mask | ~any_real)[:, None, None, :]
+            out = merge_heads(F.scaled_dot_product_attention(query, keys, values, attn_mask=attended))
+            out = zero_pads(out, any_real.expand(-1, out.shape[1]))
+        if self.value_conv is not None:
+            out = out + self.value_conv(value, grid=grid, mask=mask)
+        return zero_pads(self.proj_drop(self.proj(out)), mask)
+
+    def extra_repr(self) -> str:
+        return f"num_heads={self.num_heads}"

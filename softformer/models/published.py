@@ -1,0 +1,220 @@
+"""The authors' checkpoints: `from_published` reads one and builds the network that its keys describe."""
+
+import argparse
+import os
+import pickle
+import re
+from collections.abc import Mapping
+from math import isqrt
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from softformer.models.published_keys import STAGES, is_published, published_shapes
+from softformer.models.vision import SoftVisionTransformer, adapt_state_dict
+from softformer.ops.inverse import Newton
+
+StateDict = Mapping[str, Tensor]
+
+# Under which keys training scripts store a state dict, in the order of preference.
+_WRAPPERS = ("model", "state_dict", "model_ema", "state_dict_ema")
+_PREFIXES = ("module.", "_orig_mod.")
+# How torch names what it refuses to build from a pickle.
+_REFUSED = re.compile(
+    r"(?:unsupported global:?(?: GLOBAL)?|unsupported class|unrecognized function) (\S+)", re.IGNORECASE
+)
+
+
+def from_published(
+    state_dict_or_path: Mapping[str, Any] | str | os.PathLike[str],
+    *,
+    symmetric_norm: bool = False,
+    img_size: int | tuple[int, int] = 224,
+) -> SoftVisionTransformer:
+    """The network of a checkpoint of the authors' code, with its weights, in eval mode.
+
+    Widths, depths, heads, landmark strides, value convolutions, classes and channels are read off the keys. The width
+    of the last stage's heads, which no key shows, is taken to be that of the third stage, as in all published models.
+
+    Args:
+        state_dict_or_path: The state dict, or a file of it: .safetensors, else what torch.save wrote (.pth, .pt), read
+            without executing pickled code. It may be wrapped as ``{"model": ...}`` or ``{"state_dict": ...}`` (then the
+            exponential average beside it is ignored), or as ``model_ema`` or ``state_dict_ema`` alone, and its keys may
+            carry the prefix ``module.``.
+        symmetric_norm: Whether the weights are of a normalized model (SOFT++). Keys and shapes do not tell.
+        img_size: Side, or (height, width), whose grids the position embeddings are resized to.
+
+    Returns:
+        The network in float32 on the CPU.
+
+    Raises:
+        ValueError: The file cannot be read or holds code, it is not of the authors' layout, or keys are missing,
+            unexpected or of the wrong shape; the message lists them.
+    """
+    if isinstance(state_dict_or_path, Mapping):
+        found, source = state_dict_or_path, "the state dict"
+    elif isinstance(state_dict_or_path, str | os.PathLike):
+        found, source = _read(Path(state_dict_or_path)), str(state_dict_or_path)
+    else:
+        raise ValueError(
+            f"state_dict_or_path must be a mapping or a path, got {type(state_dict_or_path).__name__}; "
+            "for a module pass its state_dict()"
+        )
+    state_dict = _unwrap(found, source)
+    options = _infer_options(state_dict)
+    if symmetric_norm:
+        options["inverse"] = Newton(20, ridge=0.0, start="halving", gradient="unrolled")
+    model = SoftVisionTransformer(img_size, symmetric_norm=symmetric_norm, **options, device="meta")
+    expected = published_shapes({name: tuple(value.shape) for name, value in model.state_dict().items()})
+    _check_keys(state_dict, expected, source)
+    model.to_empty(device="cpu")
+    model.load_state_dict(adapt_state_dict(state_dict, model))
+    return model.eval()
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    """What a file holds.
+
+    Raises:
+        ValueError: It does not exist, is damaged, holds code, or is no mapping.
+    """
+    if not path.is_file():
+        raise ValueError(f"state_dict_or_path: there is no file {path}")
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
+    try:
+        # Training scripts store their arguments beside the weights; a Namespace is a plain record.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
+        if refused := _REFUSED.search(str(error)):
+            raise ValueError(
+                f"{path} holds Python objects besides tensors ({refused[1]}), which are not loaded because that can "
+                "execute code; save the state dict alone, as safetensors or with torch.save(model.state_dict(), path)"
+            ) from error
+        raise ValueError(
+            f"{path} is not a readable checkpoint: expected an undamaged file that torch.save wrote, or one that ends "
+            f"in .safetensors ({type(error).__name__})"
+        ) from error
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{path} must hold a state dict, got {type(found).__name__}")
+    return found
+
+
+def _unwrap(found: Mapping[str, Any], source: str) -> StateDict:
+    """The state dict inside a training script's record, without the prefixes of parallel and compiled modules.
+
+    Raises:
+        ValueError: It is not of the authors' layout, or holds something else than tensors.
+    """
+    for name in _WRAPPERS:
+        if isinstance(inner := found.get(name), Mapping):
+            return _unwrap(inner, f"{source}[{name!r}]")
+    for prefix in _PREFIXES:
+        if found and all(isinstance(key, str) and key.startswith(prefix) for key in found):
+            return _unwrap({key.removeprefix(prefix): value for key, value in found.items()}, source)
+    if not is_published(found):
+        keys = ", ".join(map(str, list(found)[:5])) or "none"
+        raise ValueError(
+            f"{source} is not of the authors' layout: expected keys such as patch_embed1.proj.0.weight, got {keys}; "
+            "weights saved from softformer load with load_state_dict"
+        )
+    if others := [key for key, value in found.items() if not isinstance(value, Tensor)]:
+        raise ValueError(f"{source} must hold tensors only, got something else at {', '.join(others[:5])}")
+    return found
+
+
+def _infer_options(state_dict: StateDict) -> dict[str, Any]:
+    """Arguments of `SoftVisionTransformer` from keys and shapes.
+
+    Where a key that tells is missing, another one or the published value stands in: `_check_keys` then names the gap.
+    """
+
+    def size(pattern: str, axis: int, ndim: int) -> int | None:
+        """The size of an axis of the first key that matches."""
+        for key, value in state_dict.items():
+            if re.fullmatch(pattern, key) and value.ndim == ndim and value.shape[axis] > 0:
+                return int(value.shape[axis])
+        return None
+
+    def known(pattern: str) -> bool:
+        return any(re.fullmatch(pattern, key) for key in state_dict)
+
+    numbers = range(1, STAGES + 1)
+    stems = {1: r"patch_embed1\.proj\.6\.weight"}
+    embed_dims = [
+        size(stems.get(number, rf"patch_embed{number}\.proj\.0\.weight"), 0, 4)
+        or size(rf"pos_embed{number}", 2, 3)
+        or 32
+        for number in numbers
+    ]
+    depths = [1 + max((_block_number(key, number) for key in state_dict), default=-1) for number in numbers]
+    soft = r"block{}\.\d+\.att\.mha\.attn\."
+    head_dims, strides, kernels = [], [], []
+    has_conv = known(r"block\d\.\d+\.att\.mha\.attn\.conv\.weight")
+    for number in numbers[:-1]:
+        inside = soft.format(number)
+        head_dims.append(size(inside + r"Qlandmark_op\.weight", 0, 4) or 32)
+        strides.append(size(inside + r"Qlandmark_op\.weight", 2, 4) or 2 ** (STAGES - number))
+        kernels.append((size(inside + r"conv\.weight", 2, 4) or 2 ** (STAGES - number) + 1) if has_conv else 0)
+    head_dims.append(head_dims[-1])
+    hidden = [size(rf"block{number}\.\d+\.(?:att\.ff1|mlp\.fc1)\.weight", 0, 2) for number in numbers]
+    has_head = known(r"head\.(weight|bias)")
+    return {
+        "in_chans": size(r"patch_embed1\.proj\.0\.weight", 1, 4) or 3,
+        "num_classes": (size(r"head\.weight", 0, 2) or size(r"head\.bias", 0, 1) or 1000) if has_head else 0,
+        "embed_dims": embed_dims,
+        "depths": [max(1, depth) for depth in depths],
+        "num_heads": [_heads(dim, head_dim) for dim, head_dim in zip(embed_dims, head_dims)],
+        "mlp_ratio": [width / dim if width else 4.0 for width, dim in zip(hidden, embed_dims)],
+        "qkv_bias": known(r"block4\.\d+\.attn\.(q|kv)\.bias"),
+        "landmark_strides": strides,
+        "value_kernels": kernels,
+        "stem_width": size(r"patch_embed1\.proj\.0\.weight", 0, 4) or 32,
+    }
+
+
+def _block_number(key: str, stage: int) -> int:
+    match = re.match(rf"block{stage}\.(\d+)\.", key)
+    return int(match[1]) if match else -1
+
+
+def _heads(dim: int, head_dim: int) -> int:
+    """The number of heads, where the widths fit; else one, and the shapes of that head tell the user."""
+    return dim // head_dim if dim % head_dim == 0 else 1
+
+
+def _check_keys(state_dict: StateDict, expected: Mapping[str, tuple[int, ...]], source: str) -> None:
+    """Every key is there, none besides, each of its shape; position embeddings of any square grid.
+
+    Raises:
+        ValueError: Lists what is missing, unexpected or of the wrong shape.
+    """
+    wrong = []
+    for key, shape in expected.items():
+        if key not in state_dict:
+            continue
+        got = tuple(state_dict[key].shape)
+        if key.startswith("pos_embed"):
+            prefix = int(key == f"pos_embed{STAGES}")
+            length = got[1] - prefix if len(got) == 3 else 0
+            if length < 1 or isqrt(length) ** 2 != length or (got[0], got[2]) != (1, shape[2]):
+                wrong.append(f"{key} (expected (1, {'1 + ' * prefix}side * side, {shape[2]}), got {got})")
+        elif got != shape:
+            wrong.append(f"{key} (expected {shape}, got {got})")
+    problems = {
+        "missing": [key for key in expected if key not in state_dict],
+        "unexpected": [key for key in state_dict if key not in expected],
+        "of the wrong shape": wrong,
+    }
+    if any(problems.values()):
+        lists = "; ".join(f"{problem}: {', '.join(keys)}" for problem, keys in problems.items() if keys)
+        raise ValueError(f"{source} does not fit the authors' layout; {lists}")
