@@ -1,0 +1,116 @@
+"""Pictures from files, bytes or arrays, in the channels that a network takes."""
+
+import struct
+import zlib
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+import datasets
+import numpy as np
+from PIL import Image, ImageOps
+from PIL.ExifTags import Base
+
+from tasks.rows import ReadError
+
+Channels = Literal[1, 3]
+
+# What Pillow raises on broken files, by format.
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+def read_picture(value: Any, channels: Channels, folder: Path = Path()) -> Image.Image:
+    """Decode one picture.
+
+    Args:
+        value: a file name, the bytes of a file, `{"bytes", "path"}` as `datasets` keeps pictures, pixel values
+            (H, W) or (H, W, channels), or a PIL image.
+        channels: as in `to_channels`.
+        folder: what a relative file name is relative to.
+
+    Raises:
+        ReadError: it cannot be decoded; the message names the file.
+    """
+    try:
+        return to_channels(_opened(value, folder), channels)
+    except _BROKEN as error:
+        raise ReadError(f"the picture{_name_of(value, folder)} cannot be decoded: {error}") from error
+
+
+def _opened(value: Any, folder: Path) -> Image.Image:
+    if isinstance(value, Image.Image):
+        return value
+    if isinstance(value, dict) and value.get("bytes") is not None:
+        value = value["bytes"]
+    if isinstance(value, bytes):
+        return _loaded(BytesIO(value))
+    path = value.get("path") if isinstance(value, dict) else value
+    if isinstance(path, str):
+        if "://" in path:
+            return datasets.Image().decode_example({"path": path, "bytes": None})
+        return _loaded(folder / path)
+    if isinstance(path, list | np.ndarray):
+        return Image.fromarray(_pixels(np.asarray(path)))
+    raise ValueError("the row holds none" if path is None else f"a {type(path).__name__} is no picture")
+
+
+def _loaded(file: Path | BytesIO) -> Image.Image:
+    with Image.open(file) as image:
+        image.load()
+        return image
+
+
+def _pixels(array: np.ndarray) -> np.ndarray:
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    whole = array.dtype.kind in "iu" and array.size > 0 and array.min() >= 0 and array.max() <= 255
+    if not whole or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
+        raise ValueError(
+            f"expected whole numbers from 0 to 255 of shape (height, width) or (height, width, 1, 3 or 4), "
+            f"got {array.dtype} of shape {array.shape}"
+        )
+    return array.astype(np.uint8)
+
+
+def _name_of(value: Any, folder: Path) -> str:
+    if isinstance(value, dict):
+        value = value.get("path")
+    if not isinstance(value, str):
+        return ""
+    return f" {value!r}" if "://" in value else f" {str(folder / value)!r}"
+
+
+def to_channels(image: Image.Image, channels: Channels) -> Image.Image:
+    """An 8-bit picture of one (grey) or three (RGB) channels, upright.
+
+    - The EXIF orientation is applied, as `datasets` does: the picture is seen as its viewer shows it.
+    - Transparent pixels are laid over white; palettes are resolved. (Dropping the alpha channel, as many loaders do,
+      shows whatever colour a transparent pixel happens to hold.)
+    - Pixels of 16 bits (also "I", Pillow's 32-bit mode for them) keep their upper 8 bits.
+
+    Raises:
+        ValueError: floating-point pixels, which have no agreed range.
+    """
+    if image.getexif().get(Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers of unknown range; save it with 8 or 16 bits")
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if image.mode not in ("1", "L", "RGB"):
+        image = image.convert("RGB")
+    wanted = "RGB" if channels == 3 else "L"
+    return image if image.mode == wanted else image.convert(wanted)

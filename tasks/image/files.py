@@ -1,0 +1,89 @@
+"""Image files to be classified: a folder or a list of files, with their names."""
+
+import glob
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from tasks.image.examples import PictureReader
+from tasks.image.transforms import normalized
+from tasks.rows import Batch, Examples, OnBad, Split
+
+
+def list_images(images: str | Sequence[str]) -> list[str]:
+    """Image files in a stable order.
+
+    Args:
+        images: a folder (with the folders in it), a file, a pattern such as "photos/*.jpg", or a list of these.
+
+    Raises:
+        FileNotFoundError: one of them does not exist.
+        ValueError: no image files among them.
+    """
+    found: list[str] = []
+    for entry in [images] if isinstance(images, str) else images:
+        path = Path(entry).expanduser()
+        if path.is_dir():
+            files = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+            found += sorted(file for file in files if file.lower().endswith(IMG_EXTENSIONS))
+        elif path.is_file():
+            found.append(str(path))
+        elif matches := sorted(glob.glob(str(path), recursive=True)):
+            found += matches
+        else:
+            raise FileNotFoundError(f"images: there is no file or folder {entry!r}")
+    if not found:
+        raise ValueError(
+            f"images={images!r}: no image files there; expected files ending in {', '.join(IMG_EXTENSIONS)}"
+        )
+    return found
+
+
+class FileCollator:
+    """Pictures of files as a batch: image (B, C, H, W) float32, file (list of names), index (B,)."""
+
+    def __init__(self, files: list[str], settings: dict[str, Any]) -> None:
+        self.files = files
+        self.mean = settings["mean"]
+        self.std = settings["std"]
+
+    def __call__(self, examples: list[tuple[Tensor, None]], rows: np.ndarray, epoch: int) -> Batch:
+        """Examples of `PictureReader` and their row numbers to a batch."""
+        return {
+            "image": normalized(torch.stack([picture for picture, _ in examples]), self.mean, self.std),
+            "file": [self.files[row] for row in rows.tolist()],
+            "index": torch.from_numpy(rows),
+        }
+
+
+def image_files(
+    images: str | Sequence[str],
+    settings: dict[str, Any],
+    *,
+    on_bad: OnBad = "error",
+    remedy: str = "Repair or remove it",
+    num_threads: int = 1,
+) -> Examples:
+    """Files as examples, prepared as validation prepares pictures.
+
+    Args:
+        images: as in `list_images`.
+        settings: as in `tasks.image.transforms.eval_transform`.
+        on_bad: at a file that cannot be decoded, "error" raises, "skip" leaves it out.
+        remedy: what the error advises.
+        num_threads: files decoded at a time while those to be left out are looked for.
+    """
+    files = list_images(images)
+    split = Split("images", datasets.Dataset.from_dict({"file": files}), np.arange(len(files)))
+    read = PictureReader("file", None, settings, folder=Path(), resize=True)
+    examples = Examples(split, read, FileCollator(files, settings), on_bad=on_bad, remedy=remedy)
+    if on_bad == "skip":
+        examples.remove_unreadable(num_threads)
+    return examples

@@ -1,0 +1,160 @@
+"""Class labels of a column: their names, their numbers, and whether a row has one or several."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
+import torch
+from torch import Tensor
+
+_MOST_LISTED = 20
+
+
+@dataclass(frozen=True)
+class Labels:
+    """How a column's values become class numbers.
+
+    Args:
+        column: the column's name.
+        names: (K,) class names in the order of their numbers.
+        values: (K,) what stands in the column for each class: numbers or strings.
+        multi_label: a row holds a list of classes, not one.
+    """
+
+    column: str
+    names: list[str]
+    values: list[int] | list[str]
+    multi_label: bool
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_number_of", {value: number for number, value in enumerate(self.values)})
+
+    def encode_row(self, value: Any) -> int | list[int]:
+        """Class number of one row's value, or its numbers if multi-label.
+
+        Raises:
+            ValueError: no such class.
+        """
+        if self.multi_label:
+            return [self._number(entry) for entry in value or []]
+        return self._number(value)
+
+    def _number(self, value: Any) -> int:
+        number_of: dict[Any, int] = self._number_of  # type: ignore[attr-defined]
+        if value not in number_of:
+            raise ValueError(f"{value!r} is not one of the {self._described()}")
+        return number_of[value]
+
+    def check(self, rows: datasets.Dataset, split: str, numbers: np.ndarray) -> np.ndarray | None:
+        """Check all labels of a split.
+
+        Args:
+            rows: the rows.
+            split: what to call them in a message.
+            numbers: (N,) their numbers in the data set's own split.
+
+        Returns:
+            (N,) int64 class numbers; None if multi-label.
+
+        Raises:
+            ValueError: a label is missing or no class, with its row.
+        """
+        column = rows.select_columns([self.column]).with_format("arrow")[:].column(0).combine_chunks()
+        row_of = np.arange(len(numbers))
+        if self.multi_label:
+            lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+            row_of, column = np.repeat(row_of, lengths), column.flatten()
+        elif column.null_count:
+            first = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+            raise ValueError(
+                f"{split}: {column.null_count} rows have no value in the label column {self.column!r}, the first is "
+                f"row {numbers[first]}. Remove these rows"
+            )
+        encoded = pc.fill_null(pc.index_in(column, pa.array(self.values).cast(column.type)), -1).to_numpy()
+        bad = np.flatnonzero(encoded < 0)
+        if len(bad):
+            first = int(bad[0])
+            value = column[first].as_py()
+            raise ValueError(
+                f"{split}, row {numbers[row_of[first]]}: label {value!r} in column {self.column!r} is not one of the "
+                f"{self._described()}; {len(bad)} such labels in all. Correct them, or choose another split or column"
+            )
+        return None if self.multi_label else encoded.astype(np.int64)
+
+    def _described(self) -> str:
+        return f"{len(self.values)} classes {shortened(self.values)}"
+
+    def targets(self, encoded: Sequence[int | list[int]]) -> Tensor:
+        """Targets of a batch: int64 (B,), or float32 (B, K) of zeros and ones if multi-label."""
+        if not self.multi_label:
+            return torch.tensor(encoded, dtype=torch.int64)
+        hot = torch.zeros(len(encoded), len(self.names))
+        for row, numbers in enumerate(encoded):
+            hot[row, numbers] = 1.0
+        return hot
+
+
+def shortened(values: Sequence[object]) -> str:
+    """Values in brackets, at most twenty of them."""
+    shown = ", ".join(repr(value) for value in values[:_MOST_LISTED])
+    return f"({shown}, ...)" if len(values) > _MOST_LISTED else f"({shown})"
+
+
+def _element(feature: Any) -> tuple[Any, bool]:
+    """The feature of a single label, and whether the column holds lists of them."""
+    if isinstance(feature, datasets.List | datasets.LargeList):
+        return feature.feature, True
+    if isinstance(feature, list):
+        return feature[0], True
+    return feature, False
+
+
+def labels_from(
+    column: str, feature: Any, *, class_names: list[str] | None = None, training_rows: datasets.Dataset | None = None
+) -> Labels:
+    """Find the classes of a label column.
+
+    A `ClassLabel` names its classes. Whole numbers and strings without such a feature are, with `class_names`, the
+    numbers or the names of these classes; otherwise the classes are the sorted distinct values of the training split.
+
+    Args:
+        column: the column's name.
+        feature: the column's type in the data set's features.
+        class_names: names that the user gives.
+        training_rows: the training split, where it can be read as a whole.
+
+    Raises:
+        ValueError: the column's type holds no classes, the names do not fit, or the classes cannot be found out.
+    """
+    element, multi_label = _element(feature)
+    if isinstance(element, datasets.ClassLabel):
+        names = list(element.names)
+        if class_names is not None and len(class_names) != len(names):
+            raise ValueError(
+                f"class_names: expected {len(names)} names, as column {column!r} has them {shortened(names)}, "
+                f"got {len(class_names)}"
+            )
+        return Labels(column, class_names or names, list(range(len(names))), multi_label)
+    dtype = getattr(element, "dtype", None)
+    text = dtype in ("string", "large_string")
+    if not (text or dtype == "bool" or str(dtype).startswith(("int", "uint"))):
+        raise ValueError(
+            f"label_column={column!r}: expected class labels, whole numbers or strings, or lists of them, "
+            f"got a column of type {feature}"
+        )
+    if class_names is not None:
+        return Labels(column, class_names, class_names if text else list(range(len(class_names))), multi_label)
+    if training_rows is None:
+        raise ValueError(
+            f"label_column={column!r}: the column is of type {dtype}, which does not tell its classes, and there is no "
+            f"training split to find them in (a streamed one cannot be searched). Give class_names"
+        )
+    values = training_rows.select_columns([column]).with_format("arrow")[:].column(0).combine_chunks()
+    if multi_label:
+        values = values.flatten()
+    distinct = sorted(value for value in values.unique().to_pylist() if value is not None)
+    return Labels(column, [str(value) for value in distinct], distinct, multi_label)

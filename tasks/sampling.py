@@ -1,0 +1,162 @@
+"""Order and randomness of the data: which rows make a batch, and the random numbers that belong to a row.
+
+Everything is a function of (seed, epoch, row), never of a generator's state, so a resumed run, another number of
+workers and a single process all see the same batches with the same augmentation.
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, DistributedSampler
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_WORD = (1 << 64) - 1
+
+
+class Draw(NamedTuple):
+    """One batch to be read.
+
+    Args:
+        epoch: the epoch it belongs to.
+        positions: places in the split, from 0.
+    """
+
+    epoch: int
+    positions: list[int]
+
+
+def _splitmix(words: np.ndarray) -> np.ndarray:
+    words = words + np.uint64(_GOLDEN)
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))
+
+
+def mix(*numbers: int) -> int:
+    """One 64-bit seed from several whole numbers: every number and their order matter."""
+    state = np.zeros(1, dtype=np.uint64)
+    for number in numbers:
+        state = _splitmix(state ^ np.uint64(number & _WORD))
+    return int(state[0])
+
+
+def row_seeds(seed: int, epoch: int, rows: np.ndarray, purpose: int) -> np.ndarray:
+    """A 64-bit seed for each row.
+
+    Args:
+        seed: the run's data seed.
+        epoch: the epoch.
+        rows: (B,) row numbers.
+        purpose: what the numbers are for (crop, flip, ...), so that these do not depend on each other.
+
+    Returns:
+        (B,) uint64.
+    """
+    return _splitmix(np.uint64(mix(seed, epoch, purpose)) ^ rows.astype(np.uint64))
+
+
+def row_uniforms(seed: int, epoch: int, rows: np.ndarray, purpose: int) -> np.ndarray:
+    """A number in [0, 1) for each row; arguments as in `row_seeds`. Returns (B,) float64."""
+    return (_splitmix(row_seeds(seed, epoch, rows, purpose)) >> np.uint64(11)) * 2.0**-53
+
+
+def seed_generators(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's CPU generators, which augmentation libraries draw from."""
+    random.seed(seed)
+    np.random.seed(seed & 0xFFFFFFFF)
+    torch.default_generator.manual_seed(seed & (_WORD >> 1))
+
+
+@contextmanager
+def kept_generators() -> Iterator[None]:
+    """Put the global generators back afterwards, so that reading data leaves no trace in the run's randomness."""
+    python, array, tensor = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(array)
+        torch.set_rng_state(tensor)
+
+
+class TrainBatches(DistributedSampler[Any]):
+    """Batches of an epoch in an order given by (seed, epoch); each rank gets the same number of equal batches.
+
+    Rows that do not fill a batch on every rank are left out for that epoch (others the next time). Fewer rows than one
+    such batch give one short batch of the same size on every rank.
+
+    It yields whole batches (`Draw`), so it is the `sampler` of a loader with `batch_size=None`. That it is a
+    `DistributedSampler` keeps Lightning from replacing it.
+
+    Args:
+        num_rows: rows of the split.
+        batch_size: rows in a batch, on one rank.
+        seed: the data seed.
+        rank: this process among `num_replicas`.
+        num_replicas: processes that train together.
+    """
+
+    def __init__(self, num_rows: int, batch_size: int, *, seed: int = 0, rank: int = 0, num_replicas: int = 1) -> None:
+        if num_rows < num_replicas:
+            raise ValueError(
+                f"training split: expected at least one row for each of {num_replicas} processes, "
+                f"got {num_rows} rows; use fewer devices"
+            )
+        super().__init__(cast(Dataset[Any], range(num_rows)), num_replicas, rank, shuffle=True, seed=seed)
+        self.num_rows = num_rows
+        self.batch_size = batch_size
+        self.start = 0
+
+    def __len__(self) -> int:
+        return max(1, self.num_rows // (self.batch_size * self.num_replicas))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next pass, from its first batch."""
+        self.set_place(epoch, 0)
+
+    def set_place(self, epoch: int, start: int) -> None:
+        """Choose the epoch of the next pass, and how many of its batches were done before (-1: all)."""
+        self.epoch, self.start = epoch, start
+
+    def __iter__(self) -> Iterator[Draw]:
+        # Not a generator function: epoch and start are those of the moment of iter(), also when workers prefetch.
+        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch) >> 1)
+        order = torch.randperm(self.num_rows, generator=generator)
+        size = min(self.batch_size, self.num_rows // self.num_replicas)
+        own = order[self.rank :: self.num_replicas][: len(self) * size].split(size)
+        left = own[self.start :] if self.start >= 0 else []
+        return iter([Draw(self.epoch, batch.tolist()) for batch in left])
+
+
+class EvalBatches(DistributedSampler[Any]):
+    """Batches in the split's own order, every row once, with the same number of batches on each rank.
+
+    A rank that has a row less than others may cut its last batch in two to keep step. Only where that is impossible
+    (fewer rows than ranks, or batches of one row) a row is read twice.
+
+    Args:
+        num_rows: rows of the split.
+        batch_size: most rows in a batch, on one rank.
+        rank: this process among `num_replicas`.
+        num_replicas: processes that evaluate together.
+    """
+
+    def __init__(self, num_rows: int, batch_size: int, *, rank: int = 0, num_replicas: int = 1) -> None:
+        super().__init__(cast(Dataset[Any], range(num_rows)), num_replicas, rank, shuffle=False)
+        self.num_rows = num_rows
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-self.num_rows // (self.num_replicas * self.batch_size))
+
+    def __iter__(self) -> Iterator[Draw]:
+        own = list(range(self.rank, self.num_rows, self.num_replicas)) or [self.num_rows - 1]
+        batches = [own[i : i + self.batch_size] for i in range(0, len(own), self.batch_size)]
+        if len(batches) < len(self):
+            last = batches.pop()
+            batches += [last[:-1] or last, last[-1:]]
+        return iter([Draw(0, batch) for batch in batches])

@@ -1,0 +1,188 @@
+"""Data of every kind that load_dataset reads, and what is said when it cannot."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from toy_rows import ToyData, numbers
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0, raising=False)
+
+
+def _write(folder: Path, kind: str, **splits: int) -> dict[str, str]:
+    files = {}
+    for split, rows in splits.items():
+        file = folder / f"{split}.{kind}"
+        values = [{"value": float(row)} for row in range(rows)]
+        if kind == "parquet":
+            datasets.Dataset.from_list(values).to_parquet(file)
+        elif kind == "json":
+            file.write_text("".join(json.dumps(row) + "\n" for row in values))
+        else:
+            with file.open("w", newline="") as stream:
+                writer = csv.DictWriter(stream, ["value"])
+                writer.writeheader()
+                writer.writerows(values)
+        files[split] = str(file)
+    return files
+
+
+def _values(data: ToyData, role: Any) -> list[int]:
+    return data.examples_for(role)[list(range(len(data.examples_for(role))))]["index"].tolist()
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "json"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_local_files_by_split(tmp_path: Path, kind: str, streaming: bool) -> None:
+    files = _write(tmp_path, kind, train=7, validation=3, test=5)
+    data = ToyData(kind, data_files=files, streaming=streaming, batch_size=2)
+    assert [batch["index"].tolist() for batch in data.test_dataloader()] == [[0, 1], [2, 3], [4]]
+    assert [batch["index"].tolist() for batch in data.val_dataloader()] == [[0, 1], [2]]
+    assert sum(len(batch["index"]) for batch in data.train_dataloader()) == 6
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(Path(file).name for file in files.values())
+
+
+def test_a_folder_a_pattern_and_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write(tmp_path, "parquet", train=7, test=5)
+    assert len(ToyData(str(tmp_path)).split_for("test")) == 5
+    assert len(ToyData("parquet", data_dir=str(tmp_path)).split_for("test")) == 5
+    data = ToyData("parquet", data_dir=str(tmp_path), data_files={"train": "t*.parquet"}, val_fraction=0.0)
+    assert len(data.split_for("train")) == 12
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(ToyData("parquet", data_files={"test": "~/test.parquet"}).split_for("test")) == 5
+
+
+def test_slices_of_splits(tmp_path: Path) -> None:
+    files = _write(tmp_path, "parquet", train=10, test=5)
+    data = ToyData(
+        "parquet", data_files=files, train_split="train[:70%]", val_split="train[70%:]", test_split="train+test"
+    )
+    assert [len(data.split_for(role)) for role in ("train", "validation", "test")] == [7, 3, 15]
+
+
+def test_other_keys_of_data_files_are_splits_too(tmp_path: Path) -> None:
+    files = _write(tmp_path, "csv", train=7, dev=3, holdout=5)
+    data = ToyData("csv", data_files=files, test_split="holdout")
+    assert data.validation_split() == "dev"
+    assert len(data.split_for("test")) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"path": "/no/such/folder"}, FileNotFoundError, "'/no/such/folder': there is no such folder"),
+        ({"path": "parquet"}, ValueError, "path='parquet' is a format: give the files by data_files"),
+        (
+            {"path": "parquet", "data_files": {"train": "/no/such.parquet"}},
+            FileNotFoundError,
+            "data_files: no file '/no/such.parquet'",
+        ),
+        ({"path": "imagefolder", "data_dir": "/no/such"}, FileNotFoundError, "data_dir does not exist"),
+        (
+            {"path": "nobody/nothing"},
+            FileNotFoundError,
+            "no such local folder, and the Hugging Face hub cannot be reached.*--data.path parquet",
+        ),
+        ({"path": "numbers", "name": "large"}, ValueError, "path='numbers' is built in and takes no name"),
+        ({"path": "numbers", "streaming": True}, ValueError, "built in and takes no streaming"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_data_that_does_not_exist(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        ToyData(**arguments).setup("fit")
+
+
+def test_a_file_in_place_of_a_path(tmp_path: Path) -> None:
+    file = _write(tmp_path, "parquet", train=3)["train"]
+    with pytest.raises(ValueError, match=f"is a file.*--data.path parquet --data.data_files.train {file}"):
+        ToyData(file).setup("fit")
+
+
+def test_a_broken_file_and_an_empty_folder(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(b"hello")
+    with pytest.raises(ValueError, match=r"broken.parquet.*cannot be read: Parquet file size is 5 bytes"):
+        ToyData("parquet", data_files=str(broken)).setup("fit")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="doesn't contain any data files"):
+        ToyData(str(tmp_path / "empty")).setup("fit")
+
+
+@pytest.mark.parametrize(("argument", "role"), [("train_split", "fit"), ("val_split", "fit"), ("test_split", "test")])
+def test_a_split_that_does_not_exist_lists_those_that_do(argument: str, role: str) -> None:
+    data = ToyData("numbers", **{argument: "trian"})
+    with pytest.raises(
+        ValueError, match=f"{argument}='trian': the data has no such split; it has: train, validation, test"
+    ):
+        data.setup(role)
+
+
+def test_a_slice_of_a_split_that_does_not_exist(tmp_path: Path) -> None:
+    data = ToyData("parquet", data_files=_write(tmp_path, "parquet", train=10), train_split="trian[:50%]")
+    with pytest.raises(ValueError, match=r"train_split='trian\[:50%\]'.*it has: train"):
+        data.setup("fit")
+
+
+def test_a_missing_test_split_does_not_hinder_training(tmp_path: Path) -> None:
+    data = ToyData("csv", data_files=_write(tmp_path, "csv", train=10))
+    data.setup("fit")
+    with pytest.raises(ValueError, match="test_split='test'"):
+        data.setup("test")
+
+
+def test_a_column_that_does_not_exist_lists_those_that_do(tmp_path: Path) -> None:
+    file = tmp_path / "train.csv"
+    file.write_text("valu,other\n1,2\n")
+    with pytest.raises(ValueError, match="value_column='value': split 'train' has no such column; it has: valu, other"):
+        ToyData("csv", data_files=str(file), val_fraction=0.0).setup("fit")
+
+
+def test_a_split_without_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ToyData, "built_in", {"numbers": lambda: numbers(train=5, test=0)})
+    with pytest.raises(ValueError, match="test_split='test': the split has no rows"):
+        ToyData("numbers").setup("test")
+
+
+def test_a_file_with_a_header_alone(tmp_path: Path) -> None:
+    file = tmp_path / "train.csv"
+    file.write_text("value\n")
+    with pytest.raises(ValueError, match=r"train\.csv'.*: a split has no rows"):
+        ToyData("csv", data_files=str(file), val_fraction=0.0).setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "batch_size: expected a whole number of at least 1, got 0"),
+        ({"num_workers": -1}, "num_workers: expected a whole number of at least 0, got -1"),
+        ({"val_fraction": 1.0}, r"val_fraction: expected a share of the training rows in \[0, 1\), got 1.0"),
+        ({"on_bad": "ignore"}, "on_bad: expected 'error' or 'skip', got 'ignore'"),
+    ],
+)
+def test_arguments_out_of_range(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ToyData("numbers", **arguments)
+
+
+def test_hyperparameters_are_plain_and_make_the_module_again() -> None:
+    data = ToyData("numbers", batch_size=3)
+    assert data.hparams["loading"] == {"persistent_workers": True, "shuffle_buffer": 10_000}
+    assert ToyData(**{**data.hparams, "loading": data.loading}).batch_size == 3
+
+
+def test_predicting_prepares_no_data_set() -> None:
+    class Predicting:
+        predicting = True
+
+    data = ToyData("nobody/nothing")
+    data.trainer = Predicting()  # type: ignore[assignment]
+    data.prepare_data()
+    data.setup("predict")
