@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from softformer.layers.convolution import Grid, convolve_sequence
 from softformer.layers.padding import compact, zero_pads
+from softformer.ops.exporting import is_exporting
 
 
 class GridLandmarks(nn.Module):
@@ -84,8 +85,7 @@ class ConvGridLandmarks(GridLandmarks):
 
     def pool(self, x: Tensor) -> Tensor:
         _check_window(x, self.stride)
-        windows = x.unfold(1, self.stride, self.stride).unfold(2, self.stride, self.stride)
-        patches = windows.permute(0, 1, 2, 3, 5, 6, 4).flatten(4).flatten(1, 2)
+        patches = _windows(x, self.stride).flatten(4).flatten(1, 2)
         return F.gelu(self.norm(F.linear(patches, self.weight.permute(0, 2, 3, 1).flatten(1))))
 
     def extra_repr(self) -> str:
@@ -279,6 +279,16 @@ def _check_window(x: Tensor, stride: int) -> None:
             f"grid must be at least {stride} x {stride} for a landmark stride of {stride}, got {x.shape[1]} x "
             f"{x.shape[2]}; use a smaller landmark stride or a larger picture"
         )
+
+
+def _windows(x: Tensor, stride: int) -> Tensor:
+    """(B, h, w, H, D) -> whole windows (B, h // stride, w // stride, H, stride, stride, D), a view."""
+    if is_exporting():
+        # Takes any size without a guard; but torch 2.11 compiles its gradient to code that overruns memory.
+        return x.unfold(1, stride, stride).unfold(2, stride, stride).permute(0, 1, 2, 3, 5, 6, 4)
+    rows, columns = x.shape[1] // stride, x.shape[2] // stride
+    whole = x[:, : rows * stride, : columns * stride]
+    return whole.unflatten(2, (columns, stride)).unflatten(1, (rows, stride)).permute(0, 1, 3, 5, 2, 4, 6)
 
 
 def _to_map(x: Tensor) -> Tensor:

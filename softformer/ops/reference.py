@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from softformer.ops.exporting import is_exporting
 from softformer.ops.inverse import Cholesky, Inverse, Newton
 
 
@@ -105,7 +106,7 @@ class ImplicitNewton(torch.autograd.Function):
 def inverse_matrix(matrix: Tensor, inverse: Inverse) -> Tensor:
     """A+ of the landmark kernel A, (B, H, M, M), by the given inverse; NaN where a Cholesky factor does not exist."""
     if isinstance(inverse, Newton):
-        if inverse.gradient == "implicit" and not torch.compiler.is_exporting():
+        if inverse.gradient == "implicit" and not is_exporting():
             return ImplicitNewton.apply(matrix, inverse)
         return newton_iterates(matrix, inverse)
     if isinstance(inverse, Cholesky):

@@ -6,6 +6,7 @@ from torch import Tensor
 from softformer.ops import reference
 from softformer.ops.backends import BackendName, choose_backend
 from softformer.ops.checks import check_inputs, check_inverse
+from softformer.ops.exporting import is_exporting
 from softformer.ops.inverse import Inverse, Newton
 from softformer.ops.precision import compute_dtype, full_precision
 from softformer.ops.registration import call_backend
@@ -66,7 +67,7 @@ def soft_attention(
     landmarks = landmarks.to(query.dtype)
     inputs = (query, value, landmarks, key, query_mask, key_mask, landmark_mask, scale)
     name = choose_backend(backend, query, value, landmarks)
-    if torch.compiler.is_exporting():
+    if is_exporting():
         return _plain(*inputs, inverse, symmetric_norm)
     if name == "reference":
         return _reference(*inputs, inverse, symmetric_norm)

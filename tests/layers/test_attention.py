@@ -1,5 +1,7 @@
 """The attention modules: what they compute, masks, cross-attention, the length rule, errors."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -223,3 +225,23 @@ def test_every_backend_can_be_chosen() -> None:
     torch.testing.assert_close(outputs[0], outputs[2])
     with pytest.raises(ValueError, match="backend must be one of 'auto'"):
         _layer("mean", backend="cuda")(x)
+
+
+def test_trains_under_inductor() -> None:
+    """In a process of its own: a miscompiled gradient of the landmark windows overran memory and killed it."""
+    code = """
+import torch
+from softformer.layers.attention import SoftAttention
+from softformer.layers.landmarks import ConvGridLandmarks
+torch.manual_seed(0)
+layer = SoftAttention(14, 2, landmarks=ConvGridLandmarks(7, 3), value_kernel=3)
+compiled = torch.compile(layer, fullgraph=True)
+x = torch.randn(5, 11 * 13, 14)
+for run in (layer, compiled) * 2:
+    gradients = torch.autograd.grad(run(x, grid=(11, 13)).square().sum(), list(layer.parameters()))
+    if run is layer:
+        expected = gradients
+torch.testing.assert_close(gradients, expected, rtol=1e-3, atol=1e-4)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
