@@ -6,8 +6,8 @@ from typing import Any
 
 import datasets
 import numpy as np
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.compute as pc  # type: ignore[import-untyped]
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 

@@ -108,7 +108,8 @@ def test_the_attention_needs_torch_alone() -> None:
         "import torch, softformer\n"
         "layer = softformer.SoftAttention(8, 2)\n"
         "assert layer(torch.ones(1, 3, 8)).shape == (1, 3, 8)\n"
-        "model = softformer.SoftVisionTransformer(32, num_classes=3, embed_dims=(8, 8), depths=(1, 1), num_heads=(2, 2))\n"
+        "sizes = dict(embed_dims=(8, 8), depths=(1, 1), num_heads=(2, 2))\n"
+        "model = softformer.SoftVisionTransformer(32, num_classes=3, **sizes)\n"
         "print(tuple(model(torch.ones(1, 3, 32, 32)).shape))\n"
     )
     assert run_python(code) == "(1, 3)\n"

@@ -1,0 +1,104 @@
+"""SOFT, softmax in the same network, and a timm model of the same size under one recipe, side by side.
+
+    python -m benchmarks.images --recipes fashion_mnist cifar10 --local /folder/of/data
+
+Each row is a whole training run of the command line, one after the other, each in a process of its own; nothing else
+should run on the machine. Writes benchmarks/results/images_DEVICE_DATE.json and .md with commit, versions and device;
+rows of an earlier run of the same day are kept unless they are measured again.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import describe_machine, markdown_table, today
+
+RESULTS = Path(__file__).parent / "results"
+# Options that turn a recipe's encoder into another: the network is the only difference.
+ENCODERS: dict[str, list[str]] = {
+    "SOFT": [],
+    "softmax, same network": ["--model.encoder.attention", "softmax", "--model.encoder.inverse", "null"],
+    "timm mobilevit_xxs": ["--model.encoder", "TimmSpec", "--model.encoder.name", "mobilevit_xxs"],
+}
+
+
+def main() -> None:
+    """Measure what was asked for, and write the table after each run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipes", nargs="+", default=["fashion_mnist", "cifar10"], help="names under recipes/image")
+    parser.add_argument("--encoders", nargs="+", default=list(ENCODERS), choices=list(ENCODERS))
+    parser.add_argument("--local", type=Path, help="folder that holds NAME/train.parquet and NAME/test.parquet")
+    parser.add_argument("--runs", type=Path, default=Path("runs/benchmark"), help="where the runs' folders go")
+    parser.add_argument("--set", nargs="*", default=[], metavar="OPTION", help="more options for every run, verbatim")
+    arguments = parser.parse_args()
+    machine = describe_machine()
+    file = RESULTS / f"images_{machine['kind']}_{today()}.json"
+    rows: list[dict[str, Any]] = json.loads(file.read_text())["rows"] if file.exists() else []
+    for recipe in arguments.recipes:
+        for encoder in arguments.encoders:
+            row = measure(recipe, encoder, arguments.runs, arguments.local, arguments.set)
+            rows = [old for old in rows if (old["recipe"], old["encoder"]) != (recipe, encoder)] + [row]
+            file.write_text(json.dumps({**machine, "command": sys.argv[1:], "rows": rows}, indent=2) + "\n")
+            file.with_suffix(".md").write_text(report(machine, rows))
+            print(report(machine, rows), flush=True)
+
+
+def measure(recipe: str, encoder: str, runs: Path, local: Path | None, more: list[str]) -> dict[str, Any]:
+    """One training run, as a row of the table.
+
+    Raises:
+        RuntimeError: The run failed; its last lines are in the message.
+    """
+    name = f"{recipe}-{encoder.replace(' ', '_').replace(',', '')}"
+    command = [sys.executable, "-m", "softformer", "fit", "--config", f"image/{recipe}", *ENCODERS[encoder]]
+    command += ["--run.root", str(runs), "--run.name", name, "--run.overwrite", "true", *more]
+    command += ["--trainer.enable_progress_bar", "false"]
+    if encoder.startswith("timm") and recipe == "fashion_mnist":
+        command += ["--model.encoder.in_chans", "1"]
+    if local is not None:
+        command += ["--data.path", str(local / recipe), "--data.image_column", "image"]
+    log = runs / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{log.read_text()[-2000:]}")
+    results = json.loads((runs / name / "results.json").read_text())
+    return {
+        "recipe": recipe,
+        "encoder": encoder,
+        "test_accuracy": results["test"]["accuracy"],
+        "val_accuracy": results["val"]["accuracy"],
+        "epochs": results["run"]["epochs"],
+        "training_seconds": results["run"]["training_seconds"],
+        "images_per_second": results["run"]["examples_per_second"],
+        "peak_memory_mb": round(results["run"].get("peak_gpu_memory_mb") or usage.ru_maxrss / 1024),
+        "parameters": results["run"]["parameters"],
+    }
+
+
+def report(machine: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """The table, and what it was measured on."""
+    header = ["recipe", "encoder", "test accuracy", "training", "images/s in training", "peak memory", "parameters"]
+    cells = [
+        [
+            row["recipe"],
+            row["encoder"],
+            f"{row['test_accuracy']:.2%}",
+            f"{row['epochs']} epochs, {row['training_seconds'] / 60:.1f} min",
+            f"{row['images_per_second']:.0f}",
+            f"{row['peak_memory_mb']:,} MB",
+            f"{row['parameters'] / 1e6:.2f} M",
+        ]
+        for row in rows
+    ]
+    return f"{machine['text']}\n\n{markdown_table(header, cells)}"
+
+
+if __name__ == "__main__":
+    main()

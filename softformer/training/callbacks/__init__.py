@@ -1,0 +1,7 @@
+"""What a run leaves behind, one idea a file."""
+
+from softformer.training.callbacks.checkpoints import LastCheckpoint as LastCheckpoint
+from softformer.training.callbacks.class_report import ClassReport as ClassReport
+from softformer.training.callbacks.curves import LearningCurves as LearningCurves
+from softformer.training.callbacks.predictions import PredictionTable as PredictionTable
+from softformer.training.callbacks.results import ResultTable as ResultTable

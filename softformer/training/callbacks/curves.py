@@ -1,0 +1,89 @@
+"""Learning curves as a picture in the folder of the run."""
+
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from softformer.training.run_logger import RunLogger, read_metrics
+
+_SECONDS_BETWEEN = 60.0
+
+
+class LearningCurves(Callback):
+    """Draws learning_curves.png from metrics.csv: at the end of training, and at most once a minute before.
+
+    Args:
+        logger: The logger whose file is drawn; its earlier rows are taken over when a run resumes.
+    """
+
+    def __init__(self, logger: RunLogger) -> None:
+        self._logger = logger
+        self._drawn = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the rows of the run that is resumed."""
+        if trainer.global_step > 0:
+            self._logger.resume(trainer.global_step)
+        self._drawn = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw what there is, now and then."""
+        if time.monotonic() - self._drawn > _SECONDS_BETWEEN:
+            self._draw(trainer)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Draw the whole run."""
+        if stage == "fit":
+            self._draw(trainer)
+
+    def _draw(self, trainer: Trainer) -> None:
+        if not trainer.is_global_zero:
+            return
+        self._logger.save()
+        draw_learning_curves(read_metrics(self._logger.path), self._logger.path.with_name("learning_curves.png"))
+        self._drawn = time.monotonic()
+
+
+def draw_learning_curves(rows: list[dict[str, float]], path: Path) -> None:
+    """Draw each metric over the steps, its stages in one frame; nothing if there are no rows.
+
+    Args:
+        rows: Rows of a metrics.csv.
+        path: The picture.
+    """
+    curves: dict[str, dict[str, tuple[list[float], list[float]]]] = defaultdict(dict)
+    for row in rows:
+        for name, value in row.items():
+            metric, stage = _metric_and_stage(name)
+            if metric is not None:
+                steps, values = curves[metric].setdefault(stage, ([], []))
+                steps.append(row["step"])
+                values.append(value)
+    if not curves:
+        return
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.8 * len(curves), 3.6), layout="constrained")
+    axes: Any = figure.subplots(1, len(curves), squeeze=False)[0]
+    for axis, (metric, stages) in zip(axes, sorted(curves.items(), key=lambda item: (item[0] == "lr", item[0]))):
+        for stage, (steps, values) in sorted(stages.items()):
+            # A single point is invisible as a line.
+            axis.plot(steps, values, label=stage or None, marker="." if len(steps) < 50 else None)
+        axis.set(title="learning rate" if metric == "lr" else metric.replace("_", " "), xlabel="optimizer step")
+        axis.grid(alpha=0.3)
+        if any(stages):
+            axis.legend()
+    figure.savefig(path, dpi=120)
+
+
+def _metric_and_stage(name: str) -> tuple[str | None, str]:
+    """``val/loss`` -> ``loss``, ``val``; the learning rate has no stage, and the noisy loss of a step is left out."""
+    if name in ("lr", "lr/pg1"):
+        return "lr", ""
+    stage, _, metric = name.partition("/")
+    if stage not in ("train", "val") or not metric or metric.endswith("_step"):
+        return None, ""
+    return metric.removesuffix("_epoch"), stage

@@ -1,0 +1,60 @@
+"""Predictions as a table on disk."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import torch.distributed
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class PredictionTable(Callback):
+    """Writes what `predict_step` returns, a list of rows for each batch, as one CSV file.
+
+    Each row is a dictionary; its key ``index`` orders the rows of several processes and is not written.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        written: Number of rows that were written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.written = 0
+        self._rows: list[dict[str, Any]] = []
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the rows of a batch."""
+        self._rows.extend(outputs)
+
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write all of them, each once, in the order of the data."""
+        gathered = [self._rows]
+        if trainer.world_size > 1:
+            gathered = [[] for _ in range(trainer.world_size)]
+            torch.distributed.all_gather_object(gathered, self._rows)
+        if trainer.is_global_zero:
+            rows = {row["index"]: row for part in gathered for row in part}
+            write_rows([rows[index] for index in sorted(rows)], self.path)
+            self.written = len(rows)
+        self._rows = []
+
+
+def write_rows(rows: list[dict[str, Any]], path: Path) -> None:
+    """Write dictionaries of the same keys as CSV, without their ``index``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = [name for name in (rows[0] if rows else {}) if name != "index"]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)

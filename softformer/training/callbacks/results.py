@@ -1,0 +1,173 @@
+"""The result table of a run: results.json, results.md and the console."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.data import extract_batch_size
+
+from softformer.training.run_logger import read_metrics
+from softformer.training.runs import METRICS, RESULTS, RunFolder
+
+
+class ResultTable(Callback):
+    """Writes the figures of a run: validation at its best epoch, and test.
+
+    results.json holds ``{"val": {...}, "test": {...}, "run": {...}}``; an evaluation replaces its own part only.
+
+    Args:
+        folder: The folder of the run.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._path = folder.path / RESULTS
+        self._seconds_before = 0.0
+        self._examples = 0
+        self._validation_seconds = 0.0
+        self._started: float | None = None
+        self._validation_started = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was counted so far, which a resumed run adds to."""
+        return {
+            "seconds": self._seconds(),
+            "validation_seconds": self._validation_seconds,
+            "examples": self._examples,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the counts of the earlier part of the run."""
+        self._seconds_before = state_dict["seconds"]
+        self._validation_seconds = state_dict["validation_seconds"]
+        self._examples = state_dict["examples"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._started = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the examples."""
+        self._examples += extract_batch_size(batch) * trainer.world_size
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start another clock: validation is no training."""
+        self._validation_started = time.monotonic()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the best epoch."""
+        seconds, self._seconds_before, self._started = self._seconds(), self._seconds(), None
+        for logger in trainer.loggers:
+            logger.save()
+        monitor, mode = getattr(pl_module, "monitor", "val/loss"), getattr(pl_module, "monitor_mode", "min")
+        run = {
+            "epochs": trainer.current_epoch,
+            "steps": trainer.global_step,
+            "training_seconds": round(seconds, 1),
+            "examples_per_second": round(self._examples / max(seconds - self._validation_seconds, 1e-9), 1),
+            "parameters": sum(parameter.numel() for parameter in pl_module.parameters()),
+            "device": device_name(pl_module.device),
+        }
+        if pl_module.device.type == "cuda":
+            run["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated(pl_module.device) / 2**20)
+        self._write(trainer, {"val": best_epoch(self._path.with_name(METRICS), monitor, mode), "run": run})
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add an evaluation on the validation split; inside training the best epoch is added at the end."""
+        if self._started is not None:
+            self._validation_seconds += time.monotonic() - self._validation_started
+        if trainer.state.fn == "validate":
+            self._write(trainer, {"val": stage_metrics(trainer, "val")})
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add an evaluation on the test split."""
+        self._write(trainer, {"test": stage_metrics(trainer, "test")})
+
+    def _seconds(self) -> float:
+        return self._seconds_before + (0.0 if self._started is None else time.monotonic() - self._started)
+
+    def _write(self, trainer: Trainer, part: dict[str, Any]) -> None:
+        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        results = {**read_results(self._path), **{name: figures for name, figures in part.items() if figures}}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.write_text(json.dumps(results, indent=2) + "\n")
+        self._path.with_suffix(".md").write_text(_markdown(results))
+
+
+def print_results(folder: RunFolder) -> None:
+    """Show the result table of a run, if it has one."""
+    results = read_results(folder.path / RESULTS)
+    if not results:
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("metric", *_stages(results))
+    for row in _rows(results):
+        table.add_row(*row)
+    print(f"results of {folder.path}:")
+    Console().print(table)
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """The results written so far; empty if there are none."""
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def best_epoch(metrics_file: Path, monitor: str, mode: str) -> dict[str, float]:
+    """The validation metrics of the epoch where the monitored one was best; empty without validation."""
+    rows = [row for row in read_metrics(metrics_file) if row.get(monitor, float("nan")) == row.get(monitor)]
+    if not rows:
+        return {}
+    best = (max if mode == "max" else min)(rows, key=lambda row: row[monitor])
+    figures = {name.removeprefix("val/"): value for name, value in best.items() if name.startswith("val/")}
+    return {**figures, "epoch": best["epoch"]}
+
+
+def stage_metrics(trainer: Trainer, stage: str) -> dict[str, float]:
+    """The metrics that were just logged for a stage, without the stage's name."""
+    prefix = f"{stage}/"
+    return {
+        name.removeprefix(prefix): float(value)
+        for name, value in trainer.callback_metrics.items()
+        if name.startswith(prefix)
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """What the figures were measured on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"
+
+
+def _stages(results: dict[str, Any]) -> list[str]:
+    return [stage for stage in ("val", "test") if stage in results]
+
+
+def _rows(results: dict[str, Any]) -> list[list[str]]:
+    stages = _stages(results)
+    names = sorted({name for stage in stages for name in results[stage]} - {"epoch"})
+    rows = [[name, *(_cell(results[stage].get(name)) for stage in stages)] for name in names]
+    rows += [[name.replace("_", " "), str(value), *[""] * (len(stages) - 1)] for name, value in _run(results)]
+    return rows
+
+
+def _run(results: dict[str, Any]) -> list[tuple[str, Any]]:
+    best = [("best epoch", int(results["val"]["epoch"]))] if "epoch" in results.get("val", {}) else []
+    return [*best, *results.get("run", {}).items()] if _stages(results) else []
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _markdown(results: dict[str, Any]) -> str:
+    stages = _stages(results)
+    lines = [["metric", *stages], ["---"] * (len(stages) + 1), *_rows(results)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,0 +1,98 @@
+"""What our checkpoints hold beside weights, and whether one fits a task."""
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor
+
+from softformer.training.specs import describe
+
+if TYPE_CHECKING:
+    from softformer.training.module import SoftformerModule
+
+# Where a checkpoint keeps the data module it was trained with, as {"class_path", "init_args"}.
+DATA_KEY = "softformer_data"
+_INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
+_SHOWN = 8
+
+
+def rebuildable_hyperparameters(task: "SoftformerModule") -> dict[str, Any]:
+    """The arguments that make the task again, as plain values, without asking for weights it already has.
+
+    Lightning's own keys are added, so that ``load_from_checkpoint`` turns dictionaries back into objects.
+    """
+    # Lightning also collects what a subclass passed on to its base, which the subclass itself may not take.
+    taken = inspect.signature(type(task).__init__).parameters
+    hyperparameters = describe({name: value for name, value in task.hparams.items() if name in taken})
+    hyperparameters = {name: _untrained(value) for name, value in hyperparameters.items()}
+    if "weights" in hyperparameters:
+        hyperparameters["weights"] = None
+    kind = type(task)
+    return {**hyperparameters, "_class_path": f"{kind.__module__}.{kind.__qualname__}", "_instantiator": _INSTANTIATOR}
+
+
+def _untrained(value: Any) -> Any:
+    """The description of an encoder with ``pretrained`` off; anything else as it is."""
+    if isinstance(value, dict) and isinstance(value.get("init_args"), dict) and "pretrained" in value["init_args"]:
+        return {**value, "init_args": {**value["init_args"], "pretrained": False}}
+    return value
+
+
+def data_description(data: Any) -> dict[str, Any] | None:
+    """The data module as ``{"class_path", "init_args"}``, or None if it did not save its hyperparameters."""
+    hyperparameters = {name: value for name, value in getattr(data, "hparams", {}).items() if name[0] != "_"}
+    if not hyperparameters:
+        return None
+    return {"class_path": f"{type(data).__module__}.{type(data).__qualname__}", "init_args": describe(hyperparameters)}
+
+
+def task_description(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """The task that a checkpoint holds, as ``{"class_path", "init_args"}``.
+
+    Raises:
+        ValueError: The checkpoint was not written by one of our tasks.
+    """
+    hyperparameters = dict(checkpoint.get("hyper_parameters") or {})
+    path = hyperparameters.pop("_class_path", None)
+    if path is None or "state_dict" not in checkpoint:
+        raise ValueError(
+            "this file is not a checkpoint of a Softformer task: it lacks the task's class and hyperparameters."
+            " Pass bare weights as --model.weights, with a recipe that names the model"
+        )
+    hyperparameters.pop("_instantiator", None)
+    return {"class_path": path, "init_args": hyperparameters}
+
+
+def check_state_fits(task: "SoftformerModule", checkpoint: dict[str, Any]) -> None:
+    """Compare the weights of a checkpoint with those of the task before any is copied.
+
+    Raises:
+        ValueError: They differ in names or shapes, or training would go on from averaged weights.
+    """
+    ours, theirs = task.state_dict(), checkpoint.get("state_dict", {})
+    missing = [f"{name} is not in the checkpoint" for name in ours if name not in theirs]
+    unexpected = [f"{name} is only in the checkpoint" for name in theirs if name not in ours]
+    shapes = [
+        f"{name} is {_shape(theirs[name])} in the checkpoint and {_shape(value)} here"
+        for name, value in ours.items()
+        if name in theirs and _shape(theirs[name]) != _shape(value)
+    ]
+    if differences := shapes + missing + unexpected:
+        more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+        raise ValueError(
+            f"the checkpoint belongs to another configuration: {'; '.join(differences[:_SHOWN])}{more}."
+            " Use the recipe and the settings that it was trained with, or start from its weights with --model.weights"
+        )
+    trainer = task._trainer
+    if trainer is None or not trainer.training or "current_model_state" not in checkpoint:
+        return
+    if not any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        raise ValueError(
+            "the checkpoint was written with weight averaging, so its weights are averages and training cannot go on"
+            " from them as if they were not: add the same EMAWeightAveraging callback to trainer.callbacks"
+        )
+
+
+def _shape(value: Any) -> tuple[int, ...] | str:
+    return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__

@@ -1,0 +1,167 @@
+"""The LightningModule that every task extends: optimizer, schedule, metrics, seeding and checkpoints, once."""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
+
+from softformer.training.checkpoint import DATA_KEY, check_state_fits, data_description, rebuildable_hyperparameters
+from softformer.training.divergence import stop_if_not_finite
+from softformer.training.optimizer import OptimizerSpec
+from softformer.training.schedule import RunSchedule, ScheduleSpec
+from softformer.training.seeding import fold_seed, run_seed
+from softformer.training.weights import WeightReport, load_weights
+
+Stage = Literal["train", "val", "test"]
+
+_OPTIMIZER = OptimizerSpec()
+_SCHEDULE = ScheduleSpec()
+
+
+class SoftformerModule(LightningModule):
+    """Base of the tasks.
+
+    A task sets ``self.network``, calls `begin`, and implements `step`; this class does the rest. The arguments of the
+    task's ``__init__`` become its hyperparameters, stored in checkpoints as plain values: such a checkpoint loads with
+    ``weights_only``, from Python, from the command line and alone.
+
+    Args:
+        optimizer: Optimizer and its options.
+        schedule: Learning rate over the run.
+
+    Attributes:
+        network: What is trained. Its parameters are all the optimizer sees.
+        weight_report: What was loaded from ``weights``; None if there were none.
+        monitor: The metric by which the best checkpoint is chosen.
+        monitor_mode: Whether the metric should grow or shrink.
+    """
+
+    network: nn.Module
+    monitor: str = "val/loss"
+    monitor_mode: Literal["min", "max"] = "min"
+
+    def __init__(self, *, optimizer: OptimizerSpec = _OPTIMIZER, schedule: ScheduleSpec = _SCHEDULE) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)  # finds the arguments of the subclass in the frames above
+        self.optimizer_spec = optimizer
+        self.schedule_spec = schedule
+        self.weight_report: WeightReport | None = None
+        self._seed: int | None = None
+        self._frozen: tuple[nn.Module, nn.Module] | None = None
+
+    @abstractmethod
+    def step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
+        """The mean loss of a batch, a scalar; also updates the metrics of the stage (`log_metrics`)."""
+
+    def begin(self, *, weights: str | Path | None, head: nn.Module, freeze_backbone: bool) -> None:
+        """Give the network its starting weights and freeze what shall not train. Called once, by the task.
+
+        Args:
+            weights: File to start from (see `softformer.training.weights`), or None.
+            head: The part of the network that always trains.
+            freeze_backbone: Whether the rest keeps its weights, its statistics and its evaluation mode.
+        """
+        if weights is not None:
+            self.weight_report = load_weights(self.network, weights)
+            self.print_once(str(self.weight_report))
+        if freeze_backbone:
+            self.network.requires_grad_(False)
+            head.requires_grad_(True)
+            self._frozen = (self.network, head)
+            self.train(self.training)
+
+    def make_metrics(self, metrics: MetricCollection) -> None:
+        """Give each stage its own copy of the metrics, named ``train/...``, ``val/...`` and ``test/...``."""
+        self.train_metrics = metrics.clone(prefix="train/")
+        self.val_metrics = metrics.clone(prefix="val/")
+        self.test_metrics = metrics.clone(prefix="test/")
+
+    def log_metrics(self, stage: Stage, predictions: Tensor, targets: Tensor) -> None:
+        """Update the metrics of a stage and log them at the end of the epoch."""
+        metrics = getattr(self, f"{stage}_metrics")
+        metrics.update(predictions, targets)
+        for name, metric in metrics.items(keep_base=False, copy_state=False):
+            self.log(name, metric, on_step=False, on_epoch=True, prog_bar=name == self.monitor)
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """One step of training; stops the run when the loss is not a number."""
+        loss = self._logged_step(batch, "train")
+        stop_if_not_finite(self, loss, batch)
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Metrics of a validation batch."""
+        self._logged_step(batch, "val")
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Metrics of a test batch."""
+        self._logged_step(batch, "test")
+
+    def _logged_step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
+        loss = self.step(batch, stage)
+        training = stage == "train"
+        self.log(f"{stage}/loss", loss, on_step=training, on_epoch=True, prog_bar=training, sync_dist=True)
+        return loss
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer and a schedule that moves once per optimizer step."""
+        optimizer = self.optimizer_spec.build(self.network)
+        schedule = RunSchedule(optimizer, self.schedule_spec, self.optimizer_spec.lr)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "lr"}}
+
+    def on_train_start(self) -> None:
+        """Tell the schedule how long the run is, and take the seed of the run where none is resumed.
+
+        Raises:
+            ValueError: The number of steps is unknown, so the schedule has no end.
+        """
+        total = self.trainer.estimated_stepping_batches
+        if total == float("inf"):
+            raise ValueError("the schedule needs the length of the run: set trainer.max_epochs or trainer.max_steps")
+        for config in self.trainer.lr_scheduler_configs:
+            if isinstance(config.scheduler, RunSchedule):
+                config.scheduler.start(int(total))
+        if self._seed is None:
+            self._seed = run_seed()
+
+    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Seed what draws in the forward pass (dropout) by the position in the run."""
+        torch.manual_seed(self.batch_seed(batch_idx) % 2**63)
+
+    def batch_seed(self, batch_idx: int, purpose: int = 0) -> int:
+        """A seed from the run's seed, the epoch, the batch, the rank and what it is for."""
+        seed = run_seed() if self._seed is None else self._seed
+        return fold_seed(seed, self.trainer.current_epoch, batch_idx, self.global_rank, purpose)
+
+    def train(self, mode: bool = True) -> "SoftformerModule":
+        """Switch to training mode, the frozen part excepted."""
+        super().train(mode)
+        if self._frozen is not None:
+            backbone, head = self._frozen
+            backbone.eval()
+            head.train(mode)
+        return self
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store what lets the checkpoint stand alone."""
+        checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = rebuildable_hyperparameters(self)
+        data = getattr(self.trainer, "datamodule", None)
+        checkpoint[DATA_KEY] = data_description(data)
+        # Lightning stores the objects themselves, which weights_only would refuse.
+        checkpoint.pop(LightningDataModule.CHECKPOINT_HYPER_PARAMS_KEY, None)
+        checkpoint["softformer_seed"] = run_seed() if self._seed is None else self._seed
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another configuration, and go on with the seed of the run that wrote it."""
+        check_state_fits(self, checkpoint)
+        self._seed = checkpoint.get("softformer_seed")
+
+    def print_once(self, message: str) -> None:
+        """Print on the first process only, with or without a trainer."""
+        if self._trainer is None or self.trainer.is_global_zero:
+            print(message)

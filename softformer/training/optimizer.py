@@ -1,0 +1,112 @@
+"""The optimizer as configuration, and the parameter groups it works on."""
+
+import difflib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from timm.optim import create_optimizer_v2, list_optimizers, param_groups_layer_decay, param_groups_weight_decay
+from torch import nn
+from torch.optim import Optimizer
+
+# Last part of the names that position embeddings and class tokens carry where a network does not list them itself.
+_UNDECAYED = ("pos_embed", "position_embedding", "position_embeddings", "cls_token", "class_token", "dist_token")
+
+
+@dataclass(frozen=True)
+class OptimizerSpec:
+    """Which optimizer, by any name that timm knows, and its options.
+
+    Weight decay never touches biases, the parameters of norms, position embeddings and class tokens.
+
+    Args:
+        name: Name as `timm.optim.list_optimizers` prints it.
+        lr: Peak learning rate.
+        weight_decay: Decoupled weight decay.
+        layer_decay: Factor on the learning rate from each layer to the one before it, for fine-tuning; 1 for one rate.
+        betas: Momentum factors of the Adam family; None for the optimizer's own.
+        momentum: Momentum of those that have one.
+    """
+
+    name: str = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    layer_decay: float = 1.0
+    betas: tuple[float, float] | None = None
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ValueError: A value is out of its range.
+        """
+        if self.name.lower() not in (known := list_optimizers()):
+            nearest = difflib.get_close_matches(self.name.lower(), known, n=8, cutoff=0.4)
+            raise ValueError(
+                f"optimizer.name must be one that timm.optim.list_optimizers() lists, got {self.name!r}."
+                f" Nearest: {', '.join(nearest) or 'none'}. Common: adamw, sgd, lamb, lion, adafactor, muon"
+            )
+        if not self.lr > 0:
+            raise ValueError(f"optimizer.lr must be positive, got {self.lr}")
+        if self.weight_decay < 0:
+            raise ValueError(f"optimizer.weight_decay must be zero or positive, got {self.weight_decay}")
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"optimizer.layer_decay must lie in (0, 1], got {self.layer_decay}")
+
+    def build(self, network: nn.Module) -> Optimizer:
+        """The optimizer over the parameters of a network that require a gradient.
+
+        Raises:
+            ValueError: Nothing is left to train, or layer_decay is not 1 and the network has no ``group_matcher``.
+        """
+        groups = parameter_groups(network, self.lr, self.weight_decay, self.layer_decay)
+        options: dict[str, Any] = {} if self.betas is None else {"betas": self.betas}
+        # A group that names its own weight_decay keeps it; the argument serves timm's defaults only.
+        return create_optimizer_v2(
+            groups, opt=self.name, lr=self.lr, weight_decay=self.weight_decay, momentum=self.momentum, **options
+        )
+
+
+def parameter_groups(
+    network: nn.Module, lr: float, weight_decay: float, layer_decay: float = 1.0
+) -> list[dict[str, Any]]:
+    """Groups for a torch optimizer: with and without weight decay, and one learning rate a layer if asked for.
+
+    Args:
+        network: Its ``no_weight_decay()`` and ``group_matcher()`` are honoured where it has them.
+        lr: Learning rate of the head.
+        weight_decay: Weight decay of what decays.
+        layer_decay: Factor on the learning rate from a layer to the one before; 1 for one rate.
+
+    Returns:
+        Dictionaries with params, weight_decay and, with layer decay, lr.
+
+    Raises:
+        ValueError: Nothing is left to train, or layer_decay is not 1 and the network has no ``group_matcher``.
+    """
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ValueError("the network has no parameter that requires a gradient, so there is nothing to train")
+    exempt = undecayed_names(network)
+    if layer_decay == 1:
+        return param_groups_weight_decay(network, weight_decay, no_weight_decay_list=exempt)
+    if not hasattr(network, "group_matcher"):
+        raise ValueError(
+            f"optimizer.layer_decay needs a network with timm's group_matcher, which {type(network).__name__} lacks;"
+            " set it to 1"
+        )
+    groups = param_groups_layer_decay(
+        network, weight_decay, no_weight_decay_list=exempt, layer_decay=layer_decay, weight_decay_exclude_1d=True
+    )
+    # timm leaves the scale to its own schedulers; torch's start from the rate of each group.
+    return [
+        {"params": group["params"], "weight_decay": group["weight_decay"], "lr": lr * group["lr_scale"]}
+        for group in groups
+    ]
+
+
+def undecayed_names(network: nn.Module) -> set[str]:
+    """Names of parameters that must not decay although they have several axes."""
+    listed: Callable[[], Iterable[str]] = getattr(network, "no_weight_decay", set)
+    names = {name for name, _ in network.named_parameters() if name.split(".")[-1].rstrip("0123456789") in _UNDECAYED}
+    return names | set(listed())

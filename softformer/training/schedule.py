@@ -1,0 +1,88 @@
+"""The learning rate over the steps of a run: warm-up, then a curve down to a floor."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+ScheduleName = Literal["cosine", "linear", "constant"]
+
+
+@dataclass(frozen=True)
+class ScheduleSpec:
+    """Learning rate over the whole run, changed at every optimizer step.
+
+    Args:
+        name: Shape after the warm-up: half a cosine, a straight line, or none.
+        warmup: Share of all steps over which the rate rises in a straight line, in [0, 1); 10 epochs of 300 are 0.0333.
+        min_lr: Rate that is reached when the last step is done (of the head, where layers have their own).
+    """
+
+    name: ScheduleName = "cosine"
+    warmup: float = 0.05
+    min_lr: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ValueError: A value is out of its range.
+        """
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"schedule.warmup is a share of all steps and must lie in [0, 1), got {self.warmup}")
+        if self.min_lr < 0:
+            raise ValueError(f"schedule.min_lr must be zero or positive, got {self.min_lr}")
+
+
+class RunSchedule(LambdaLR):
+    """The scheduler of a `ScheduleSpec`, stepped once per optimizer step, which learns the length of the run late.
+
+    Asking Lightning for the number of steps while optimizers are made would open the training data before a resumed
+    run knows where it stands. So `start` is called when training starts; until then the rates are the peak rates.
+
+    Args:
+        optimizer: Its groups hold their peak rates.
+        spec: The curve.
+        lr: Peak rate of the head, to which min_lr relates.
+
+    Raises:
+        ValueError: min_lr exceeds the peak rate.
+    """
+
+    def __init__(self, optimizer: Optimizer, spec: ScheduleSpec, lr: float) -> None:
+        if spec.min_lr > lr:
+            raise ValueError(f"schedule.min_lr must not exceed optimizer.lr, got {spec.min_lr} and {lr}")
+        self.total_steps: int | None = None
+        super().__init__(optimizer, lambda step: self._factor(step, spec, spec.min_lr / lr))
+
+    def start(self, total_steps: int) -> None:
+        """Set the rates of the step at hand, now that the number of optimizer steps of the whole run is known."""
+        self.total_steps = total_steps
+        for group, peak, factor in zip(self.optimizer.param_groups, self.base_lrs, self.lr_lambdas):
+            group["lr"] = peak * factor(self.last_epoch)
+
+    def _factor(self, step: int, spec: ScheduleSpec, floor: float) -> float:
+        if self.total_steps is None:
+            return 1.0
+        return lr_factor(step, self.total_steps, round(spec.warmup * self.total_steps), spec.name, floor)
+
+
+def lr_factor(step: int, total_steps: int, warmup_steps: int, name: ScheduleName, floor: float) -> float:
+    """The factor on the peak learning rate at a step.
+
+    Args:
+        step: Optimizer steps taken so far.
+        total_steps: Optimizer steps of the run; steps after it keep the floor.
+        warmup_steps: Steps of the rise; the first of them already has 1 / warmup_steps, so that none is wasted.
+        name: Shape after the rise.
+        floor: Factor at the end.
+    """
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    if name == "constant":
+        return 1.0
+    progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    curve = 1 - progress if name == "linear" else (1 + math.cos(math.pi * progress)) / 2
+    return floor + (1 - floor) * curve

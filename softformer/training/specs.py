@@ -1,0 +1,136 @@
+"""Objects that describe what to build, to and from plain dictionaries.
+
+The dictionary, ``{"class_path": ..., "init_args": {...}}``, is what recipes hold, what a checkpoint stores and what
+``jsonargparse`` reads, so that one description serves all three and no object has to be pickled.
+"""
+
+import dataclasses
+import functools
+import inspect
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from softformer.ops.inverse import Inverse
+
+T = TypeVar("T")
+
+# How jsonargparse begins when it reports the error of another: a list of all it tried, or a value taken from an object.
+_WRAPPERS = ("Does not validate against any of the Union subtypes", "Call to compute_fn of link")
+
+
+class Spec:
+    """Base of objects that remember the arguments they were made with.
+
+    A subclass needs to do nothing: its ``__init__`` is wrapped so that `init_args` knows every argument, defaults
+    included. Comparison and printing go by class and arguments.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = _remember(cls.__init__)  # type: ignore[method-assign]
+
+    @property
+    def init_args(self) -> dict[str, Any]:
+        """The arguments this object was made with, as given."""
+        if "_init_args" in vars(self):
+            return dict(vars(self)["_init_args"])
+        # A dataclass gets its __init__ after the class exists, so nothing was wrapped: its fields are the arguments.
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"class_path", "init_args"}`` of plain values, nested objects included."""
+        return describe(self)
+
+    @classmethod
+    def from_dict(cls: type[T], description: dict[str, Any]) -> T:
+        """The object that `to_dict` described; it must be of this class or a subclass.
+
+        Raises:
+            ValueError: The class or an argument of it does not exist or is of the wrong type.
+        """
+        return rebuild(cls, description)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Spec) and type(self) is type(other) and self.init_args == other.init_args
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.init_args.items())})"
+
+
+def _remember(init: Any) -> Any:
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def wrapped(self: Spec, *args: Any, **kwargs: Any) -> None:
+        if "_init_args" not in vars(self):  # the outermost of a chain of super().__init__ calls
+            bound = signature.bind(self, *args, **kwargs)
+            bound.apply_defaults()
+            vars(self)["_init_args"] = dict(list(bound.arguments.items())[1:])
+        init(self, *args, **kwargs)
+
+    return wrapped
+
+
+def describe(value: Any) -> Any:
+    """A plain copy of a value: specs, inverses and dataclasses become dictionaries, tuples lists, paths strings.
+
+    Raises:
+        ValueError: The value holds an object that cannot be described.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [describe(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): describe(item) for key, item in value.items()}
+    if isinstance(value, Spec):
+        return {"class_path": _path_of(value), "init_args": describe(value.init_args)}
+    if isinstance(value, Inverse):
+        names = inspect.signature(type(value)).parameters
+        return {"class_path": _path_of(value), "init_args": {name: describe(getattr(value, name)) for name in names}}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: describe(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    raise ValueError(
+        f"{value!r} cannot be stored as configuration: expected numbers, strings, lists, dictionaries, an EncoderSpec,"
+        f" an Inverse or a dataclass of these, got {type(value).__name__}"
+    )
+
+
+def rebuild(base: type[T], description: dict[str, Any]) -> T:
+    """The object of class `base`, or of a subclass of it, that a dictionary describes.
+
+    Every nested class must be one that the signature it is passed to asks for, so a description cannot name an
+    arbitrary function.
+
+    Raises:
+        ValueError: The class or an argument of it does not exist or is of the wrong type.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(base, "it", required=True)
+    try:
+        config = parser.parse_object({"it": description})
+    except ArgumentError as error:
+        raise ValueError(f"{description!r} does not describe a {base.__name__}: {error}") from error
+    try:
+        return parser.instantiate(config).it
+    except ValueError as error:
+        raise root_error(error) from error
+
+
+def root_error(error: BaseException) -> BaseException:
+    """The error that a constructor or a property raised, where jsonargparse wrapped it in its own."""
+    while error.__cause__ is not None and str(error).startswith(_WRAPPERS):
+        error = error.__cause__
+    return error
+
+
+def _path_of(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"

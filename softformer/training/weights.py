@@ -1,0 +1,136 @@
+"""Starting weights for a network: published, our own checkpoints, timm's, or any file of plain tensors."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from softformer.models.vision import adapt_state_dict
+
+_FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
+_WRAPPERS = ("state_dict", "model", "model_state_dict")
+_PREFIXES = ("module.", "_orig_mod.")
+_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class WeightReport:
+    """Which tensors of a file went into a network, and which did not.
+
+    Args:
+        path: The file.
+        loaded: Names that were copied.
+        reshaped: Names whose shapes differ, with both shapes; these keep their start.
+        missing: Names of the network that the file lacks; these keep their start.
+        unexpected: Names of the file that the network lacks.
+    """
+
+    path: str
+    loaded: list[str]
+    reshaped: list[str]
+    missing: list[str]
+    unexpected: list[str]
+
+    def __str__(self) -> str:
+        total = len(self.loaded) + len(self.reshaped) + len(self.missing)
+        groups = Counter(".".join(name.split(".")[:2]) for name in self.loaded)
+        lines = [
+            f"weights: {len(self.loaded)} of {total} tensors loaded from {self.path}",
+            f"  loaded: {', '.join(f'{group} ({count})' for group, count in groups.items())}",
+        ]
+        for title, names in (
+            ("not loaded, of another shape", self.reshaped),
+            ("not loaded, not in the file", self.missing),
+            ("not loaded, not in the network", self.unexpected),
+        ):
+            if names:
+                more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+                lines.append(f"  {title}: {', '.join(names[:_SHOWN])}{more}")
+        return "\n".join(lines)
+
+
+def load_weights(network: nn.Module, path: str | Path) -> WeightReport:
+    """Copy every tensor of a file that has a place in the network.
+
+    A classifier head of another number of classes keeps its start; so does whatever else does not match.
+
+    Args:
+        network: Changed in place.
+        path: ``.safetensors``, ``.pth``, ``.pt``, ``.bin`` or ``.ckpt`` file, or a folder saved by timm. No pickled
+            code is executed.
+
+    Returns:
+        What was loaded and what was not.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file holds no tensors, or none of them fits.
+    """
+    found = adapt_state_dict(read_state_dict(path), network)
+    wanted = network.state_dict()
+    loaded = {name: found[name] for name in wanted if name in found and found[name].shape == wanted[name].shape}
+    if not loaded:
+        raise ValueError(
+            f"none of the {len(found)} tensors in {path} fits the network: it expects names such as"
+            f" {', '.join(list(wanted)[:3])}, the file has {', '.join(list(found)[:3])}"
+        )
+    network.load_state_dict(loaded, strict=False)
+    return WeightReport(
+        path=str(path),
+        loaded=list(loaded),
+        reshaped=[
+            f"{name} {tuple(found[name].shape)} for {tuple(wanted[name].shape)}"
+            for name in wanted
+            if name in found and name not in loaded
+        ],
+        missing=[name for name in wanted if name not in found],
+        unexpected=[name for name in found if name not in wanted],
+    )
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a file under the names our networks use.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It cannot be read without executing code, or holds no tensors.
+    """
+    path = _weight_file(Path(path).expanduser())
+    try:
+        content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except (UnpicklingError, SafetensorError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path} is not a readable file of weights: {str(error).splitlines()[0]}") from error
+    tensors = _unwrap(content)
+    if not tensors:
+        raise ValueError(f"{path} holds no tensors by name; expected a state dict")
+    return tensors
+
+
+def _weight_file(path: Path) -> Path:
+    if path.is_dir():
+        for name in _FOLDER_FILES:
+            if (path / name).is_file():
+                return path / name
+        raise FileNotFoundError(f"the folder {path} has none of {', '.join(_FOLDER_FILES)}")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file of weights at {path}")
+    return path
+
+
+def _unwrap(content: Any) -> dict[str, Tensor]:
+    for wrapper in _WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict):
+        return {}
+    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    for prefix in (*_PREFIXES, "network."):  # the last is where our tasks keep the network
+        if tensors and all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    return tensors

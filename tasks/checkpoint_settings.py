@@ -1,0 +1,79 @@
+"""The settings that a checkpoint brings along, as the first and weakest layer of a command's configuration."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from softformer.training.checkpoint import DATA_KEY, task_description
+from softformer.training.loading import read_checkpoint
+from softformer.training.runs import CONFIG, RunFolder
+from tasks.recipes import recipe_files
+from tasks.run_settings import RunSettings
+
+# Arguments of a task that the data module's attributes of the same names set, and what they are without such a one.
+FROM_DATA: dict[str, Any] = {"num_classes": None, "multi_label": False}
+
+_SUBCOMMANDS = ("fit", "validate", "test", "predict")
+
+
+def with_checkpoint_settings(args: list[str], name: str) -> list[str]:
+    """Command-line arguments with the settings of their checkpoint below all others.
+
+    ``best`` and ``last`` become files. A run that goes on without a recipe takes its settings from the folder of the
+    run; everything else needs the checkpoint alone. Recipes and other arguments win over what it says.
+
+    Args:
+        args: Arguments, with a subcommand first.
+        name: Name of the run where neither arguments nor recipes give one.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+        ValueError: It is not a checkpoint of one of our tasks.
+    """
+    if not args or args[0] not in _SUBCOMMANDS or not (given := option(args, "ckpt_path")):
+        return args
+    path = run_folder(args, name).checkpoint(given) if given in ("best", "last") else Path(given).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint at {path}")
+    if args[0] != "fit":
+        layer = ["--config", json.dumps(settings_of(path, args[0]))]
+    else:
+        folder = RunFolder.of_checkpoint(path)
+        layer = [] if folder is None or recipe_files(args) else ["--config", str(folder.path / CONFIG)]
+    return [args[0], *layer, *args[1:], "--ckpt_path", str(path)]
+
+
+def settings_of(checkpoint: Path, subcommand: str) -> dict[str, Any]:
+    """Task and data of a checkpoint as configuration.
+
+    Args:
+        checkpoint: The file.
+        subcommand: What is to be done with it. Only ``predict``, which does not read the data set, needs what a task
+            was told by its data.
+    """
+    content = read_checkpoint(checkpoint)
+    task = task_description(content)
+    if subcommand != "predict":
+        task["init_args"] = {name: value for name, value in task["init_args"].items() if name not in FROM_DATA}
+    data = content.get(DATA_KEY)
+    return {"model": task, "data": data} if data else {"model": task}
+
+
+def option(args: list[str], name: str) -> str | None:
+    """The last value of a command-line option, given as ``--name value`` or ``--name=value``."""
+    values = [value for flag, value in pairwise(args) if flag == f"--{name}"]
+    values += [arg.partition("=")[2] for arg in args if arg.startswith(f"--{name}=")]
+    return values[-1] if values else None
+
+
+def run_folder(args: list[str], name: str) -> RunFolder:
+    """The folder of the run that arguments and recipes name, before they are parsed for good."""
+    settings: dict[str, Any] = {"name": name}
+    for recipe in recipe_files(args):
+        content = yaml.safe_load(recipe.read_text())
+        settings |= (content or {}).get("run") or {} if isinstance(content, dict) else {}
+    settings |= {key: value for key in ("name", "root") if (value := option(args, f"run.{key}"))}
+    return RunSettings(name=settings["name"], root=settings.get("root", "runs")).folder()

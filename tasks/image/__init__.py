@@ -1,0 +1,4 @@
+"""Image tasks: classification, and the data module that feeds it."""
+
+from tasks.image.classifier import ImageClassifier as ImageClassifier
+from tasks.image.data import ImageDataModule as ImageDataModule

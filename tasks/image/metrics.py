@@ -1,0 +1,60 @@
+"""What a classifier is measured by, and which labels it can be measured on."""
+
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassConfusionMatrix,
+    MultilabelAccuracy,
+    MultilabelConfusionMatrix,
+    MultilabelExactMatch,
+    MultilabelF1Score,
+)
+
+_BEST = 5
+# Counts of every class against every other take memory that grows with the square of the classes.
+_MOST_COUNTED = 4096
+
+
+def class_counter(num_classes: int, multi_label: bool) -> Metric | None:
+    """Counts which class was taken for which; None where there are too many classes for that."""
+    if multi_label:
+        return MultilabelConfusionMatrix(num_classes)
+    return MulticlassConfusionMatrix(num_classes) if num_classes <= _MOST_COUNTED else None
+
+
+def classification_metrics(num_classes: int, multi_label: bool) -> MetricCollection:
+    """What is measured in every stage: accuracy and top-5, or accuracy, F1 and exact matches for several labels."""
+    if multi_label:
+        return MetricCollection(
+            {
+                "accuracy": MultilabelAccuracy(num_classes, average="micro"),
+                "f1": MultilabelF1Score(num_classes, average="macro"),
+                "exact_match": MultilabelExactMatch(num_classes),
+            }
+        )
+    return MetricCollection(
+        {
+            "accuracy": MulticlassAccuracy(num_classes, average="micro"),
+            "top5_accuracy": MulticlassAccuracy(num_classes, average="micro", top_k=min(_BEST, num_classes)),
+        }
+    )
+
+
+def check_labels(labels: Tensor, num_classes: int, multi_label: bool) -> None:
+    """Accept labels that a classifier can be trained on.
+
+    Raises:
+        ValueError: Their shape is wrong, or one lies outside the classes.
+    """
+    if multi_label:
+        if labels.ndim != 2 or labels.shape[1] != num_classes:
+            raise ValueError(
+                f"with several labels they must have shape (batch, {num_classes}), got {tuple(labels.shape)}"
+            )
+        return
+    if labels.ndim != 1:
+        raise ValueError(f"labels must have shape (batch,), got {tuple(labels.shape)}; is multi_label missing?")
+    wrong = labels[(labels < 0) | (labels >= num_classes)]
+    if len(wrong):
+        raise ValueError(f"labels must lie between 0 and {num_classes - 1}, got {wrong.unique().tolist()}")

@@ -1,0 +1,82 @@
+"""What a training run writes beside its weights, and the checks it begins with."""
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.loggers import Logger
+
+from softformer.training.callbacks import LastCheckpoint, LearningCurves
+from softformer.training.module import SoftformerModule
+from softformer.training.run_logger import RunLogger
+from softformer.training.runs import CONFIG, RunFolder
+from tasks.run_settings import RunSettings
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes config.yaml, with which the run can be repeated, when training really starts."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Nothing yet: a run that fails before its first step leaves no trace."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the file."""
+        if trainer.is_global_zero:
+            config = self.config.clone()
+            config.ckpt_path, config.run.overwrite = None, False
+            folder = RunSettings(**vars(config.run)).folder().path
+            folder.mkdir(parents=True, exist_ok=True)
+            self.parser.save(config, folder / CONFIG, skip_unset=False, overwrite=True, multifile=False)
+
+
+class TestSplitCheck(Callback):
+    """Opens the test split before training, where its mistakes cost nothing; it is not read to train."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Let the data module find and check the split."""
+        data = getattr(trainer, "datamodule", None)
+        if stage == "fit" and data is not None:
+            data.setup("test")
+
+
+def run_loggers(given: Any, folder: RunFolder) -> bool | list[Logger]:
+    """The logger of metrics.csv before those that the user chose; none where the user wants none."""
+    if given is False:
+        return False
+    others = given if isinstance(given, list) else [given]
+    return [RunLogger(folder.path), *(other for other in others if isinstance(other, Logger))]
+
+
+def fit_callbacks(
+    task: SoftformerModule,
+    folder: RunFolder,
+    own: list[Callback],
+    loggers: bool | list[Logger],
+    enable_checkpointing: bool | None,
+) -> list[Callback]:
+    """Checkpoints, learning rate and curves of a training run, beside the callbacks that the user chose.
+
+    Args:
+        task: Names the metric that chooses the best checkpoint.
+        folder: The folder of the run.
+        own: The user's callbacks; a ModelCheckpoint with a metric among them replaces ours.
+        loggers: What `run_loggers` gave.
+        enable_checkpointing: The trainer's argument.
+    """
+    callbacks: list[Callback] = []
+    if enable_checkpointing is not False:
+        if not any(isinstance(callback, ModelCheckpoint) and callback.monitor for callback in own):
+            best = ModelCheckpoint(
+                folder.checkpoints,
+                filename="best",
+                monitor=task.monitor,
+                mode=task.monitor_mode,
+                auto_insert_metric_name=False,
+                enable_version_counter=False,
+            )
+            callbacks.append(best)
+        callbacks.append(LastCheckpoint(folder.checkpoints))
+    if isinstance(loggers, list) and isinstance(loggers[0], RunLogger):
+        callbacks += [LearningRateMonitor("step"), LearningCurves(loggers[0])]
+    return callbacks

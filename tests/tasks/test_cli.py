@@ -1,0 +1,359 @@
+"""The command line from a fit to predictions: what it writes, what a checkpoint needs, and who wins."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from command_line import TINY, softformer
+from lightning.pytorch import LightningDataModule
+from PIL import Image
+from tiny_images import TinyImages
+
+from softformer.layers import SoftAttention
+from softformer.training.loading import load
+from softformer.training.run_logger import read_metrics
+from tasks.cli import SoftformerCLI
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a run named `first` of two epochs lies, tested at its end."""
+    folder = tmp_path_factory.mktemp("trained")
+    options = ["--run.name", "first", "--run.test_after_fit", "true"]
+    options += ["--trainer.max_epochs", "2", "--model.label_smoothing", "0.25"]
+    outcome = softformer(folder, "fit", *TINY, *options)
+    assert outcome.code == 0, outcome.err
+    assert "results of runs/first:" in outcome.out
+    return folder
+
+
+@pytest.fixture
+def copy(trained: Path, tmp_path: Path) -> Path:
+    """That folder, to change."""
+    shutil.copytree(trained, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def results(folder: Path, name: str = "first") -> dict[str, Any]:
+    return json.loads((folder / "runs" / name / "results.json").read_text())
+
+
+class Built(Exception):
+    """Ends a command where its objects exist."""
+
+    cli: SoftformerCLI
+
+
+@pytest.fixture
+def build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """A function from arguments to the command's objects, which are not run."""
+
+    def stop(self: SoftformerCLI, subcommand: str) -> None:
+        Built.cli = self
+        raise Built
+
+    monkeypatch.setattr(SoftformerCLI, "_run_subcommand", stop)
+
+    def build(*args: str, folder: Path = tmp_path) -> SoftformerCLI:
+        with pytest.raises(Built):
+            softformer(folder, *args)
+        return Built.cli
+
+    return build
+
+
+def test_a_run_leaves_one_folder(trained: Path) -> None:
+    files = {str(path.relative_to(trained / "runs")) for path in (trained / "runs").rglob("*") if path.is_file()}
+    assert files == {
+        f"first/{name}"
+        for name in (
+            "checkpoints/best.ckpt",
+            "checkpoints/last.ckpt",
+            "class_report_test.csv",
+            "class_report_val.csv",
+            "config.yaml",
+            "confusion_matrix_test.png",
+            "confusion_matrix_val.png",
+            "learning_curves.png",
+            "metrics.csv",
+            "results.json",
+            "results.md",
+        )
+    }
+    assert [path.name for path in trained.iterdir()] == ["runs"]
+    figures = results(trained)
+    assert set(figures) == {"val", "test", "run"}
+    assert {"accuracy", "loss", "top5_accuracy"} < set(figures["val"])
+    assert figures["run"]["steps"] == 8
+    assert f"| accuracy | {figures['val']['accuracy']:.4f} |" in (trained / "runs/first/results.md").read_text()
+
+
+def test_the_test_figures_are_those_of_the_best_checkpoint(trained: Path, copy: Path) -> None:
+    outcome = softformer(
+        copy, "test", "--ckpt_path", "runs/first/checkpoints/best.ckpt", "--trainer.accelerator", "cpu"
+    )
+    assert outcome.code == 0, outcome.err
+    assert results(copy) == results(trained)
+
+
+def test_the_resolved_configuration_repeats_the_run(trained: Path, copy: Path) -> None:
+    config = yaml.safe_load((trained / "runs/first/config.yaml").read_text())
+    assert config["model"]["init_args"]["encoder"]["init_args"]["name"] == "test_vit"
+    assert config["ckpt_path"] is None
+    outcome = softformer(copy, "fit", "--config", "runs/first/config.yaml", "--run.name", "second")
+    assert outcome.code == 0, outcome.err
+    weights = [load(copy / f"runs/{name}/checkpoints/last.ckpt").state_dict() for name in ("first", "second")]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_checkpoint_alone_is_enough(trained: Path, tmp_path: Path) -> None:
+    path = str(trained / "runs/first/checkpoints/best.ckpt")
+    alone = str(shutil.copy(path, tmp_path / "alone.ckpt"))
+    for command, part in (("validate", "val"), ("test", "test")):
+        outcome = softformer(tmp_path, command, "--ckpt_path", alone, "--trainer.accelerator", "cpu")
+        assert outcome.code == 0, outcome.err
+        assert results(tmp_path, "run")[part]["accuracy"] == results(trained)[part]["accuracy"]
+
+
+def test_an_evaluation_of_elsewhere_spares_the_runs(trained: Path, copy: Path, tmp_path: Path) -> None:
+    alone = str(shutil.copy(trained / "runs/first/checkpoints/best.ckpt", tmp_path / "alone.ckpt"))
+    outcome = softformer(copy, "test", "--ckpt_path", alone, "--run.name", "first", "--trainer.accelerator", "cpu")
+    assert outcome.code == 0, outcome.err
+    assert results(copy) == results(trained)
+    assert set(results(copy, "first-evaluation")) == {"test"}
+
+
+def test_predictions(trained: Path, copy: Path) -> None:
+    outcome = softformer(
+        copy,
+        "predict",
+        "--run.name",
+        "first",
+        "--ckpt_path",
+        "best",
+        "--output",
+        "out/p.csv",
+        "--trainer.accelerator",
+        "cpu",
+    )
+    assert outcome.code == 0, outcome.err
+    assert "13 predictions written to out/p.csv" in outcome.out
+    rows = list(csv.DictReader((copy / "out/p.csv").open()))
+    assert len(rows) == 13
+    assert list(rows[0]) == ["file", *(f"{what}_{place}" for place in range(1, 6) for what in ("class", "probability"))]
+    assert rows[0]["class_1"].startswith("column ")
+    assert float(rows[0]["probability_1"]) >= float(rows[0]["probability_2"])
+
+
+def test_command_line_beats_recipe_beats_checkpoint(trained: Path, build: Any, tmp_path: Path) -> None:
+    path = str(trained / "runs/first/checkpoints/best.ckpt")
+    assert build("test", "--ckpt_path", path).model.label_smoothing == 0.25
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("{model: {init_args: {label_smoothing: 0.5, mixup: 0.1}}, data: {init_args: {batch_size: 3}}}")
+    cli = build("test", "--config", "recipe.yaml", "--ckpt_path", path)
+    assert (cli.model.label_smoothing, cli.model.mixup, cli.datamodule.batch_size) == (0.5, 0.1, 3)
+    cli = build("test", "--model.label_smoothing", "0.125", "--config", "recipe.yaml", f"--ckpt_path={path}")
+    assert cli.model.label_smoothing == 0.5  # as always, the later of the two
+    cli = build("test", "--config", "recipe.yaml", "--model.label_smoothing", "0.125", "--ckpt_path", path)
+    assert cli.model.label_smoothing == 0.125
+
+
+def test_resume_goes_on_in_the_same_folder(copy: Path) -> None:
+    before = read_metrics(copy / "runs/first/metrics.csv")
+    outcome = softformer(copy, "fit", "--run.name", "first", "--ckpt_path", "last", "--trainer.max_epochs", "3")
+    assert outcome.code == 0, outcome.err
+    after = read_metrics(copy / "runs/first/metrics.csv")
+    assert after[: len(before) - 1] == before[:-1]  # without the test, whose place was the end
+    assert max(row["step"] for row in after) == 12
+    assert results(copy)["run"]["epochs"] == 3
+    assert [path.name for path in (copy / "runs").iterdir()] == ["first"]
+
+
+def test_overwriting(copy: Path) -> None:
+    options = [*TINY, "--run.name", "first", "--trainer.max_epochs", "1", "--run.overwrite", "true"]
+    outcome = softformer(copy, "fit", *options)
+    assert outcome.code == 0, outcome.err
+    assert set(results(copy)) == {"val", "run"}
+    outcome = softformer(copy, "fit", *options, "--model.encoder.name", "no_such_model")
+    assert outcome.code == 2
+    assert set(results(copy)) == {"val", "run"}  # a mistake deletes nothing
+    assert not yaml.safe_load((copy / "runs/first/config.yaml").read_text())["run"]["overwrite"]
+
+
+def test_averaged_weights_are_what_is_tested(tmp_path: Path) -> None:
+    recipe = tmp_path / "averaged.yaml"
+    recipe.write_text(
+        "{trainer: {callbacks: [{class_path: EMAWeightAveraging, init_args: {decay: 0.9}}], max_epochs: 2},"
+        " model: {init_args: {optimizer: {lr: 3.0e-3}}}, run: {test_after_fit: true}}"
+    )
+    outcome = softformer(tmp_path, "fit", *TINY, "--config", "averaged.yaml")
+    assert outcome.code == 0, outcome.err
+    figures = results(tmp_path, "averaged")["test"]
+    checkpoint = "runs/averaged/checkpoints/best.ckpt"
+    outcome = softformer(tmp_path, "test", "--ckpt_path", checkpoint, "--trainer.accelerator", "cpu")
+    assert outcome.code == 0, outcome.err
+    assert results(tmp_path, "averaged")["test"] == figures
+
+
+def test_without_checkpoints_the_last_weights_are_tested(tmp_path: Path) -> None:
+    options = ["--run.test_after_fit", "true", "--trainer.max_epochs", "1", "--trainer.enable_checkpointing", "false"]
+    outcome = softformer(tmp_path, "fit", *TINY, *options)
+    assert outcome.code == 0, outcome.err
+    assert set(results(tmp_path, "run")) == {"val", "test", "run"}
+    assert not (tmp_path / "runs/run/checkpoints").exists()
+
+
+def test_a_checkpoint_replaces_the_weights_of_a_recipe(copy: Path) -> None:
+    start = shutil.copy(copy / "runs/first/checkpoints/best.ckpt", copy / "start.ckpt")
+    options = [*TINY, "--model.weights", str(start), "--run.name", "second", "--trainer.max_epochs", "1"]
+    outcome = softformer(copy, "fit", *options)
+    assert outcome.code == 0, outcome.err
+    assert "tensors loaded from" in outcome.out
+    config = copy / "runs/second/config.yaml"
+    Path(start).unlink()
+    outcome = softformer(copy, "fit", "--config", str(config), "--ckpt_path", "last", "--trainer.max_epochs", "2")
+    assert outcome.code == 0, outcome.err
+    assert yaml.safe_load(config.read_text())["model"]["init_args"]["weights"] == str(start)
+
+
+def test_every_option_of_the_attention_is_reached(build: Any) -> None:
+    options = {
+        "name": "soft_tiny",
+        "img_size": "32",
+        "stem_stride": "2",
+        "stem_width": "3",
+        "embed_dims": "[6, 10]",
+        "depths": "[1, 1]",
+        "num_heads": "[2, 1]",
+        "inverse": "Cholesky",
+        "inverse.ridge": "0.1",
+        "symmetric_norm": "true",
+        "backend": "eager",
+        "landmarks": "adaptive",
+        "num_landmarks": "25",
+        "value_kernels": "[7, 0]",
+        "last_stage": "soft",
+        "block_drop": "path",
+        "drop_path_rate": "0.2",
+        "global_pool": "avg",
+    }
+    args = [part for name, value in options.items() for part in (f"--model.encoder.{name}", value)]
+    cli = build("fit", *TINY, "--model.encoder", "SoftVisionSpec", *args)
+    first, second = [module for module in cli.model.network.modules() if isinstance(module, SoftAttention)]
+    assert repr(first.inverse) == "Cholesky(ridge=0.1)"
+    assert first.symmetric_norm
+    assert first.backend == "eager"
+    assert first.landmarks.side == 5
+    assert first.value_conv.weight.shape[-1] == 7
+    assert second.value_conv is None
+    assert cli.model.network.global_pool == "avg"
+    assert type(cli.model.network.stages[1].blocks[0].drop1).__name__ == "DropPath"
+
+
+@pytest.mark.parametrize(
+    ("args", "inverse"),
+    [
+        (["Newton"], "Newton(gradient='implicit', iterations=20, ridge=0.01, start='row_sum')"),
+        (["Newton", "--model.encoder.inverse.start", "halving"], "start='halving'"),
+        (["Newton", "--model.encoder.inverse.gradient", "unrolled"], "gradient='unrolled'"),
+        (["Newton", "--model.encoder.inverse.iterations", "7"], "iterations=7"),
+        (["Cholesky"], "Cholesky(ridge=0.01)"),
+    ],
+)
+def test_the_inverse_is_the_one_that_was_asked_for(build: Any, args: list[str], inverse: str) -> None:
+    encoder = ["--model.encoder", "SoftVisionSpec", "--model.encoder.inverse", *args]
+    cli = build("fit", *TINY, *encoder, "--trainer.fast_dev_run", "1")
+    soft = next(module for module in cli.model.network.modules() if isinstance(module, SoftAttention))
+    assert inverse in repr(soft.inverse)
+
+
+def test_closed_choices_of_a_task_are_reached(build: Any) -> None:
+    args = "--model.schedule.name linear --model.freeze_backbone true --model.optimizer.name sgd --model.mixup 0.2"
+    args += " --model.cutmix 0.3 --model.optimizer.layer_decay 0.5 --model.optimizer.betas [0.5,0.6]"
+    cli = build("fit", *TINY, *args.split())
+    assert cli.model.schedule_spec.name == "linear"
+    assert (cli.model.optimizer_spec.name, cli.model.optimizer_spec.layer_decay) == ("sgd", 0.5)
+    assert cli.model.optimizer_spec.betas == (0.5, 0.6)
+    assert (cli.model.mixup, cli.model.cutmix) == (0.2, 0.3)
+    assert not cli.model.network.blocks[0].attn.qkv.weight.requires_grad
+    assert cli.model.num_classes == 7  # from the data
+    assert build("fit", *TINY, "--data.multi_label", "true").model.multi_label
+
+
+def test_null_reaches_nested_options(build: Any) -> None:
+    encoder = [
+        "--model.encoder",
+        "SoftVisionSpec",
+        "--model.encoder.img_size",
+        "32",
+        "--model.encoder.img_size",
+        "null",
+    ]
+    cli = build("fit", *TINY[:4], *encoder)
+    assert cli.model.network.stages[0].pos_embed.shape[1:3] == (56, 56)
+
+
+def test_help_names_the_commands(tmp_path: Path) -> None:
+    text = softformer(tmp_path, "--help").out
+    assert "softformer fit --config image/digits" in text
+    assert all(name in text for name in ("Train by a recipe", "Classify files with a checkpoint"))
+    text = softformer(tmp_path, "fit", "--model.help", "ImageClassifier").out
+    assert "--model.label_smoothing" in text
+    assert "--model.optimizer.lr" in text
+
+
+def test_as_a_program_on_real_images(tmp_path: Path) -> None:
+    """The digits, from a shipped recipe to a CSV file, in processes of their own; without the recipe at the end."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "softformer", *args, "--trainer.accelerator", "cpu"]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+
+    smoke = ("--config", "trainer/cpu_smoke", "--data.batch_size", "7")
+    done = run("fit", "--config", "image/digits", *smoke)
+    assert done.returncode == 0, done.stderr
+    assert "accuracy" in done.stdout
+    assert not any(noise in done.stderr for noise in ("litlogger", "litmodels", "treespec", "Traceback"))
+    (tmp_path / "images").mkdir()
+    for number in range(3):
+        Image.new("L", (9 + number, 8), 40 * number).save(tmp_path / "images" / f"{number}.png")
+    done = run("predict", "--ckpt_path", "runs/digits/checkpoints/best.ckpt", "--data.images", "images")
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
+    assert [Path(row["file"]).name for row in rows] == ["0.png", "1.png", "2.png"]
+    guesses = load(tmp_path / "runs/digits/checkpoints/best.ckpt").predict(tmp_path / "images" / "1.png")  # type: ignore[operator]
+    assert guesses[0][0].label == rows[1]["class_1"]
+    assert guesses[0][0].probability == pytest.approx(float(rows[1]["probability_1"]), abs=1e-5)
+    done = run("predict", "--ckpt_path", "nothing.ckpt")
+    assert done.returncode == 2
+    assert done.stderr == "softformer: error: there is no checkpoint at nothing.ckpt\n"
+
+
+class OtherData(LightningDataModule):
+    """A user's data module, which tells nothing of its classes."""
+
+    def train_dataloader(self) -> Any:
+        """Eleven images."""
+        return TinyImages(rows=11).train_dataloader()
+
+    def val_dataloader(self) -> Any:
+        """A few more."""
+        return TinyImages().val_dataloader()
+
+
+def test_a_users_data_module_and_the_classes_of_the_network(tmp_path: Path) -> None:
+    args = [*TINY, "--data", f"{__name__}.OtherData", "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1"]
+    outcome = softformer(tmp_path, "fit", *args)
+    assert outcome.code == 0, outcome.err
+    assert load(tmp_path / "runs/run/checkpoints/last.ckpt").num_classes == 1000

@@ -1,0 +1,136 @@
+"""Every recipe parses with every overlay, tells what it should in its header, and runs on a CPU."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+import yaml
+from command_line import softformer
+from PIL import Image
+
+from softformer.models.published_keys import published_shapes
+from tasks.recipes import find_recipe, shipped_recipes, with_recipe_files
+
+ROOT = shipped_recipes()
+RECIPES = sorted(str(path.relative_to(ROOT).with_suffix("")) for path in ROOT.glob("*/*.yaml"))
+TASKS = [name for name in RECIPES if not name.startswith("trainer/")]
+OVERLAYS = [name for name in RECIPES if name.startswith("trainer/")]
+HEADER = ["Aim", "Expected", "Hardware", "Wall time", "Measured", "Command"]
+
+
+def lines(name: str) -> list[str]:
+    return find_recipe(name).read_text().splitlines()
+
+
+def header(name: str) -> list[str]:
+    return [line.removeprefix("#").strip() for line in lines(name) if line.startswith("#")]
+
+
+def command_of(name: str) -> str:
+    entry = next(line for line in header(name) if line.startswith("Command:"))
+    return entry.removeprefix("Command:").strip()
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of images in folders, and published weights for two classes."""
+    folder = tmp_path_factory.mktemp("images")
+    for number, name in enumerate(("cat", "dog")):
+        for split in ("train", "test"):
+            (folder / "all" / split / name).mkdir(parents=True)
+            for row in range(8):
+                Image.new("RGB", (33 + row, 37), (9 * row, 90 * number, 5)).save(
+                    folder / "all" / split / name / f"{row}.png"
+                )
+    network = timm.create_model("soft_tiny", num_classes=2)
+    shapes = published_shapes({key: tuple(value.shape) for key, value in network.state_dict().items()})
+    torch.save({"model": {key: 0.02 * torch.rand(shape) for key, shape in shapes.items()}}, folder / "soft_tiny.pth")
+    return folder
+
+
+def test_there_are_recipes() -> None:
+    names = ("digits", "fashion_mnist", "cifar10", "imagenet", "imagenet_eval_published", "finetune_published")
+    assert {f"image/{name}" for name in names} <= set(TASKS)
+    assert OVERLAYS == ["trainer/cpu_smoke", "trainer/ddp", "trainer/gpu"]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_headers(name: str) -> None:
+    assert len([line for line in lines(name) if line.strip() and not line.startswith("#")]) <= 40
+    entries = [line.partition(":")[0] for line in header(name)]
+    assert [entry for entry in entries if entry in HEADER] == HEADER
+    assert f"--config {name}" in command_of(name)
+    assert "run" in yaml.safe_load("\n".join(lines(name)))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_command_of_the_header_parses(name: str, tmp_path: Path) -> None:
+    program, *args = shlex.split(command_of(name))
+    assert program == "softformer"
+    outcome = softformer(tmp_path, *args, "--print_config")
+    assert outcome.code == 0, outcome.err
+    assert yaml.safe_load(outcome.out)["run"]["name"] == name.partition("/")[2]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("name", TASKS)
+def test_overlays(name: str, overlay: str, tmp_path: Path) -> None:
+    outcome = softformer(tmp_path, "fit", "--config", name, "--config", overlay, "--print_config")
+    assert outcome.code == 0, outcome.err
+    trainer = yaml.safe_load(outcome.out)["trainer"]
+    assert yaml.safe_load("\n".join(lines(overlay)))["trainer"].items() <= trainer.items()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_recipes_run(name: str, images: Path, tmp_path: Path) -> None:
+    """A step or two of each; what is downloaded or large is replaced by small images."""
+    recipe: dict[str, Any] = yaml.safe_load("\n".join(lines(name)))
+    args = ["--config", name, "--config", "trainer/cpu_smoke", "--data.batch_size", "3", "--data.num_workers", "0"]
+    args += ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
+    if recipe["data"]["init_args"]["path"] != "sklearn/digits":
+        args += ["--data.path", "imagefolder", "--data.data_dir", str(images / "all"), "--data.image_column", "image"]
+    if recipe["data"]["init_args"]["image_size"] == 224:
+        args += ["--data.image_size", "64"]
+    if "weights" in recipe["model"]["init_args"]:
+        args += ["--model.weights", str(images / "soft_tiny.pth")]
+    command = shlex.split(command_of(name))[1]
+    outcome = softformer(tmp_path, command, *args)
+    assert outcome.code == 0, outcome.err
+    files = {path.name for path in (tmp_path / "runs" / recipe["run"]["name"]).rglob("*")}
+    assert "results.json" in files
+    assert command != "fit" or {"config.yaml", "best.ckpt", "last.ckpt", "learning_curves.png"} <= files
+    assert not recipe["run"].get("test_after_fit") or "confusion_matrix_test.png" in files
+
+
+def test_published_settings() -> None:
+    recipe = yaml.safe_load("\n".join(lines("image/imagenet")))
+    model, data, trainer = recipe["model"]["init_args"], recipe["data"]["init_args"], recipe["trainer"]
+    assert (model["mixup"], model["cutmix"], model["label_smoothing"]) == (0.8, 1.0, 0.1)
+    assert model["optimizer"] == {"name": "adamw", "lr": 1e-3, "weight_decay": 0.05}
+    assert model["schedule"] == {"name": "cosine", "warmup": 0.0333, "min_lr": 5e-5}
+    assert model["encoder"]["init_args"]["drop_path_rate"] == 0.1
+    assert (data["augment"]["policy"], data["augment"]["erase"]) == ("rand-m9-mstd0.5-inc1", 0.25)
+    assert (trainer["max_epochs"], trainer["gradient_clip_val"]) == (300, 1.0)
+    assert trainer["callbacks"][0]["init_args"]["decay"] == 0.99996
+
+
+def test_a_local_file_comes_before_a_shipped_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_recipe("image/digits") == ROOT / "image" / "digits.yaml"
+    assert find_recipe("image/digits.yaml") == ROOT / "image" / "digits.yaml"
+    (tmp_path / "image").mkdir()
+    (tmp_path / "image" / "digits.yaml").touch()
+    assert find_recipe("image/digits") == Path("image/digits.yaml")
+    args = ["fit", "--config", "image/digits", "--config=trainer/gpu", "--model.mixup", "0.1", "-c", '{"run": {}}']
+    assert with_recipe_files(args) == [
+        *("fit", "--config", "image/digits.yaml", f"--config={ROOT / 'trainer' / 'gpu.yaml'}", "--model.mixup", "0.1"),
+        *("-c", '{"run": {}}'),
+    ]
+    with pytest.raises(
+        FileNotFoundError, match=re.escape("there is no recipe 'image/digts'. Did you mean image/digits?")
+    ):
+        find_recipe("image/digts")

@@ -1,0 +1,131 @@
+"""A run that was stopped and goes on ends with exactly the weights of one that was not."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from tiny_images import TinyImages
+from training_runs import SOFT, VIT, classifier, quiet_trainer
+
+from softformer.training.callbacks import LastCheckpoint
+from tasks.image import ImageClassifier
+
+
+class Crash(Exception):
+    """Not one that anybody handles."""
+
+
+class Stop(Callback):
+    """Ends the run after an optimizer step: in the way of max_time, by Ctrl-C, by a cluster, or by a crash."""
+
+    def __init__(self, how: str, step: int) -> None:
+        self.how, self.step, self.done = how, step, False
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step != self.step or self.done:
+            return
+        self.done = True
+        if self.how == "time":
+            trainer.should_stop = True
+        elif self.how in ("SIGINT", "SIGTERM"):
+            os.kill(os.getpid(), getattr(signal, self.how))
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.how == "crash" and trainer.global_step == self.step:
+            self.done = True
+            raise Crash
+
+
+def run(folder: Path, encoder: Any = VIT, *callbacks: Callback, goes_on: bool = False, **options: Any) -> Any:
+    """Three epochs of four batches, or what is left of them; returns the task."""
+    task = classifier(encoder, mixup=0.4, cutmix=0.5, label_smoothing=0.1)
+    if goes_on:
+        seed_everything(99)  # the seed of the first part counts
+    workers = options.pop("workers", 0)
+    trainer = quiet_trainer(folder, LastCheckpoint(folder), *callbacks, max_epochs=3, gradient_clip_val=1.0, **options)
+    try:
+        trainer.fit(
+            task, datamodule=TinyImages(num_workers=workers), ckpt_path=folder / "last.ckpt" if goes_on else None
+        )
+    except (SystemExit, SIGTERMException, Crash):
+        assert any(isinstance(callback, Stop) and callback.done for callback in callbacks)
+    return task
+
+
+def difference(one: ImageClassifier, two: ImageClassifier) -> float:
+    pairs = zip(one.state_dict().values(), two.state_dict().values())
+    return max(float((first.double() - second.double()).abs().max()) for first, second in pairs)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> ImageClassifier:
+    return run(tmp_path_factory.mktemp("straight"))
+
+
+@pytest.mark.parametrize(
+    ("how", "step"),
+    [("time", 2), ("time", 7), ("SIGINT", 3), ("SIGINT", 4), ("SIGTERM", 5), ("crash", 4), ("crash", 8)],
+)
+def test_resume_is_exact(tmp_path: Path, straight: ImageClassifier, how: str, step: int) -> None:
+    stopped = run(tmp_path, VIT, Stop(how, step))
+    assert difference(stopped, straight) > 0
+    assert difference(run(tmp_path, goes_on=True), straight) == 0.0
+
+
+def test_resume_with_workers(tmp_path: Path, straight: ImageClassifier) -> None:
+    run(tmp_path, VIT, Stop("time", 6), workers=2)
+    assert difference(run(tmp_path, goes_on=True, workers=2), straight) == 0.0
+
+
+def test_resume_with_averaging_and_accumulation(tmp_path: Path) -> None:
+    options = {"accumulate_grad_batches": 3}
+    whole = run(tmp_path / "whole", SOFT, EMAWeightAveraging(decay=0.7), **options)
+    run(tmp_path / "parts", SOFT, EMAWeightAveraging(decay=0.7), Stop("SIGINT", 3), **options)
+    rest = run(tmp_path / "parts", SOFT, EMAWeightAveraging(decay=0.7), goes_on=True, **options)
+    assert difference(whole, rest) == 0.0
+
+
+def test_resume_after_max_steps_inside_an_epoch(tmp_path: Path) -> None:
+    """The schedule follows max_steps, so only its constant part can be compared."""
+
+    def part(folder: Path, max_steps: int, goes_on: bool = False) -> ImageClassifier:
+        task = classifier(mixup=0.4)
+        trainer = quiet_trainer(folder, LastCheckpoint(folder), max_epochs=-1, max_steps=max_steps)
+        task.schedule_spec = type(task.schedule_spec)("constant", warmup=0.0)
+        trainer.fit(task, datamodule=TinyImages(), ckpt_path=folder / "last.ckpt" if goes_on else None)
+        return task
+
+    whole = part(tmp_path / "whole", 10)
+    part(tmp_path / "parts", 6)
+    assert difference(part(tmp_path / "parts", 10, goes_on=True), whole) == 0.0
+
+
+def test_checkpoints_inside_an_epoch_come_by_step(tmp_path: Path) -> None:
+    saved: list[int] = []
+
+    class Watched(LastCheckpoint):
+        def _save(self, trainer: Trainer) -> None:
+            super()._save(trainer)
+            saved.append(trainer.global_step)
+
+    trainer = quiet_trainer(tmp_path, Watched(tmp_path, every_n_steps=3), max_epochs=2)
+    trainer.fit(classifier(), datamodule=TinyImages(rows=77))
+    assert saved == [3, 6, 7, 10, 13, 14]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.ckpt"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_dropout_and_mixing_follow_the_seed(tmp_path: Path) -> None:
+    def one(seed: int) -> ImageClassifier:
+        task = classifier(mixup=0.4)
+        seed_everything(seed)
+        quiet_trainer(tmp_path, max_epochs=1).fit(task, datamodule=TinyImages(rows=23))
+        return task
+
+    assert difference(one(5), one(5)) == 0.0
+    assert difference(one(5), one(7)) > 0
