@@ -22,7 +22,10 @@ RESULTS = Path(__file__).parent / "results"
 ENCODERS: dict[str, list[str]] = {
     "SOFT": [],
     "softmax, same network": ["--model.encoder.attention", "softmax", "--model.encoder.inverse", "null"],
-    "timm mobilevit_xxs": ["--model.encoder", "TimmSpec", "--model.encoder.name", "mobilevit_xxs"],
+    "timm mobilevit_xxs": [
+        *("--model.encoder", "TimmSpec", "--model.encoder.name", "mobilevit_xxs"),
+        *("--model.encoder.img_size", "null"),
+    ],
 }
 
 
@@ -57,8 +60,6 @@ def measure(recipe: str, encoder: str, runs: Path, local: Path | None, more: lis
     command = [sys.executable, "-m", "softformer", "fit", "--config", f"image/{recipe}", *ENCODERS[encoder]]
     command += ["--run.root", str(runs), "--run.name", name, "--run.overwrite", "true", *more]
     command += ["--trainer.enable_progress_bar", "false"]
-    if encoder.startswith("timm") and recipe == "fashion_mnist":
-        command += ["--model.encoder.in_chans", "1"]
     if local is not None:
         command += ["--data.path", str(local / recipe), "--data.image_column", "image"]
     log = runs / f"{name}.log"

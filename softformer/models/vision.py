@@ -22,6 +22,7 @@ from softformer.models.vision_options import (
     GlobalPool,
     LandmarkKind,
     LastStage,
+    WeightInit,
 )
 from softformer.models.vision_stages import ConvStem, Downsample, Stage, to_map
 from softformer.ops.backends import BackendName
@@ -68,6 +69,8 @@ class SoftVisionTransformer(FeatureMethods):
         stem_width: Channels inside the stem.
         block_drop: What drop_path_rate drops in SOFT blocks: ``"element"``, single numbers as the published code does,
             or ``"path"``, whole branches. A softmax last stage always drops whole branches.
+        weight_init: Start of the linear layers: ``"published"``, normal with a deviation of 0.02, made for wide
+            networks and long runs, or ``"xavier"``, by their widths, from which narrow ones learn faster.
         backend: Implementation of the attention.
         device: Where parameters live.
         dtype: Type of the parameters.
@@ -105,6 +108,7 @@ class SoftVisionTransformer(FeatureMethods):
         stem_stride: int = 4,
         stem_width: int = 32,
         block_drop: DropKind = "element",
+        weight_init: WeightInit = "published",
         backend: BackendName = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -112,11 +116,13 @@ class SoftVisionTransformer(FeatureMethods):
         super().__init__()
         options.check_attention(attention, landmarks, num_landmarks, inverse, symmetric_norm, last_stage)
         options.check_choice("block_drop", block_drop, DropKind)
+        options.check_choice("weight_init", weight_init, WeightInit)
         options.check_stem(stem_stride, stem_width)
         shapes = options.stage_shapes(
             embed_dims, depths, num_heads, mlp_ratio, landmark_strides, value_kernels, last_stage
         )
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.weight_init = weight_init
         self.in_chans = in_chans
         self.num_classes = num_classes
         self.global_pool = options.resolve_pool(global_pool, last_stage, num_classes)
@@ -165,10 +171,13 @@ class SoftVisionTransformer(FeatureMethods):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Starts all parameters as the published code does; also after `to_empty` on a model built on meta."""
+        """Starts all parameters, by `weight_init`; also after `to_empty` on a model built on meta."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                if self.weight_init == "xavier" and module is not self.head:
+                    nn.init.xavier_uniform_(module.weight)
+                else:
+                    nn.init.trunc_normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             elif module is not self and callable(reset := getattr(module, "reset_parameters", None)):

@@ -10,6 +10,7 @@ from softformer.ops.inverse import Inverse, Newton
 AttentionKind = Literal["soft", "softmax"]
 LandmarkKind = Literal["conv", "pool", "adaptive"]
 LastStage = Literal["softmax", "soft"]
+WeightInit = Literal["published", "xavier"]
 GlobalPool = Literal["token", "avg", ""]
 
 PAPER = Newton()

@@ -9,7 +9,7 @@ from torch import nn
 
 import softformer.adapters.timm  # noqa: F401  (registers the SOFT variants)
 from softformer.layers.block import DropKind
-from softformer.models.vision_options import AttentionKind, GlobalPool, LandmarkKind, LastStage
+from softformer.models.vision_options import AttentionKind, GlobalPool, LandmarkKind, LastStage, WeightInit
 from softformer.ops.backends import BackendName
 from softformer.ops.inverse import Inverse
 from softformer.training.specs import Spec
@@ -126,6 +126,7 @@ class SoftVisionSpec(EncoderSpec):
         stem_stride: Total stride of the stem: 4, or 2 or 1 for small images.
         stem_width: Channels inside the stem.
         block_drop: What drop_path_rate drops in SOFT blocks: ``element`` (published) or ``path``.
+        weight_init: Start of the linear layers: ``published``, or ``xavier``, from which narrow networks learn faster.
         backend: Implementation of the attention.
     """
 
@@ -156,6 +157,7 @@ class SoftVisionSpec(EncoderSpec):
         stem_stride: Literal[4, 2, 1] | None = None,
         stem_width: int | None = None,
         block_drop: DropKind | None = None,
+        weight_init: WeightInit | None = None,
         backend: BackendName | None = None,
     ) -> None:
         """Remember the options; `build` checks them."""

@@ -251,10 +251,20 @@ def test_compiles_as_one_graph() -> None:
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(("kind", "deviation"), [("published", 0.02), ("xavier", (2 / (96 + 384)) ** 0.5)])
+def test_weight_init(kind: str, deviation: float) -> None:
+    model = _model(embed_dims=(96, 96), depths=(1, 1), num_heads=(2, 2), weight_init=kind)
+    for number in (0, 1):
+        weight = model.get_submodule(f"stages.{number}.blocks.0.mlp.fc1").weight
+        assert weight.std().item() == pytest.approx(deviation, rel=0.05)
+    assert model.head.weight.std().item() == pytest.approx(0.02, rel=0.2)
+
+
 ERRORS: dict[str, tuple[dict[str, Any], str]] = {
     "attention": ({"attention": "linear"}, "attention must be one of 'soft', 'softmax', got 'linear'"),
     "landmarks": ({"landmarks": "max"}, "landmarks must be one of 'conv', 'pool', 'adaptive', got 'max'"),
     "last_stage": ({"last_stage": "none"}, "last_stage must be one of 'softmax', 'soft', got 'none'"),
+    "weight_init": ({"weight_init": "he"}, "weight_init must be one of 'published', 'xavier', got 'he'"),
     "block_drop": ({"block_drop": "all"}, "block_drop must be one of 'path', 'element', got 'all'"),
     "global_pool": ({"global_pool": "max"}, "global_pool must be one of 'token', 'avg', '', got 'max'"),
     "stem_stride": ({"stem_stride": 3}, "stem_stride must be one of 4, 2, 1, got 3"),

@@ -244,6 +244,7 @@ def test_every_option_of_the_attention_is_reached(build: Any) -> None:
         "value_kernels": "[7, 0]",
         "last_stage": "soft",
         "block_drop": "path",
+        "weight_init": "xavier",
         "drop_path_rate": "0.2",
         "global_pool": "avg",
     }
@@ -256,6 +257,7 @@ def test_every_option_of_the_attention_is_reached(build: Any) -> None:
     assert first.landmarks.side == 5
     assert first.value_conv.weight.shape[-1] == 7
     assert second.value_conv is None
+    assert cli.model.network.weight_init == "xavier"
     assert cli.model.network.global_pool == "avg"
     assert type(cli.model.network.stages[1].blocks[0].drop1).__name__ == "DropPath"
 
