@@ -10,6 +10,7 @@ of the batch.
 """
 
 from math import isqrt
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -136,7 +137,8 @@ class AdaptiveGridLandmarks(GridLandmarks):
             )
 
     def pool(self, x: Tensor) -> Tensor:
-        size = (torch.sym_min(self.side, x.shape[1]), torch.sym_min(self.side, x.shape[2]))
+        # Any: sizes are symbols while torch.export looks on, which the stubs of pooling do not know.
+        size: Any = [torch.sym_min(self.side, side) for side in x.shape[1:3]]
         return _from_map(F.adaptive_avg_pool2d(_to_map(x), size), x.shape[3])
 
     def extra_repr(self) -> str:
@@ -253,7 +255,8 @@ def segment_means(x: Tensor, num_landmarks: int, mask: Tensor | None) -> tuple[T
     numbers = torch.arange(torch.sym_max(1, torch.sym_min(num_landmarks, length)), device=x.device)
     if mask is None:
         rank = torch.arange(length, device=x.device).unsqueeze(0)
-        segments = rank * numbers.shape[0] // torch.sym_max(1, length)
+        tokens: Any = torch.sym_max(1, length)
+        segments = rank * numbers.shape[0] // tokens
         landmark_mask = None
     else:
         count = mask.sum(1, keepdim=True)
