@@ -36,14 +36,14 @@ def main() -> None:
     parser.add_argument("--encoders", nargs="+", default=list(ENCODERS), choices=list(ENCODERS))
     parser.add_argument("--local", type=Path, help="folder that holds NAME/train.parquet and NAME/test.parquet")
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmark"), help="where the runs' folders go")
-    parser.add_argument("--set", nargs="*", default=[], metavar="OPTION", help="more options for every run, verbatim")
+    parser.add_argument("options", nargs="*", help="more options for every run, after --")
     arguments = parser.parse_args()
     machine = describe_machine()
     file = RESULTS / f"images_{machine['kind']}_{today()}.json"
     rows: list[dict[str, Any]] = json.loads(file.read_text())["rows"] if file.exists() else []
     for recipe in arguments.recipes:
         for encoder in arguments.encoders:
-            row = measure(recipe, encoder, arguments.runs, arguments.local, arguments.set)
+            row = measure(recipe, encoder, arguments.runs, arguments.local, arguments.options)
             rows = [old for old in rows if (old["recipe"], old["encoder"]) != (recipe, encoder)] + [row]
             file.write_text(json.dumps({**machine, "command": sys.argv[1:], "rows": rows}, indent=2) + "\n")
             file.with_suffix(".md").write_text(report(machine, rows))
