@@ -11,7 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from softformer.layers.convolution import Grid, ValueConvolution
-from softformer.layers.heads import check_context, check_heads, check_tokens, merge_heads, split_heads
+from softformer.layers.heads import (
+    check_context,
+    check_heads,
+    check_tokens,
+    check_value_kernel,
+    merge_heads,
+    split_heads,
+)
 from softformer.layers.landmarks import GridLandmarks, SegmentLandmarks
 from softformer.layers.padding import zero_pads
 from softformer.ops.backends import BackendName
@@ -74,10 +81,7 @@ class SoftAttention(nn.Module):
         super().__init__()
         check_heads(dim, num_heads)
         check_inverse(inverse)
-        if value_kernel and context_dim is not None:
-            raise ValueError(
-                f"value_kernel must be 0 in cross-attention (its values lie along the context), got {value_kernel}"
-            )
+        check_value_kernel(value_kernel, context_dim)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.num_heads = num_heads
         self.inverse = inverse

@@ -3,7 +3,7 @@
 Letters: B batch, N tokens, C model width.
 """
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -68,8 +68,8 @@ class Mlp(nn.Module):
         return self.drop2(self.fc2(self.drop1(self.act(self.fc1(x)))))
 
 
-class PostNormBlock(nn.Module):
-    """The published SOFT block: x <- LN(x + mixer(x)), x <- LN(x + MLP(x)), with the tanh-approximated GELU.
+class ResidualBlock(nn.Module):
+    """Base of the blocks: a mixer and an MLP, a norm and a branch drop for each. Subclasses say where the norms stand.
 
     Args:
         dim: Model width C.
@@ -78,13 +78,16 @@ class PostNormBlock(nn.Module):
         mlp_drop: Dropout rate in the MLP.
         branch_drop: Drop rate of both residual branches.
         drop_kind: ``"path"`` drops a branch of a sample, ``"element"`` single numbers as the published code does.
-        eps: Epsilon of the norms.
+        eps: Epsilon of the norms; None for that of the published blocks.
         device: Where parameters live.
         dtype: Type of the parameters.
 
     Raises:
         ValueError: drop_kind is unknown or branch_drop out of range.
     """
+
+    published_eps: ClassVar[float]
+    approximate: ClassVar[Literal["none", "tanh"]]
 
     def __init__(
         self,
@@ -95,17 +98,26 @@ class PostNormBlock(nn.Module):
         mlp_drop: float = 0.0,
         branch_drop: float = 0.0,
         drop_kind: DropKind = "path",
-        eps: float = 1e-5,
+        eps: float | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        eps = self.published_eps if eps is None else eps
+        hidden = round(dim * mlp_ratio)
         self.mixer = mixer
         self.drop1 = _branch_drop(branch_drop, drop_kind)
         self.norm1 = nn.LayerNorm(dim, eps=eps, device=device, dtype=dtype)
-        self.mlp = Mlp(dim, round(dim * mlp_ratio), approximate="tanh", drop=mlp_drop, device=device, dtype=dtype)
+        self.mlp = Mlp(dim, hidden, approximate=self.approximate, drop=mlp_drop, device=device, dtype=dtype)
         self.drop2 = _branch_drop(branch_drop, drop_kind)
         self.norm2 = nn.LayerNorm(dim, eps=eps, device=device, dtype=dtype)
+
+
+class PostNormBlock(ResidualBlock):
+    """The published SOFT block: x <- LN(x + mixer(x)), x <- LN(x + MLP(x)), with the tanh-approximated GELU."""
+
+    published_eps = 1e-5
+    approximate = "tanh"
 
     def forward(self, x: Tensor, mask: Tensor | None = None, *, grid: Grid | None = None) -> Tensor:
         """Tokens (B, N, C) to tokens; `mask` (B, N) bool and `grid` (h, w) go to the mixer. Pads may hold anything."""
@@ -114,44 +126,11 @@ class PostNormBlock(nn.Module):
         return self.norm2(x + self.drop2(self.mlp(x)))
 
 
-class PreNormBlock(nn.Module):
-    """The usual block: x <- x + mixer(LN(x)), x <- x + MLP(LN(x)), with the exact GELU.
+class PreNormBlock(ResidualBlock):
+    """The usual block: x <- x + mixer(LN(x)), x <- x + MLP(LN(x)), with the exact GELU."""
 
-    Args:
-        dim: Model width C.
-        mixer: Attention module.
-        mlp_ratio: Width of the MLP over dim.
-        mlp_drop: Dropout rate in the MLP.
-        branch_drop: Drop rate of both residual branches.
-        drop_kind: ``"path"`` drops a branch of a sample, ``"element"`` single numbers.
-        eps: Epsilon of the norms.
-        device: Where parameters live.
-        dtype: Type of the parameters.
-
-    Raises:
-        ValueError: drop_kind is unknown or branch_drop out of range.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        mixer: nn.Module,
-        *,
-        mlp_ratio: float = 4.0,
-        mlp_drop: float = 0.0,
-        branch_drop: float = 0.0,
-        drop_kind: DropKind = "path",
-        eps: float = 1e-6,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=eps, device=device, dtype=dtype)
-        self.mixer = mixer
-        self.drop1 = _branch_drop(branch_drop, drop_kind)
-        self.norm2 = nn.LayerNorm(dim, eps=eps, device=device, dtype=dtype)
-        self.mlp = Mlp(dim, round(dim * mlp_ratio), drop=mlp_drop, device=device, dtype=dtype)
-        self.drop2 = _branch_drop(branch_drop, drop_kind)
+    published_eps = 1e-6
+    approximate = "none"
 
     def forward(self, x: Tensor, mask: Tensor | None = None, *, grid: Grid | None = None) -> Tensor:
         """Tokens (B, N, C) to tokens; `mask` (B, N) bool and `grid` (h, w) go to the mixer. Pads may hold anything."""

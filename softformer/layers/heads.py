@@ -24,6 +24,18 @@ def check_heads(dim: int, num_heads: int) -> None:
         raise ValueError(f"num_heads must divide dim, got num_heads={num_heads} and dim={dim}")
 
 
+def check_value_kernel(value_kernel: int, context_dim: int | None) -> None:
+    """A value convolution goes with self-attention, where values lie along the queries.
+
+    Raises:
+        ValueError: There is one in cross-attention.
+    """
+    if value_kernel and context_dim is not None:
+        raise ValueError(
+            f"value_kernel must be 0 in cross-attention (its values lie along the context), got {value_kernel}"
+        )
+
+
 def check_tokens(name: str, x: Tensor, mask: Tensor | None, width: int) -> None:
     """Tokens and their mask have the shapes of a layer of that width."""
     if x.ndim != 3 or x.shape[-1] != width:

@@ -9,6 +9,7 @@ one segment of each. So what a sequence gives depends neither on how much paddin
 of the batch.
 """
 
+from abc import ABC, abstractmethod
 from math import isqrt
 from typing import Any
 
@@ -21,7 +22,7 @@ from softformer.layers.padding import compact, zero_pads
 from softformer.ops.exporting import is_exporting
 
 
-class GridLandmarks(nn.Module):
+class GridLandmarks(nn.Module, ABC):
     """Base: lays the tokens out on their grid and asks `pool` for the landmarks."""
 
     def forward(
@@ -50,9 +51,9 @@ class GridLandmarks(nn.Module):
         points = self.pool(x.transpose(1, 2).reshape(batch, *grid, heads, width))
         return points.transpose(1, 2), None
 
+    @abstractmethod
     def pool(self, x: Tensor) -> Tensor:
         """Landmarks (B, M, H, D) of tokens on their grid (B, h, w, H, D)."""
-        raise NotImplementedError
 
 
 class ConvGridLandmarks(GridLandmarks):

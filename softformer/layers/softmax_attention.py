@@ -10,7 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from softformer.layers.convolution import Grid, ValueConvolution
-from softformer.layers.heads import check_context, check_heads, check_tokens, merge_heads, split_heads
+from softformer.layers.heads import (
+    check_context,
+    check_heads,
+    check_tokens,
+    check_value_kernel,
+    merge_heads,
+    split_heads,
+)
 from softformer.layers.padding import zero_pads
 
 
@@ -47,10 +54,7 @@ class SoftmaxAttention(nn.Module):
     ) -> None:
         super().__init__()
         check_heads(dim, num_heads)
-        if value_kernel and context_dim is not None:
-            raise ValueError(
-                f"value_kernel must be 0 in cross-attention (its values lie along the context), got {value_kernel}"
-            )
+        check_value_kernel(value_kernel, context_dim)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.num_heads = num_heads
         self.context_dim = context_dim

@@ -1,5 +1,6 @@
 """What timm's users call on a network besides forward: heads, intermediate features, groups, checkpointing."""
 
+from abc import ABC, abstractmethod
 from typing import Any, Literal
 
 import torch
@@ -13,8 +14,8 @@ OutputFormat = Literal["NCHW", "NHWC", "NLC"]
 Intermediate = Tensor | tuple[Tensor, Tensor]
 
 
-class FeatureMethods(nn.Module):
-    """Base of a pyramid with `stem`, `stages`, `norm`, `head`, and the method `_feature_map`."""
+class FeatureMethods(nn.Module, ABC):
+    """Base of a pyramid with `stem`, `stages`, `norm` and `head`, that checks its input and makes its feature map."""
 
     in_chans: int
     num_classes: int
@@ -144,11 +145,13 @@ class FeatureMethods(nn.Module):
             self.reset_classifier(0, "")
         return taken
 
+    @abstractmethod
     def _pictures(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
+        """The input, checked, in the memory layout of the stem."""
 
+    @abstractmethod
     def _feature_map(self, tokens: Tensor, grid: Grid) -> Tensor:
-        raise NotImplementedError
+        """The last stage's tokens as a map (B, C, h, w)."""
 
 
 def take_indices(stages: int, indices: int | list[int] | tuple[int, ...] | None) -> list[int]:
