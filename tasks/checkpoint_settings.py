@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
+from softformer.models.weight_files import read_weight_file
 from softformer.training.checkpoint import DATA_KEY, task_description
-from softformer.training.loading import read_checkpoint
 from softformer.training.runs import CONFIG, RunFolder
 from tasks.recipes import recipe_files
 from tasks.run_settings import RunSettings
@@ -54,7 +54,7 @@ def settings_of(checkpoint: Path, subcommand: str) -> dict[str, Any]:
         subcommand: What is to be done with it. Only ``predict``, which does not read the data set, needs what a task
             was told by its data.
     """
-    content = read_checkpoint(checkpoint)
+    content = read_weight_file(checkpoint, kind="checkpoint")
     task = task_description(content)
     if subcommand != "predict":
         task["init_args"] = {name: value for name, value in task["init_args"].items() if name not in FROM_DATA}

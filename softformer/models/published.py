@@ -1,30 +1,19 @@
 """The authors' checkpoints: `from_published` reads one and builds the network that its keys describe."""
 
-import argparse
 import os
-import pickle
 import re
 from collections.abc import Mapping
 from math import isqrt
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from softformer.models.published_keys import STAGES, is_published, published_shapes
 from softformer.models.vision import SoftVisionTransformer, adapt_state_dict
+from softformer.models.weight_files import read_weight_file, unwrap_state_dict
 from softformer.ops.inverse import Newton
 
 StateDict = Mapping[str, Tensor]
-
-# Under which keys training scripts store a state dict, in the order of preference.
-_WRAPPERS = ("model", "state_dict", "model_ema", "state_dict_ema")
-_PREFIXES = ("module.", "_orig_mod.")
-# How torch names what it refuses to build from a pickle.
-_REFUSED = re.compile(
-    r"(?:unsupported global:?(?: GLOBAL)?|unsupported class|unrecognized function) (\S+)", re.IGNORECASE
-)
 
 
 def from_published(
@@ -50,19 +39,20 @@ def from_published(
         The network in float32 on the CPU.
 
     Raises:
+        FileNotFoundError: There is no such file.
         ValueError: The file cannot be read or holds code, it is not of the authors' layout, or keys are missing,
             unexpected or of the wrong shape; the message lists them.
     """
     if isinstance(state_dict_or_path, Mapping):
         found, source = state_dict_or_path, "the state dict"
     elif isinstance(state_dict_or_path, str | os.PathLike):
-        found, source = _read(Path(state_dict_or_path)), str(state_dict_or_path)
+        found, source = read_weight_file(state_dict_or_path), str(state_dict_or_path)
     else:
         raise ValueError(
             f"state_dict_or_path must be a mapping or a path, got {type(state_dict_or_path).__name__}; "
             "for a module pass its state_dict()"
         )
-    state_dict = _unwrap(found, source)
+    state_dict = _published_tensors(found, source)
     options = _infer_options(state_dict)
     if symmetric_norm:
         options["inverse"] = Newton(20, ridge=0.0, start="halving", gradient="unrolled")
@@ -74,62 +64,22 @@ def from_published(
     return model.eval()
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    """What a file holds.
-
-    Raises:
-        ValueError: It does not exist, is damaged, holds code, or is no mapping.
-    """
-    if not path.is_file():
-        raise ValueError(f"state_dict_or_path: there is no file {path}")
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
-    try:
-        # Training scripts store their arguments beside the weights; a Namespace is a plain record.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
-        if refused := _REFUSED.search(str(error)):
-            raise ValueError(
-                f"{path} holds Python objects besides tensors ({refused[1]}), which are not loaded because that can "
-                "execute code; save the state dict alone, as safetensors or with torch.save(model.state_dict(), path)"
-            ) from error
-        raise ValueError(
-            f"{path} is not a readable checkpoint: expected an undamaged file that torch.save wrote, or one that ends "
-            f"in .safetensors ({type(error).__name__})"
-        ) from error
-    if not isinstance(found, Mapping):
-        raise ValueError(f"{path} must hold a state dict, got {type(found).__name__}")
-    return found
-
-
-def _unwrap(found: Mapping[str, Any], source: str) -> StateDict:
-    """The state dict inside a training script's record, without the prefixes of parallel and compiled modules.
+def _published_tensors(found: Mapping[str, Any], source: str) -> StateDict:
+    """The state dict inside a training script's record.
 
     Raises:
         ValueError: It is not of the authors' layout, or holds something else than tensors.
     """
-    for name in _WRAPPERS:
-        if isinstance(inner := found.get(name), Mapping):
-            return _unwrap(inner, f"{source}[{name!r}]")
-    for prefix in _PREFIXES:
-        if found and all(isinstance(key, str) and key.startswith(prefix) for key in found):
-            return _unwrap({key.removeprefix(prefix): value for key, value in found.items()}, source)
-    if not is_published(found):
-        keys = ", ".join(map(str, list(found)[:5])) or "none"
+    state_dict = unwrap_state_dict(found)
+    if not is_published(state_dict):
+        keys = ", ".join(map(str, list(state_dict)[:5])) or "none"
         raise ValueError(
             f"{source} is not of the authors' layout: expected keys such as patch_embed1.proj.0.weight, got {keys}; "
             "weights saved from softformer load with load_state_dict"
         )
-    if others := [key for key, value in found.items() if not isinstance(value, Tensor)]:
+    if others := [key for key, value in state_dict.items() if not isinstance(value, Tensor)]:
         raise ValueError(f"{source} must hold tensors only, got something else at {', '.join(others[:5])}")
-    return found
+    return state_dict
 
 
 def _infer_options(state_dict: StateDict) -> dict[str, Any]:

@@ -2,11 +2,10 @@
 
 import importlib
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
 
 import torch
 
+from softformer.models.weight_files import read_weight_file
 from softformer.training.checkpoint import task_description
 from softformer.training.module import SoftformerModule
 from softformer.training.specs import rebuild
@@ -26,32 +25,13 @@ def load(checkpoint: str | Path, *, map_location: str | torch.device = "cpu") ->
         FileNotFoundError: There is no such file.
         ValueError: It is not a checkpoint of a Softformer task.
     """
-    content = read_checkpoint(checkpoint, map_location=map_location)
+    content = read_weight_file(checkpoint, kind="checkpoint", map_location=map_location)
     description = task_description(content)
     _import_class(description["class_path"])
     task = rebuild(SoftformerModule, description)  # type: ignore[type-abstract]
     task.on_load_checkpoint(content)
     task.load_state_dict(content["state_dict"])
     return task.to(map_location).eval()
-
-
-def read_checkpoint(path: str | Path, *, map_location: str | torch.device = "cpu") -> dict[str, Any]:
-    """The content of a checkpoint, read without executing pickled code.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is not a checkpoint.
-    """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint at {path}")
-    try:
-        content = torch.load(path, map_location=map_location, weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} is not a readable checkpoint: {str(error).splitlines()[0]}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} is not a checkpoint: it holds a {type(content).__name__}, not a dictionary")
-    return content
 
 
 def _import_class(path: str) -> None:

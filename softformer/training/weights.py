@@ -3,19 +3,12 @@
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from softformer.models.vision import adapt_state_dict
+from softformer.models.weight_files import read_weight_file, unwrap_state_dict
 
-_FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
-_WRAPPERS = ("state_dict", "model", "model_state_dict")
-_PREFIXES = ("module.", "_orig_mod.")
 _SHOWN = 12
 
 
@@ -101,36 +94,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         FileNotFoundError: There is no such file.
         ValueError: It cannot be read without executing code, or holds no tensors.
     """
-    path = _weight_file(Path(path).expanduser())
-    try:
-        content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except (UnpicklingError, SafetensorError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} is not a readable file of weights: {str(error).splitlines()[0]}") from error
-    tensors = _unwrap(content)
+    content = unwrap_state_dict(read_weight_file(path))
+    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         raise ValueError(f"{path} holds no tensors by name; expected a state dict")
-    return tensors
-
-
-def _weight_file(path: Path) -> Path:
-    if path.is_dir():
-        for name in _FOLDER_FILES:
-            if (path / name).is_file():
-                return path / name
-        raise FileNotFoundError(f"the folder {path} has none of {', '.join(_FOLDER_FILES)}")
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file of weights at {path}")
-    return path
-
-
-def _unwrap(content: Any) -> dict[str, Tensor]:
-    for wrapper in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    if not isinstance(content, dict):
-        return {}
-    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
-    for prefix in (*_PREFIXES, "network."):  # the last is where our tasks keep the network
-        if tensors and all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     return tensors

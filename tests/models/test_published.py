@@ -192,14 +192,14 @@ def test_a_truncated_file(tmp_path: Path, weights: dict[str, Tensor]) -> None:
 
 
 def test_other_things_are_refused(tmp_path: Path, weights: dict[str, Tensor]) -> None:
-    with pytest.raises(ValueError, match=r"there is no file .*absent\.pth"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file of weights at .*absent\.pth"):
         from_published(tmp_path / "absent.pth")
-    with pytest.raises(ValueError, match="there is no file"):
+    with pytest.raises(FileNotFoundError, match=r"the folder .* has none of model.safetensors, pytorch_model.bin"):
         from_published(tmp_path)
     with pytest.raises(ValueError, match="must be a mapping or a path, got list; for a module pass its state_dict"):
         from_published([weights])  # type: ignore[arg-type]
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(ValueError, match=r"list\.pth must hold a state dict, got list"):
+    with pytest.raises(ValueError, match=r"list\.pth is not a file of weights: it must hold a dictionary, got list"):
         from_published(tmp_path / "list.pth")
     with pytest.raises(ValueError, match=r"not of the authors' layout: expected keys such as .*, got none"):
         from_published({})

@@ -10,11 +10,12 @@ from tiny_images import TinyImages
 from torch import Tensor, nn
 from training_runs import SOFT, VIT, classifier, quiet_trainer, trained_checkpoint
 
+from softformer.models.weight_files import read_weight_file
 from softformer.ops import Cholesky
 from softformer.training.callbacks import LastCheckpoint
 from softformer.training.checkpoint import DATA_KEY, task_description
 from softformer.training.encoders import EncoderSpec, SoftVisionSpec
-from softformer.training.loading import load, read_checkpoint
+from softformer.training.loading import load
 from softformer.training.module import SoftformerModule
 from softformer.training.optimizer import OptimizerSpec
 from tasks.image import ImageClassifier
@@ -117,7 +118,7 @@ def test_another_configuration_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         trainer.test(classifier(other), datamodule=TinyImages(), ckpt_path=path)
     with pytest.raises(ValueError, match=r"is not in the checkpoint"):
-        classifier(VIT).on_load_checkpoint(read_checkpoint(path))
+        classifier(VIT).on_load_checkpoint(read_weight_file(path))
     with pytest.raises(ValueError, match=r"network.head.bias is \(7,\) in the checkpoint and \(5,\) here"):
         ImageClassifier.load_from_checkpoint(path, num_classes=5, weights_only=True)
 
@@ -142,7 +143,7 @@ def test_what_is_no_checkpoint_of_ours(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"is not a readable checkpoint"):
         load(tmp_path / "text.ckpt")
     torch.save([Tensor([1.0])], tmp_path / "list.ckpt")
-    with pytest.raises(ValueError, match=r"it holds a list, not a dictionary"):
+    with pytest.raises(ValueError, match=r"is not a checkpoint: it must hold a dictionary, got list"):
         load(tmp_path / "list.ckpt")
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "bare.ckpt")
     with pytest.raises(ValueError, match=r"lacks the task's class and hyperparameters. Pass bare weights as --model"):

@@ -1,5 +1,6 @@
 """Starting weights: every layout that is taken, what is reported, and what is refused."""
 
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -26,10 +27,14 @@ def test_all_layouts_of_plain_tensors(tmp_path: Path) -> None:
     torch.save({"model": state, "epoch": 3}, tmp_path / "model.pt")
     torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}}, tmp_path / "ddp.pth")
     torch.save({"state_dict": {f"network.{name}": value for name, value in state.items()}}, tmp_path / "ours.ckpt")
+    script = {"model_ema": {f"module.{name}": value for name, value in state.items()}, "args": Namespace(lr=0.1)}
+    torch.save(script, tmp_path / "average.pth")
+    torch.save({"model": state, "state_dict_ema": filled(3.0)}, tmp_path / "both.pth")
     save_file(state, tmp_path / "plain.safetensors")
     (tmp_path / "folder").mkdir()
     save_file(state, tmp_path / "folder" / "model.safetensors")
-    for name in ("plain.pth", "model.pt", "ddp.pth", "ours.ckpt", "plain.safetensors", "folder"):
+    plain = ("plain.pth", "model.pt", "ddp.pth", "ours.ckpt", "average.pth", "both.pth", "plain.safetensors", "folder")
+    for name in plain:
         network = small()
         report = load_weights(network, tmp_path / name)
         assert len(report.loaded) == 9

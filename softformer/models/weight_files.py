@@ -1,0 +1,91 @@
+"""Files of weights: read without executing pickled code, and the state dict found in what a training script wrote."""
+
+import argparse
+import os
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+# Under which keys training scripts store a state dict, in the order of preference: weights before their average.
+_WRAPPERS = ("state_dict", "model", "model_state_dict", "model_ema", "state_dict_ema")
+# What parallel and compiled modules, and our tasks, put before every name.
+_PREFIXES = ("module.", "_orig_mod.", "network.")
+# What a folder saved by timm or transformers holds.
+_FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
+# How torch names what it refuses to build from a pickle.
+_REFUSED = re.compile(
+    r"(?:unsupported global:?(?: GLOBAL)?|unsupported class|unrecognized function) (\S+)", re.IGNORECASE
+)
+
+
+def read_weight_file(
+    path: str | os.PathLike[str], *, kind: str = "file of weights", map_location: str | torch.device = "cpu"
+) -> dict[str, Any]:
+    """What a file of weights holds, tensors and whatever plain values lie beside them.
+
+    Args:
+        path: A .safetensors file, what torch.save wrote (.pth, .pt, .bin, .ckpt), or a folder of model.safetensors or
+            pytorch_model.bin.
+        kind: What the file is called in messages.
+        map_location: Device of the tensors.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged, holds objects whose loading could execute code, or is no dictionary.
+    """
+    path = _existing(Path(path).expanduser(), kind)
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path, device=str(map_location))
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{path} is not a readable {kind}: {error}") from error
+    try:
+        # Training scripts store their arguments beside the weights; a Namespace is a plain record.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location=map_location, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
+        if refused := _REFUSED.search(str(error)):
+            raise ValueError(
+                f"{path} is not a readable {kind}: it holds Python objects besides tensors ({refused[1]}), which are "
+                "not loaded because that can execute code; save the state dict alone, as safetensors or with "
+                "torch.save(model.state_dict(), path)"
+            ) from error
+        raise ValueError(
+            f"{path} is not a readable {kind}: expected an undamaged file that torch.save wrote, or one that ends "
+            f"in .safetensors ({type(error).__name__})"
+        ) from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is not a {kind}: it must hold a dictionary, got {type(content).__name__}")
+    return content
+
+
+def unwrap_state_dict(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The innermost state dict of a training script's record, without the prefixes that wrappers put before names.
+
+    Values other than tensors stay: whether they are in place is for the caller to say.
+    """
+    for wrapper in _WRAPPERS:
+        if isinstance(inner := content.get(wrapper), Mapping):
+            return unwrap_state_dict(inner)
+    for prefix in _PREFIXES:
+        if content and all(isinstance(key, str) and key.startswith(prefix) for key in content):
+            return unwrap_state_dict({key.removeprefix(prefix): value for key, value in content.items()})
+    return content
+
+
+def _existing(path: Path, kind: str) -> Path:
+    if path.is_dir():
+        for name in _FOLDER_FILES:
+            if (path / name).is_file():
+                return path / name
+        raise FileNotFoundError(f"the folder {path} has none of {', '.join(_FOLDER_FILES)}")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {kind} at {path}")
+    return path
