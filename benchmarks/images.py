@@ -3,8 +3,8 @@
     python -m benchmarks.images --recipes fashion_mnist cifar10 --local /folder/of/data
 
 Each row is a whole training run of the command line, one after the other, each in a process of its own; nothing else
-should run on the machine. Writes benchmarks/results/images_DEVICE_DATE.json and .md with commit, versions and device;
-rows of an earlier run of the same day are kept unless they are measured again.
+should run on the machine. Writes benchmarks/results/images_DEVICE_DATE.json and .md with versions and device; rows of an
+earlier run of the same day are kept, with their commit, unless they are measured again.
 """
 
 import argparse
@@ -18,36 +18,44 @@ from typing import Any
 from benchmarks.report import describe_machine, markdown_table, today
 
 RESULTS = Path(__file__).parent / "results"
-# Options that turn a recipe's encoder into another: the network is the only difference.
-ENCODERS: dict[str, list[str]] = {
-    "SOFT": [],
-    "softmax, same network": ["--model.encoder.attention", "softmax", "--model.encoder.inverse", "null"],
-    "timm mobilevit_xxs": [
-        *("--model.encoder", "TimmSpec", "--model.encoder.name", "mobilevit_xxs"),
-        *("--model.encoder.img_size", "null"),
-    ],
-}
+ENCODERS = ["SOFT", "softmax, same network", "timm"]
+# The timm model whose number of parameters is nearest to that of a recipe's network, among those for small pictures.
+PEERS = {"fashion_mnist": "test_convnext2", "cifar10": "mobilevit_xxs"}
 
 
 def main() -> None:
     """Measure what was asked for, and write the table after each run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipes", nargs="+", default=["fashion_mnist", "cifar10"], help="names under recipes/image")
-    parser.add_argument("--encoders", nargs="+", default=list(ENCODERS), choices=list(ENCODERS))
+    parser.add_argument("--recipes", nargs="+", default=list(PEERS), choices=list(PEERS), help="under recipes/image")
+    parser.add_argument("--encoders", nargs="+", default=ENCODERS, choices=ENCODERS)
     parser.add_argument("--local", type=Path, help="folder that holds NAME/train.parquet and NAME/test.parquet")
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmark"), help="where the runs' folders go")
     parser.add_argument("options", nargs="*", help="more options for every run, after --")
     arguments = parser.parse_args()
     machine = describe_machine()
+    RESULTS.mkdir(exist_ok=True)
     file = RESULTS / f"images_{machine['kind']}_{today()}.json"
     rows: list[dict[str, Any]] = json.loads(file.read_text())["rows"] if file.exists() else []
     for recipe in arguments.recipes:
         for encoder in arguments.encoders:
             row = measure(recipe, encoder, arguments.runs, arguments.local, arguments.options)
-            rows = [old for old in rows if (old["recipe"], old["encoder"]) != (recipe, encoder)] + [row]
-            file.write_text(json.dumps({**machine, "command": sys.argv[1:], "rows": rows}, indent=2) + "\n")
+            row["commit"] = machine["commit"]
+            rows = [old for old in rows if (old["recipe"], old["encoder"]) != (row["recipe"], row["encoder"])] + [row]
+            file.write_text(json.dumps({**machine, "rows": rows}, indent=2) + "\n")
             file.with_suffix(".md").write_text(report(machine, rows))
             print(report(machine, rows), flush=True)
+
+
+def options(recipe: str, encoder: str) -> list[str]:
+    """What turns a recipe's encoder into another on the command line: the network is the only difference."""
+    if encoder == "softmax, same network":
+        return ["--model.encoder.attention", "softmax", "--model.encoder.inverse", "null"]
+    if encoder == "timm":
+        return [
+            *("--model.encoder", "TimmSpec", "--model.encoder.name", PEERS[recipe]),
+            *("--model.encoder.img_size", "null"),
+        ]
+    return []
 
 
 def measure(recipe: str, encoder: str, runs: Path, local: Path | None, more: list[str]) -> dict[str, Any]:
@@ -57,7 +65,7 @@ def measure(recipe: str, encoder: str, runs: Path, local: Path | None, more: lis
         RuntimeError: The run failed; its last lines are in the message.
     """
     name = f"{recipe}-{encoder.replace(' ', '_').replace(',', '')}"
-    command = [sys.executable, "-m", "softformer", "fit", "--config", f"image/{recipe}", *ENCODERS[encoder]]
+    command = [sys.executable, "-m", "softformer", "fit", "--config", f"image/{recipe}", *options(recipe, encoder)]
     command += ["--run.root", str(runs), "--run.name", name, "--run.overwrite", "true", *more]
     command += ["--trainer.enable_progress_bar", "false"]
     if local is not None:
@@ -72,7 +80,7 @@ def measure(recipe: str, encoder: str, runs: Path, local: Path | None, more: lis
     results = json.loads((runs / name / "results.json").read_text())
     return {
         "recipe": recipe,
-        "encoder": encoder,
+        "encoder": f"timm {PEERS[recipe]}" if encoder == "timm" else encoder,
         "test_accuracy": results["test"]["accuracy"],
         "val_accuracy": results["val"]["accuracy"],
         "epochs": results["run"]["epochs"],
@@ -85,7 +93,8 @@ def measure(recipe: str, encoder: str, runs: Path, local: Path | None, more: lis
 
 def report(machine: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """The table, and what it was measured on."""
-    header = ["recipe", "encoder", "test accuracy", "training", "images/s in training", "peak memory", "parameters"]
+    header = ["recipe", "encoder", "test accuracy", "training", "images/s in training", "peak memory"]
+    header += ["parameters", "commit"]
     cells = [
         [
             row["recipe"],
@@ -95,6 +104,7 @@ def report(machine: dict[str, Any], rows: list[dict[str, Any]]) -> str:
             f"{row['images_per_second']:.0f}",
             f"{row['peak_memory_mb']:,} MB",
             f"{row['parameters'] / 1e6:.2f} M",
+            row["commit"],
         ]
         for row in rows
     ]
