@@ -3,8 +3,8 @@
     python -m benchmarks.images --recipes fashion_mnist cifar10 --local /folder/of/data
 
 Each row is a whole training run of the command line, one after the other, each in a process of its own; nothing else
-should run on the machine. Writes benchmarks/results/images_DEVICE_DATE.json and .md with versions and device; rows of an
-earlier run of the same day are kept, with their commit, unless they are measured again.
+should run on the machine. Writes benchmarks/results/images_DEVICE_DATE.json and .md with versions and device; rows of
+an earlier run of the same day are kept, with their commit, unless they are measured again.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from benchmarks.report import describe_machine, markdown_table, today
 RESULTS = Path(__file__).parent / "results"
 ENCODERS = ["SOFT", "softmax, same network", "timm"]
 # The timm model whose number of parameters is nearest to that of a recipe's network, among those for small pictures.
-PEERS = {"fashion_mnist": "test_convnext2", "cifar10": "mobilevit_xxs"}
+PEERS = {"fashion_mnist": "test_resnet", "cifar10": "mobilevit_xxs"}
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ def measure(recipe: str, encoder: str, runs: Path, local: Path | None, more: lis
     """
     name = f"{recipe}-{encoder.replace(' ', '_').replace(',', '')}"
     command = [sys.executable, "-m", "softformer", "fit", "--config", f"image/{recipe}", *options(recipe, encoder)]
-    command += ["--run.root", str(runs), "--run.name", name, "--run.overwrite", "true", *more]
+    command += [*more, "--run.root", str(runs), "--run.name", name, "--run.overwrite", "true"]
     command += ["--trainer.enable_progress_bar", "false"]
     if local is not None:
         command += ["--data.path", str(local / recipe), "--data.image_column", "image"]

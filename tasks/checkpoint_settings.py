@@ -13,7 +13,8 @@ from softformer.training.runs import CONFIG, RunFolder
 from tasks.recipes import recipe_files
 from tasks.run_settings import RunSettings
 
-# Arguments of a task that the data module's attributes of the same names set, and what they are without such a one.
+# Arguments of a task that the data module's attributes of the same names set, where it has them, and what they are
+# where nothing tells them.
 FROM_DATA: dict[str, Any] = {"num_classes": None, "multi_label": False}
 
 _SUBCOMMANDS = ("fit", "validate", "test", "predict")
@@ -31,33 +32,30 @@ def with_checkpoint_settings(args: list[str], name: str) -> list[str]:
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
-        ValueError: It is not a checkpoint of one of our tasks.
+        ValueError: It is not a checkpoint of one of our tasks, or a recipe that may name the run is not YAML.
     """
     if not args or args[0] not in _SUBCOMMANDS or not (given := option(args, "ckpt_path")):
         return args
     path = run_folder(args, name).checkpoint(given) if given in ("best", "last") else Path(given).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint at {path}")
+    settings = settings_of(path)  # read for a fit too, whose mistakes are then told as those of the other commands
     if args[0] != "fit":
-        layer = ["--config", json.dumps(settings_of(path, args[0]))]
+        layer = ["--config", json.dumps(settings)]
     else:
         folder = RunFolder.of_checkpoint(path)
         layer = [] if folder is None or recipe_files(args) else ["--config", str(folder.path / CONFIG)]
     return [args[0], *layer, *args[1:], "--ckpt_path", str(path)]
 
 
-def settings_of(checkpoint: Path, subcommand: str) -> dict[str, Any]:
-    """Task and data of a checkpoint as configuration.
+def settings_of(checkpoint: Path) -> dict[str, Any]:
+    """Task and data of a checkpoint as configuration; the task with what it was told by the data it was trained on.
 
-    Args:
-        checkpoint: The file.
-        subcommand: What is to be done with it. Only ``predict``, which does not read the data set, needs what a task
-            was told by its data.
+    Raises:
+        ValueError: It cannot be read without executing code, or is not a checkpoint of one of our tasks.
     """
     content = read_weight_file(checkpoint, kind="checkpoint")
     task = task_description(content)
-    if subcommand != "predict":
-        task["init_args"] = {name: value for name, value in task["init_args"].items() if name not in FROM_DATA}
     data = content.get(DATA_KEY)
     return {"model": task, "data": data} if data else {"model": task}
 
@@ -73,7 +71,11 @@ def run_folder(args: list[str], name: str) -> RunFolder:
     """The folder of the run that arguments and recipes name, before they are parsed for good."""
     settings: dict[str, Any] = {"name": name}
     for recipe in recipe_files(args):
-        content = yaml.safe_load(recipe.read_text())
-        settings |= (content or {}).get("run") or {} if isinstance(content, dict) else {}
+        try:
+            content = yaml.safe_load(recipe.read_text())
+        except yaml.YAMLError as error:
+            raise ValueError(f"the recipe {recipe} is not valid YAML: {error}") from error
+        run = content.get("run") if isinstance(content, dict) else None
+        settings |= run if isinstance(run, dict) else {}
     settings |= {key: value for key in ("name", "root") if (value := option(args, f"run.{key}"))}
-    return RunSettings(name=settings["name"], root=settings.get("root", "runs")).folder()
+    return RunSettings(name=settings["name"] or name, root=settings.get("root", "runs")).folder()

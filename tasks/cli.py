@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,15 @@ from softformer.training.callbacks import ClassReport, PredictionTable, ResultTa
 from softformer.training.callbacks.results import print_results
 from softformer.training.divergence import DivergedError
 from softformer.training.module import SoftformerModule
-from softformer.training.runs import CONFIG, RunFolder
+from softformer.training.runs import RunFolder
 from softformer.training.specs import root_error
-from tasks.checkpoint_settings import FROM_DATA, with_checkpoint_settings
+from tasks.checkpoint_settings import FROM_DATA, option, with_checkpoint_settings
 from tasks.explain import paragraph
 from tasks.parser import HelpFormatter, Parser, fail
 from tasks.quiet import quiet
 from tasks.recipes import recipe_files, with_recipe_files
-from tasks.run_outputs import SaveConfig, TestSplitCheck, fit_callbacks, run_loggers
-from tasks.run_settings import RunSettings, default_name
+from tasks.run_outputs import SaveConfig, TestSplitCheck, best_checkpoint, fit_callbacks, run_loggers
+from tasks.run_settings import RunSettings, default_name, evaluation_folder
 
 TRACEBACK = "SOFTFORMER_TRACEBACK"
 _USER_ERRORS = (ValueError, OSError, ModuleNotFoundError, MisconfigurationException, DivergedError)
@@ -89,12 +90,30 @@ class SoftformerCLI(LightningCLI):
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "predict":
             parser.add_argument("--output", type=Path, default=Path("predictions.csv"), help="CSV file to write.")
-        else:
+        if self._told_by_data(subcommand):
             for name, without in FROM_DATA.items():
-                parser.link_arguments(
-                    "data", f"model.init_args.{name}", compute_fn=_getter(name, without), apply_on="instantiate"
-                )
+                told = self._teller(name, without)
+                parser.link_arguments("data", f"model.init_args.{name}", compute_fn=told, apply_on="instantiate")
         return parser
+
+    def _told_by_data(self, subcommand: str | None) -> bool:
+        """Whether the task learns from the data what classes there are, as no checkpoint tells."""
+        return subcommand == "fit" or (subcommand != "predict" and option(self._args, "ckpt_path") is None)
+
+    def _teller(self, name: str, without: Any) -> Callable[[Any], Any]:
+        """A function from the data module to an argument of the task: what the data tell, else what was given."""
+
+        def tell(data: Any) -> Any:
+            given = (self._get(self.config, "model").get("init_args") or {}).get(name) or without
+            told = getattr(data, name, None)
+            if told is None:
+                return given
+            if given and given != told:
+                raise ValueError(f"model.{name} is set by the data, to {told!r}; leave it out (got {given!r})")
+            return told
+
+        tell.__name__ = f"{name}_of"  # as the help shows it
+        return tell
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """What Lightning offers, in our words."""
@@ -130,31 +149,23 @@ class SoftformerCLI(LightningCLI):
         self.folder = RunSettings(**vars(config.run)).folder()
         if config.ckpt_path in ("best", "last"):
             config.ckpt_path = str(self.folder.checkpoint(config.ckpt_path))
-        source = RunFolder.of_checkpoint(config.ckpt_path) if config.ckpt_path else None
         if self.subcommand == "fit":
+            source = RunFolder.of_checkpoint(config.ckpt_path) if config.ckpt_path else None
             resumed = source is not None and source.path == self.folder.path.resolve()
             first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
             self._fresh = first and not resumed and not config.trainer.fast_dev_run
-            if self._fresh and not config.run.overwrite:
-                self.folder.claim(overwrite=False)
+            if self._fresh:
+                self.folder.claim(overwrite=config.run.overwrite)
         else:
             self.save_config_callback = None
-            self.folder = source or self._evaluation_folder()
-        self._check_model_settings(config)
+            named = option(self._args, "run.name") is not None  # a recipe names its own runs
+            self.folder = evaluation_folder(self.folder, config.ckpt_path, by_command=named)
+            self._warn_of_random_weights(config)
 
-    def _evaluation_folder(self) -> RunFolder:
-        """Where an evaluation that belongs to no run puts its figures: never among those of a run."""
-        path = self.folder.path
-        return RunFolder(path.with_name(f"{path.name}-evaluation")) if (path / CONFIG).is_file() else self.folder
-
-    def _check_model_settings(self, config: Any) -> None:
+    def _warn_of_random_weights(self, config: Any) -> None:
         options = config.model.get("init_args") or {}
-        if self.subcommand != "predict":
-            for name in FROM_DATA:
-                if options.get(name):
-                    raise ValueError(f"model.{name} is set by the data; leave it out (got {options[name]!r})")
         started = options.get("weights") or (options.get("encoder") or {}).get("init_args", {}).get("pretrained")
-        if self.subcommand != "fit" and not config.ckpt_path and not started:
+        if not config.ckpt_path and not started:
             rank_zero_warn(f"{self.subcommand} without --ckpt_path or --model.weights uses a network of random weights")
 
     def instantiate_classes(self) -> None:
@@ -172,13 +183,10 @@ class SoftformerCLI(LightningCLI):
             place[name] = value  # config.yaml tells where the run came from
 
     def after_instantiate_classes(self) -> None:
-        """Refuse to evaluate a network that is only partly the one in a file of weights."""
+        """Refuse to evaluate another network than the one in a file of weights."""
         report = getattr(self.model, "weight_report", None)
-        if self.subcommand != "fit" and report is not None and (left := report.reshaped + report.missing):
-            raise ValueError(
-                f"{self.subcommand} needs all weights of the network, but {report.path} does not give {len(left)} of"
-                f" them: {', '.join(left[:4])}. The number of classes or an option of the encoder differs"
-            )
+        if self.subcommand != "fit" and report is not None:
+            report.check_complete(self.subcommand)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with what a run leaves behind."""
@@ -212,7 +220,10 @@ class SoftformerCLI(LightningCLI):
     def before_fit(self) -> None:
         """Delete what an earlier run left, if that is wanted, now that everything else was understood."""
         if self._fresh:
-            self.folder.claim(overwrite=self._get(self.config_init, "run").overwrite)
+            overwrite = self._get(self.config_init, "run").overwrite
+            self.folder.claim(overwrite=overwrite)
+            if overwrite:
+                self.folder.clear()
 
     def after_fit(self) -> None:
         """Test the best checkpoint once, if the run asks for it, and show what was reached."""
@@ -239,10 +250,7 @@ class SoftformerCLI(LightningCLI):
             print_results(self.folder)
 
     def _test_best(self) -> None:
-        best, last = (
-            getattr(self.trainer.checkpoint_callback, "best_model_path", ""),
-            self.folder.checkpoints / "last.ckpt",
-        )
+        best, last = best_checkpoint(self.trainer.callbacks), self.folder.checkpoints / "last.ckpt"  # type: ignore[attr-defined]
         chosen = best or (str(last) if last.is_file() else None)  # without validation or checkpoints: as trained
         # After a fit, weight averaging puts the weights that were not averaged back in place of a checkpoint's own.
         self.trainer.callbacks = [c for c in self.trainer.callbacks if not isinstance(c, WeightAveraging)]  # type: ignore[attr-defined]
@@ -253,14 +261,6 @@ def _command(name: str) -> dict[str, Any]:
     """Arguments of the parser of a command."""
     usage = f"softformer {name} [--config RECIPE ...] [--ckpt_path CHECKPOINT] [options]"
     return {"usage": usage, "description": _COMMANDS[name], **_COMMON}
-
-
-def _getter(attribute: str, without: Any) -> Any:
-    def get(data: Any) -> Any:
-        return getattr(data, attribute, without)
-
-    get.__name__ = f"{attribute}_of"  # as the help shows it
-    return get
 
 
 def main(args: list[str] | None = None) -> None:

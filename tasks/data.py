@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from softformer.training.specs import describe
 from tasks.loaders import DEFAULT_LOADING, Loading, eval_loader, rank_and_world, train_loader
 from tasks.rows import Batch, Examples, OnBad, Split
-from tasks.sources import VALIDATION_NAMES, DataFiles, Source, choose_split
+from tasks.sources import VALIDATION_NAMES, DataFiles, Source, choose_split, split_parts
 from tasks.splitting import validation_part
 from tasks.streams import StreamExamples
 
@@ -146,7 +146,8 @@ class TaskDataModule(LightningDataModule, ABC):
     @cached_property
     def features(self) -> dict[str, Any]:
         """Column types, by column name; found from the first rows where a stream does not tell."""
-        rows = self.splits[self.train_split if self.train_split in self.splits else next(iter(self.splits))]
+        names = [part for part in split_parts(self.train_split) if part in self.splits] or list(self.splits)
+        rows = self.splits[names[0]]
         if rows.features is not None:
             return dict(rows.features)
         return dict(datasets.Dataset.from_list(list(rows.take(32))).features)
@@ -257,7 +258,13 @@ class TaskDataModule(LightningDataModule, ABC):
             self.splits  # noqa: B018
 
     def setup(self, stage: str | None = None) -> None:
-        """Read and check the splits of a stage, so that mistakes show before the first step."""
+        """Read and check the splits of a stage, so that mistakes show before the first step.
+
+        A run that only evaluates does so when it makes its loader: its checkpoint, which is read in between, may say
+        how rows are prepared.
+        """
+        if stage in ("validate", "test") and self.trainer is not None and self.trainer.state.fn == stage:
+            return
         roles: dict[str | None, tuple[Role, ...]] = {
             "fit": ("train", "validation"),
             "validate": ("validation",),

@@ -1,7 +1,7 @@
 """Class labels of a column: their names, their numbers, and whether a row has one or several."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import datasets
@@ -21,17 +21,14 @@ class Labels:
     Args:
         column: the column's name.
         names: (K,) class names in the order of their numbers.
-        values: (K,) what stands in the column for each class: numbers or strings.
+        number_of: the class number for each value of the column, which is a number or a string; a class need not occur.
         multi_label: a row holds a list of classes, not one.
     """
 
     column: str
     names: list[str]
-    values: list[int] | list[str]
+    number_of: dict[Any, int]
     multi_label: bool
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_number_of", {value: number for number, value in enumerate(self.values)})
 
     def encode_row(self, value: Any) -> int | list[int]:
         """Class number of one row's value, or its numbers if multi-label.
@@ -44,10 +41,9 @@ class Labels:
         return self._number(value)
 
     def _number(self, value: Any) -> int:
-        number_of: dict[Any, int] = self._number_of  # type: ignore[attr-defined]
-        if value not in number_of:
+        if value not in self.number_of:
             raise ValueError(f"{value!r} is not one of the {self._described()}")
-        return number_of[value]
+        return self.number_of[value]
 
     def check(self, rows: datasets.Dataset, split: str, numbers: np.ndarray) -> np.ndarray | None:
         """Check all labels of a split.
@@ -74,8 +70,9 @@ class Labels:
                 f"{split}: {column.null_count} rows have no value in the label column {self.column!r}, the first is "
                 f"row {numbers[first]}. Remove these rows"
             )
-        encoded = pc.fill_null(pc.index_in(column, pa.array(self.values).cast(column.type)), -1).to_numpy()
-        bad = np.flatnonzero(encoded < 0)
+        values = pa.array(list(self.number_of))
+        places = pc.fill_null(pc.index_in(column.cast(values.type), values), -1).to_numpy()
+        bad = np.flatnonzero(places < 0)
         if len(bad):
             first = int(bad[0])
             value = column[first].as_py()
@@ -83,10 +80,10 @@ class Labels:
                 f"{split}, row {numbers[row_of[first]]}: label {value!r} in column {self.column!r} is not one of the "
                 f"{self._described()}; {len(bad)} such labels in all. Correct them, or choose another split or column"
             )
-        return None if self.multi_label else encoded.astype(np.int64)
+        return None if self.multi_label else np.array(list(self.number_of.values()), dtype=np.int64)[places]
 
     def _described(self) -> str:
-        return f"{len(self.values)} classes {shortened(self.values)}"
+        return f"{len(self.number_of)} classes {shortened(list(self.number_of))}"
 
     def targets(self, encoded: Sequence[int | list[int]]) -> Tensor:
         """Targets of a batch: int64 (B,), or float32 (B, K) of zeros and ones if multi-label."""
@@ -138,7 +135,7 @@ def labels_from(
                 f"class_names: expected {len(names)} names, as column {column!r} has them {shortened(names)}, "
                 f"got {len(class_names)}"
             )
-        return Labels(column, class_names or names, list(range(len(names))), multi_label)
+        return Labels(column, class_names or names, _numbered(range(len(names))), multi_label)
     dtype = getattr(element, "dtype", None)
     text = dtype in ("string", "large_string")
     if not (text or dtype == "bool" or str(dtype).startswith(("int", "uint"))):
@@ -147,7 +144,7 @@ def labels_from(
             f"got a column of type {feature}"
         )
     if class_names is not None:
-        return Labels(column, class_names, class_names if text else list(range(len(class_names))), multi_label)
+        return Labels(column, class_names, _numbered(class_names if text else range(len(class_names))), multi_label)
     if training_rows is None:
         raise ValueError(
             f"label_column={column!r}: the column is of type {dtype}, which does not tell its classes, and there is no "
@@ -157,4 +154,46 @@ def labels_from(
     if multi_label:
         values = values.flatten()
     distinct = sorted(value for value in values.unique().to_pylist() if value is not None)
-    return Labels(column, [str(value) for value in distinct], distinct, multi_label)
+    return Labels(column, [str(value) for value in distinct], _numbered(distinct), multi_label)
+
+
+def _numbered(values: Iterable[Any]) -> dict[Any, int]:
+    return {value: number for number, value in enumerate(values)}
+
+
+def labels_as_trained(column: str, feature: Any, known: list[str], *, class_names: list[str] | None = None) -> Labels:
+    """The classes of a label column in the numbers of a task that was trained before.
+
+    A class is found by its name: that of a `ClassLabel`, of `class_names`, or a string itself. Whole numbers without
+    names are the task's own names where these are whole numbers, else the task's class numbers.
+
+    Args:
+        column: the column's name.
+        feature: the column's type in the data set's features.
+        known: (K,) names of the task's classes.
+        class_names: names that the user gives to the classes of the data.
+
+    Raises:
+        ValueError: the data has a class that the task does not know, or the column's type holds no classes.
+    """
+    named = class_names is not None or isinstance(_element(feature)[0], datasets.ClassLabel)
+    labels = labels_from(column, feature, class_names=class_names if named else known)
+    whole = all(name.removeprefix("-").isdecimal() for name in known)
+    if not named and whole and not any(isinstance(value, str) for value in labels.number_of):
+        return replace(labels, number_of=_numbered(int(name) for name in known))
+    if labels.names == known:
+        return labels
+    number_of = _numbered(known)
+    unknown = [name for name in labels.names if name not in number_of]
+    if unknown:
+        raise ValueError(
+            f"label_column={column!r}: the data has {len(unknown)} classes that the task was not trained on: "
+            f"{shortened(unknown)}; it knows the {len(known)} classes {shortened(known)}. Leave these rows out, or "
+            f"give the names under which the task knows the classes of the data by class_names"
+        )
+    return Labels(
+        column,
+        known,
+        {value: number_of[labels.names[number]] for value, number in labels.number_of.items()},
+        labels.multi_label,
+    )

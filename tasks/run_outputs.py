@@ -11,6 +11,7 @@ from softformer.training.callbacks import LastCheckpoint, LearningCurves
 from softformer.training.module import SoftformerModule
 from softformer.training.run_logger import RunLogger
 from softformer.training.runs import CONFIG, RunFolder
+from tasks.checkpoint_settings import FROM_DATA
 from tasks.run_settings import RunSettings
 
 
@@ -25,9 +26,14 @@ class SaveConfig(SaveConfigCallback):
         if trainer.is_global_zero:
             config = self.config.clone()
             config.ckpt_path, config.run.overwrite = None, False
+            for name in FROM_DATA:
+                # What the data tell is not repeated, so that the file also serves as a recipe for other data.
+                if getattr(getattr(trainer, "datamodule", None), name, None) is not None:
+                    (config.model.get("init_args") or {}).pop(name, None)
             folder = RunSettings(**vars(config.run)).folder().path
             folder.mkdir(parents=True, exist_ok=True)
-            self.parser.save(config, folder / CONFIG, skip_unset=False, overwrite=True, multifile=False)
+            text = self.parser.dump(config, skip_unset=False, skip_link_targets=False)
+            (folder / CONFIG).write_text(text)
 
 
 class TestSplitCheck(Callback):
@@ -80,3 +86,12 @@ def fit_callbacks(
     if isinstance(loggers, list) and isinstance(loggers[0], RunLogger):
         callbacks += [LearningRateMonitor("step"), LearningCurves(loggers[0])]
     return callbacks
+
+
+def best_checkpoint(callbacks: list[Callback]) -> str:
+    """The file of the best checkpoint of the run that just ended; empty without validation or checkpoints.
+
+    The user's callbacks may hold others, which keep the latest or what an exception left.
+    """
+    watching = (callback for callback in callbacks if isinstance(callback, ModelCheckpoint) and callback.monitor)
+    return next((callback.best_model_path for callback in watching if callback.best_model_path), "")

@@ -56,14 +56,7 @@ class Source:
             return self._load_built_in()
         self._check_local()
         try:
-            return datasets.load_dataset(
-                os.path.expanduser(self.path),
-                name=self.name,
-                data_dir=self.data_dir and os.path.expanduser(self.data_dir),
-                data_files=_expanded(self.data_files),
-                streaming=self.streaming,
-                split=split,
-            )
+            return datasets.load_dataset(**self._arguments, streaming=self.streaming, split=split)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{self}: {error}") from error
         except ConnectionError as error:
@@ -79,6 +72,29 @@ class Source:
                 f"a split has no rows ({cause})" if "corresponds to no data" in cause else f"cannot be read: {cause}"
             )
             raise ValueError(f"{self}: {reason}") from error
+
+    @property
+    def _arguments(self) -> dict[str, Any]:
+        return {
+            "path": os.path.expanduser(self.path),
+            "name": self.name,
+            "data_dir": self.data_dir and os.path.expanduser(self.data_dir),
+            "data_files": _expanded(self.data_files),
+        }
+
+    def folder_of(self, split: str) -> Path:
+        """Folder that relative file names in the rows of a split, or of a slice, are relative to.
+
+        That of the split's first file; where the path is a format, data_dir if it is given.
+        """
+        files = _expanded(self.data_files)
+        if self.path not in FILE_FORMATS and os.path.isdir(os.path.expanduser(self.path)):
+            found = datasets.load_dataset_builder(**self._arguments).config.data_files or {}
+            files = {str(name): list(entry) for name, entry in found.items()}
+        elif self.data_dir:
+            return Path(self.data_dir).expanduser()
+        first = next(iter(_files(files, next(iter(split_parts(split)), None))), None)
+        return Path(first).parent if first else Path()
 
     def __str__(self) -> str:
         given = {"name": self.name, "data_dir": self.data_dir, "data_files": self.data_files}
@@ -111,7 +127,9 @@ class Source:
         if folder and "://" not in folder and not os.path.isdir(folder):
             raise FileNotFoundError(f"{self}: data_dir does not exist")
         for entry in _files(_expanded(self.data_files)):
-            if "://" not in entry and not glob.glob(os.path.join(folder, entry), recursive=True):
+            # "**" also gives the folder before it, whether that exists or not.
+            found = glob.iglob(os.path.join(folder, entry), recursive=True)
+            if "://" not in entry and not any(map(os.path.lexists, found)):
                 raise FileNotFoundError(f"{self}: data_files: no file {os.path.join(folder, entry)!r}")
 
 
@@ -132,18 +150,15 @@ def _files(files: DataFiles | None, split: str | None = None) -> list[str]:
     return [files] if isinstance(files, str) else list(files or [])
 
 
-def folder_of(source: Source, split: str) -> Path:
-    """Folder that relative file names in the rows are relative to: data_dir, else that of the split's first file."""
-    if source.data_dir:
-        return Path(source.data_dir).expanduser()
-    first = next(iter(_files(_expanded(source.data_files), split)), None)
-    return Path(first).parent if first else Path()
-
-
 def _root_cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return str(error) or type(error).__name__
+
+
+def split_parts(name: str) -> list[str]:
+    """Names of the splits that a slice or a sum is made of, such as "train[:90%]+extra"."""
+    return _SLICE.findall(name)
 
 
 def choose_split(source: Source, splits: Mapping[str, Any], argument: str, name: str) -> Any:
@@ -160,7 +175,7 @@ def choose_split(source: Source, splits: Mapping[str, Any], argument: str, name:
     """
     if name in splits:
         return splits[name]
-    missing = [part for part in _SLICE.findall(name) if part not in splits]
+    missing = [part for part in split_parts(name) if part not in splits]
     sliceable = not source.streaming and source.path not in source.built_in
     if missing or not sliceable or not name:
         raise ValueError(f"{argument}={name!r}: the data has no such split; it has: {', '.join(splits)}")

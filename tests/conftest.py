@@ -11,6 +11,14 @@ os.environ.setdefault("MPLBACKEND", "agg")
 import pytest
 import torch
 
+if not torch.cuda.is_available():
+    # Triton kernels run in its interpreter, which has to be chosen before triton is imported.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+from triton_interpreter import allow_loops_over_arguments
+
+allow_loops_over_arguments()
+
 
 @pytest.fixture(autouse=True)
 def _seed() -> None:

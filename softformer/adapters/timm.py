@@ -8,10 +8,10 @@ ours.
 from collections.abc import Mapping
 from typing import Any
 
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
+from softformer.models.published import published_cfg
 from softformer.models.vision import SoftVisionTransformer, adapt_state_dict
 from softformer.ops import inverse as inverses
 from softformer.ops.inverse import Inverse, Newton
@@ -65,29 +65,9 @@ def _read_inverse(record: Mapping[str, Any]) -> Inverse:
     return kinds[name](**record.get("init_args", {}))
 
 
-def _cfg() -> dict[str, Any]:
-    return {
-        "url": "",
-        "num_classes": 1000,
-        "input_size": (3, 224, 224),
-        "pool_size": (7, 7),
-        "crop_pct": 0.9,
-        "interpolation": "bicubic",
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "stem.conv1",
-        "classifier": "head",
-        "fixed_input_size": False,
-        "license": "mit",
-        "origin_url": "https://github.com/fudan-zvg/SOFT",
-        "paper_name": "SOFT: Softmax-free Transformer with Linear Complexity",
-        "paper_ids": "arXiv:2110.11945",
-    }
-
-
 _SIZES = ("tiny", "small", "medium", "large", "huge")
 default_cfgs = generate_default_cfgs(
-    {f"{family}_{size}.untrained": _cfg() for family in ("soft", "soft_norm") for size in _SIZES}
+    {f"{family}_{size}.untrained": published_cfg() for family in ("soft", "soft_norm") for size in _SIZES}
 )
 
 

@@ -21,10 +21,11 @@ from softformer.layers.heads import (
 )
 from softformer.layers.landmarks import GridLandmarks, SegmentLandmarks
 from softformer.layers.padding import zero_pads
-from softformer.ops.backends import BackendName
+from softformer.ops.backends import BackendName, check_backend
 from softformer.ops.checks import check_inverse
 from softformer.ops.health import AttentionHealth, attention_health
 from softformer.ops.inverse import Cholesky, Inverse
+from softformer.ops.precision import compute_dtype
 from softformer.ops.soft_attention import soft_attention
 
 _EXACT = Cholesky()
@@ -81,6 +82,7 @@ class SoftAttention(nn.Module):
         super().__init__()
         check_heads(dim, num_heads)
         check_inverse(inverse)
+        check_backend(backend)
         check_value_kernel(value_kernel, context_dim)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.num_heads = num_heads
@@ -140,7 +142,6 @@ class SoftAttention(nn.Module):
         """Health figures of this layer's attention for an input; arguments as `forward`."""
         with torch.no_grad():
             inputs, _ = self._inputs(x, mask, context, context_mask, grid)
-            inputs.pop("output_scale")
             return attention_health(**inputs)
 
     def _inputs(
@@ -185,7 +186,7 @@ class SoftAttention(nn.Module):
     ) -> Tensor | None:
         if not self.scale_by_length:
             return None
-        ones = torch.ones(source.shape[0], device=source.device)
+        ones = torch.ones(source.shape[0], dtype=compute_dtype(source), device=source.device)
         kept = ones * landmarks.shape[2] if landmark_mask is None else landmark_mask.sum(1)
         real = ones * source.shape[1] if mask is None else mask.sum(1)
         return torch.where(real > 0, kept / real.clamp(min=1), 0.0)

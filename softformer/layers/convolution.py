@@ -74,18 +74,20 @@ class ValueConvolution(nn.Module):
         Args:
             value: (B, N, C).
             grid: (h, w) in tokens, where axes is 2.
-            mask: (B, N) bool, True at real tokens, where axes is 1.
+            mask: (B, N) bool, True at real tokens, where axes is 1; a grid has no padding.
 
         Returns:
             (B, N, C), zero at pads.
 
         Raises:
-            ValueError: axes is 2 and there is no grid.
+            ValueError: axes is 2 and there is no grid, or a mask.
         """
         weight = self.weight.repeat_interleave(value.shape[-1] // self.weight.shape[0], dim=0)
         if self.axes == 2:
             if grid is None:
                 raise ValueError("grid must be given for a value convolution over two axes, got None")
+            if mask is not None:
+                raise ValueError("mask must be None for a value convolution over two axes: grids are not padded")
             return convolve_grid(value, weight, grid)
         if mask is None:
             return convolve_sequence(value, weight)

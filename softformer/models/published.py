@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 from math import isqrt
 from typing import Any
@@ -10,10 +11,32 @@ from torch import Tensor
 
 from softformer.models.published_keys import STAGES, is_published, published_shapes
 from softformer.models.vision import SoftVisionTransformer, adapt_state_dict
+from softformer.models.vision_options import image_size
 from softformer.models.weight_files import read_weight_file, unwrap_state_dict
 from softformer.ops.inverse import Newton
 
 StateDict = Mapping[str, Tensor]
+
+
+def published_cfg(input_size: tuple[int, int, int] = (3, 224, 224), num_classes: int = 1000) -> dict[str, Any]:
+    """How the authors evaluate, in the form of timm's `pretrained_cfg`; sizes are channels, height and width."""
+    return {
+        "url": "",
+        "num_classes": num_classes,
+        "input_size": input_size,
+        "pool_size": (7, 7),
+        "crop_pct": 0.9,
+        "interpolation": "bicubic",
+        "mean": (0.485, 0.456, 0.406),
+        "std": (0.229, 0.224, 0.225),
+        "first_conv": "stem.conv1",
+        "classifier": "head",
+        "fixed_input_size": False,
+        "license": "mit",
+        "origin_url": "https://github.com/fudan-zvg/SOFT",
+        "paper_name": "SOFT: Softmax-free Transformer with Linear Complexity",
+        "paper_ids": "arXiv:2110.11945",
+    }
 
 
 def from_published(
@@ -26,6 +49,9 @@ def from_published(
 
     Widths, depths, heads, landmark strides, value convolutions, classes and channels are read off the keys. The width
     of the last stage's heads, which no key shows, is taken to be that of the third stage, as in all published models.
+    A state dict without any key of the classifier, as the published classes have with no classes, gives a network
+    that ends in features. timm's `resolve_model_data_config` gives the published evaluation settings for it, and its
+    `save_for_hf` saves it.
 
     Args:
         state_dict_or_path: The state dict, or a file of it: .safetensors, else what torch.save wrote (.pth, .pt), read
@@ -61,6 +87,13 @@ def from_published(
     _check_keys(state_dict, expected, source)
     model.to_empty(device="cpu")
     model.load_state_dict(adapt_state_dict(state_dict, model))
+    size = image_size(img_size)
+    # What timm saves and evaluates a model by: a variant, and all that differs from it.
+    architecture = "soft_norm_tiny" if symmetric_norm else "soft_tiny"
+    cfg = published_cfg((model.in_chans, *size), model.num_classes)
+    model.pretrained_cfg = {**cfg, "architecture": architecture}
+    arguments = {name: value for name, value in options.items() if name != "inverse"}
+    model.__dict__["_model_args"] = {**arguments, "img_size": size}
     return model.eval()
 
 
@@ -85,42 +118,52 @@ def _published_tensors(found: Mapping[str, Any], source: str) -> StateDict:
 def _infer_options(state_dict: StateDict) -> dict[str, Any]:
     """Arguments of `SoftVisionTransformer` from keys and shapes.
 
-    Where a key that tells is missing, another one or the published value stands in: `_check_keys` then names the gap.
+    Most keys that show a size decide it, so that one of a wrong shape, or a missing one, is named by `_check_keys` and
+    not taken for another architecture. Where no key shows it the published value stands in.
     """
 
-    def size(pattern: str, axis: int, ndim: int) -> int | None:
-        """The size of an axis of the first key that matches."""
-        for key, value in state_dict.items():
-            if re.fullmatch(pattern, key) and value.ndim == ndim and value.shape[axis] > 0:
-                return int(value.shape[axis])
-        return None
+    def size(*places: tuple[str, int, int]) -> int | None:
+        """The size on which most keys agree: places are (pattern of keys, axis, number of axes)."""
+        votes = Counter(
+            int(value.shape[axis])
+            for pattern, axis, ndim in places
+            for key, value in state_dict.items()
+            if re.fullmatch(pattern, key) and value.ndim == ndim and value.shape[axis] > 0
+        )
+        return votes.most_common(1)[0][0] if votes else None
 
     def known(pattern: str) -> bool:
         return any(re.fullmatch(pattern, key) for key in state_dict)
 
     numbers = range(1, STAGES + 1)
-    stems = {1: r"patch_embed1\.proj\.6\.weight"}
     embed_dims = [
-        size(stems.get(number, rf"patch_embed{number}\.proj\.0\.weight"), 0, 4)
-        or size(rf"pos_embed{number}", 2, 3)
+        size(
+            (rf"patch_embed{number}\.proj\.{6 if number == 1 else 0}\.weight", 0, 4),
+            (rf"patch_embed{number}\.proj\.{7 if number == 1 else 1}\.\w+", 0, 1),
+            (rf"pos_embed{number}", 2, 3),
+            (rf"block{number}\.\d+\.(?:att\.)?norm[12]\.\w+", 0, 1),
+            (rf"block{number}\.\d+\.(?:att\.mha\.W_[qv]|attn\.q)\.weight", 1, 2),
+        )
         or 32
         for number in numbers
     ]
     depths = [1 + max((_block_number(key, number) for key in state_dict), default=-1) for number in numbers]
-    soft = r"block{}\.\d+\.att\.mha\.attn\."
     head_dims, strides, kernels = [], [], []
     has_conv = known(r"block\d\.\d+\.att\.mha\.attn\.conv\.weight")
     for number in numbers[:-1]:
-        inside = soft.format(number)
-        head_dims.append(size(inside + r"Qlandmark_op\.weight", 0, 4) or 32)
-        strides.append(size(inside + r"Qlandmark_op\.weight", 2, 4) or 2 ** (STAGES - number))
-        kernels.append((size(inside + r"conv\.weight", 2, 4) or 2 ** (STAGES - number) + 1) if has_conv else 0)
+        inside = rf"block{number}\.\d+\.att\.mha\.attn\."
+        window, norm, conv = rf"{inside}Qlandmark_op\.weight", rf"{inside}Qnorm_act\.0\.\w+", rf"{inside}conv\.weight"
+        head_dims.append(size((window, 0, 4), (window, 1, 4), (norm, 0, 1)) or 32)
+        strides.append(size((window, 2, 4), (window, 3, 4)) or 2 ** (STAGES - number))
+        kernels.append((size((conv, 2, 4), (conv, 3, 4)) or 2 ** (STAGES - number) + 1) if has_conv else 0)
     head_dims.append(head_dims[-1])
-    hidden = [size(rf"block{number}\.\d+\.(?:att\.ff1|mlp\.fc1)\.weight", 0, 2) for number in numbers]
+    mlps = [rf"block{number}\.\d+\.(?:att\.ff|mlp\.fc)" for number in numbers]
+    hidden = [size((rf"{mlp}1\.weight", 0, 2), (rf"{mlp}1\.bias", 0, 1), (rf"{mlp}2\.weight", 1, 2)) for mlp in mlps]
+    stem = r"patch_embed1\.proj\."
     has_head = known(r"head\.(weight|bias)")
     return {
-        "in_chans": size(r"patch_embed1\.proj\.0\.weight", 1, 4) or 3,
-        "num_classes": (size(r"head\.weight", 0, 2) or size(r"head\.bias", 0, 1) or 1000) if has_head else 0,
+        "in_chans": size((rf"{stem}0\.weight", 1, 4)) or 3,
+        "num_classes": (size((r"head\.weight", 0, 2), (r"head\.bias", 0, 1)) or 1000) if has_head else 0,
         "embed_dims": embed_dims,
         "depths": [max(1, depth) for depth in depths],
         "num_heads": [_heads(dim, head_dim) for dim, head_dim in zip(embed_dims, head_dims)],
@@ -128,7 +171,12 @@ def _infer_options(state_dict: StateDict) -> dict[str, Any]:
         "qkv_bias": known(r"block4\.\d+\.attn\.(q|kv)\.bias"),
         "landmark_strides": strides,
         "value_kernels": kernels,
-        "stem_width": size(r"patch_embed1\.proj\.0\.weight", 0, 4) or 32,
+        "stem_width": size(
+            *((rf"{stem}{layer}\.weight", 0, 4) for layer in (0, 3)),
+            *((rf"{stem}{layer}\.weight", 1, 4) for layer in (3, 6)),
+            *((rf"{stem}{layer}\.\w+", 0, 1) for layer in (1, 4)),
+        )
+        or 32,
     }
 
 

@@ -114,7 +114,24 @@ class SoftVisionTransformer(FeatureMethods):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        options.check_attention(attention, landmarks, num_landmarks, inverse, symmetric_norm, last_stage)
+        rates = {
+            "drop_rate": drop_rate,
+            "pos_drop_rate": pos_drop_rate,
+            "proj_drop_rate": proj_drop_rate,
+            "drop_path_rate": drop_path_rate,
+        }
+        options.check_sizes(in_chans, num_classes, mlp_ratio, rates)
+        options.check_attention(
+            attention,
+            landmarks,
+            landmark_strides,
+            num_landmarks,
+            inverse,
+            symmetric_norm,
+            last_stage,
+            qkv_bias,
+            backend,
+        )
         options.check_choice("block_drop", block_drop, DropKind)
         options.check_choice("weight_init", weight_init, WeightInit)
         options.check_stem(stem_stride, stem_width)

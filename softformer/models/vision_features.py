@@ -23,6 +23,7 @@ class FeatureMethods(nn.Module, ABC):
     head_hidden_size: int
     global_pool: GlobalPool
     feature_info: list[dict[str, Any]]
+    pretrained_cfg: dict[str, Any]
     stem: nn.Module
     stages: nn.ModuleList
     norm: nn.Module

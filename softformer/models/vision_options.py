@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from softformer.layers.convolution import Grid
 from softformer.models.vision_stages import STEM_STRIDES, halved
+from softformer.ops.backends import BackendName
 from softformer.ops.inverse import Inverse, Newton
 
 AttentionKind = Literal["soft", "softmax"]
@@ -90,10 +91,13 @@ def stage_shapes(
 def check_attention(
     attention: AttentionKind,
     landmarks: LandmarkKind,
+    landmark_strides: Sequence[int] | None,
     num_landmarks: int,
     inverse: Inverse,
     symmetric_norm: bool,
     last_stage: LastStage,
+    qkv_bias: bool,
+    backend: BackendName,
 ) -> None:
     """The attention options go together: none is set that would change nothing.
 
@@ -104,9 +108,27 @@ def check_attention(
     check_choice("landmarks", landmarks, LandmarkKind)
     if num_landmarks != NUM_LANDMARKS and landmarks != "adaptive":
         raise ValueError(f"num_landmarks={num_landmarks} needs landmarks='adaptive', got landmarks={landmarks!r}")
+    if landmark_strides is not None and landmarks == "adaptive":
+        raise ValueError("landmark_strides need landmarks='conv' or 'pool'; 'adaptive' takes num_landmarks instead")
+    if not qkv_bias and last_stage == "soft":
+        raise ValueError("qkv_bias=False needs last_stage='softmax': SOFT blocks always have these biases")
     if attention == "softmax":
-        given = {"landmarks": landmarks, "inverse": inverse, "symmetric_norm": symmetric_norm, "last_stage": last_stage}
-        plain = {"landmarks": "conv", "inverse": PAPER, "symmetric_norm": False, "last_stage": "softmax"}
+        given = {
+            "landmarks": landmarks,
+            "landmark_strides": landmark_strides,
+            "inverse": inverse,
+            "symmetric_norm": symmetric_norm,
+            "last_stage": last_stage,
+            "backend": backend,
+        }
+        plain = {
+            "landmarks": "conv",
+            "landmark_strides": None,
+            "inverse": PAPER,
+            "symmetric_norm": False,
+            "last_stage": "softmax",
+            "backend": "auto",
+        }
         if extra := [f"{name}={value!r}" for name, value in given.items() if value != plain[name]]:
             raise ValueError(f"attention='softmax' has no use for {', '.join(extra)}; leave these options out")
 
@@ -144,6 +166,23 @@ def smallest_side(shapes: Sequence[StageShape], stem_stride: int) -> int:
     """The smallest side in pixels whose grid has a whole landmark window in every stage."""
     steps = [stem_stride * 2**stage for stage in range(len(shapes))]
     return max((((shape.landmark_stride or 1) - 1) * step + 1 for shape, step in zip(shapes, steps)), default=1)
+
+
+def check_sizes(in_chans: int, num_classes: int, mlp_ratio: float | Sequence[float], rates: dict[str, float]) -> None:
+    """Channels, classes, MLP ratios and drop rates, by name, are in range.
+
+    Raises:
+        ValueError: One is not.
+    """
+    _check_positive("in_chans", [in_chans])
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 0:
+        raise ValueError(f"num_classes must be a number of classes, or 0 for features, got {num_classes!r}")
+    for ratio in [mlp_ratio] if isinstance(mlp_ratio, int | float) else mlp_ratio:
+        if not ratio > 0:
+            raise ValueError(f"mlp_ratio must be above 0, got {mlp_ratio!r}")
+    for name, rate in rates.items():
+        if not 0.0 <= rate < 1.0:
+            raise ValueError(f"{name} must be in [0, 1), got {rate!r}")
 
 
 def check_stem(stem_stride: int, stem_width: int) -> None:

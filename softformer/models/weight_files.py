@@ -75,8 +75,10 @@ def unwrap_state_dict(content: Mapping[str, Any]) -> Mapping[str, Any]:
         if isinstance(inner := content.get(wrapper), Mapping):
             return unwrap_state_dict(inner)
     for prefix in _PREFIXES:
-        if content and all(isinstance(key, str) and key.startswith(prefix) for key in content):
-            return unwrap_state_dict({key.removeprefix(prefix): value for key, value in content.items()})
+        # torch's AveragedModel counts its updates beside the module's tensors.
+        inner = {key: value for key, value in content.items() if key != "n_averaged"}
+        if inner and all(isinstance(key, str) and key.startswith(prefix) for key in inner):
+            return unwrap_state_dict({key.removeprefix(prefix): value for key, value in inner.items()})
     return content
 
 

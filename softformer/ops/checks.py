@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from softformer.ops.inverse import Cholesky, Inverse, Newton
+from softformer.ops.precision import compute_dtype
 
 _TYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
@@ -101,3 +102,21 @@ def check_inverse(inverse: Inverse) -> None:
     """Inverse is a Newton or a Cholesky object, not a class or a name."""
     if not isinstance(inverse, Newton | Cholesky):
         raise ValueError(f"inverse must be a Newton(...) or a Cholesky(...) object, got {inverse!r}")
+
+
+def scale_tensor(scale: float | Tensor | None, query: Tensor) -> Tensor | None:
+    """output_scale as a (B,) tensor in the compute type, without a gradient.
+
+    Raises:
+        ValueError: It is neither a number nor a tensor of one number or of one a sample.
+    """
+    if scale is None:
+        return None
+    batch, dtype = query.shape[0], compute_dtype(query)
+    if isinstance(scale, Tensor):
+        if scale.ndim > 1 or (scale.ndim == 1 and scale.shape[0] != batch):
+            raise ValueError(f"output_scale must be a number or have shape (B,) = ({batch},), got {tuple(scale.shape)}")
+        return scale.detach().to(device=query.device, dtype=dtype).expand(batch)
+    if isinstance(scale, bool) or not isinstance(scale, int | float):
+        raise ValueError(f"output_scale must be a number or a tensor of shape (B,) = ({batch},), got {scale!r}")
+    return torch.full((batch,), float(scale), dtype=dtype, device=query.device)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from softformer.ops.inverse import Inverse
-from softformer.ops.landmark_stage import stage_backward, stage_forward
+from softformer.ops.landmark_stage import landmark_kernel_backward, scaled, stage_backward, stage_forward
 from softformer.ops.precision import compute_dtype, full_precision
 from softformer.ops.reference import landmark_kernel, select_rows
 
@@ -66,8 +66,8 @@ def forward(*arguments: Tensor | Inverse | bool | None) -> tuple[Tensor, Saved]:
             sample = inputs.samples(part)
             side = _Sides(sample, dtype)
             product[part] = side.keys.project(sample.value)
-            scaled = _scaled(product[part], sample.output_scale)
-            weights, state[part] = stage_forward(side.matrix, scaled, inverse, symmetric_norm)  # type: ignore[arg-type]
+            right = scaled(product[part], sample.output_scale)
+            weights, state[part] = stage_forward(side.matrix, right, inverse, symmetric_norm)  # type: ignore[arg-type]
             for chunk, _, kernel in side.queries.chunks():
                 out[part, :, chunk] = side.queries.selected(kernel @ weights, chunk)
     return out, Saved(product, state)
@@ -93,18 +93,18 @@ def backward(
                 side.queries.project(grad[part]),
                 saved.state[part],
                 side.matrix,
-                _scaled(saved.product[part], sample.output_scale),
+                scaled(saved.product[part], sample.output_scale),
                 inverse,  # type: ignore[arg-type]
                 symmetric_norm,  # type: ignore[arg-type]
             )
-            grad_product = _scaled(grad_product, sample.output_scale)
+            grad_product = scaled(grad_product, sample.output_scale)
             outward, inward = (grad[part], weights), (sample.value, grad_product)
             if grad_key is None:
                 grad_points = side.queries.backward([outward, inward], grad_query[part], grad_value[part])
             else:
                 grad_points = side.queries.backward([outward], grad_query[part], None)
                 grad_points += side.keys.backward([inward], grad_key[part], grad_value[part])
-            grad_points += _landmark_kernel_backward(grad_matrix, side.matrix, side.points)
+            grad_points += landmark_kernel_backward(grad_matrix, side.matrix, side.points)
             grad_landmarks[part] = select_rows(grad_points, sample.landmark_mask)
     return grad_query, grad_value, grad_landmarks, grad_key
 
@@ -206,15 +206,3 @@ class _Side:
 def _minus_half_square(x: Tensor) -> Tensor:
     """-|x|^2 / 2 of rows, (B, H, N, 1)."""
     return torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().mul_(-0.5)
-
-
-def _scaled(x: Tensor, scale: Tensor | None) -> Tensor:
-    return x if scale is None else x * scale[:, None, None, None].to(x.dtype)
-
-
-def _landmark_kernel_backward(grad: Tensor, matrix: Tensor, points: Tensor) -> Tensor:
-    """The gradient of the landmarks through A; its diagonal and removed landmarks are constants."""
-    grad = grad * matrix
-    grad = grad + grad.mT
-    grad.diagonal(dim1=-2, dim2=-1).zero_()
-    return grad @ points - grad.sum(-1, keepdim=True) * points

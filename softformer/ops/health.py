@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from softformer.ops import reference
-from softformer.ops.checks import check_inverse, check_masks, check_points
+from softformer.ops.checks import check_inverse, check_masks, check_points, scale_tensor
 from softformer.ops.inverse import Inverse, Newton
 from softformer.ops.precision import compute_dtype, full_precision
 from softformer.ops.reference import Factors
@@ -21,11 +21,12 @@ class AttentionHealth(NamedTuple):
         query_norm: Spectral norm of P_q.
         key_norm: Spectral norm of P_k.
         inverse_norm: Spectral norm of A+, normalized if the attention is.
-        attention_norm: Spectral norm of the whole matrix P_q A+ P_k^T; softmax attention has about 1.
+        attention_norm: Spectral norm of the whole matrix P_q A+ P_k^T, times the output scale; softmax attention has
+            about 1.
         residual: Frobenius norm of A' X - I over that of I, A' = A + ridge I: 0 for an exact inverse, near 1 where
             Newton has not converged, NaN where a Cholesky factor does not exist.
         effective_rank: exp of the entropy of the eigenvalues of A over their sum: 1 when all landmarks coincide,
-            M when they are far apart. Removed landmarks do not count.
+            M when they are far apart. Removed landmarks do not count; 0 where all are removed.
     """
 
     query_norm: Tensor
@@ -85,10 +86,12 @@ def attention_health(
     landmark_mask: Tensor | None = None,
     inverse: Inverse = _PAPER,
     symmetric_norm: bool = False,
+    output_scale: float | Tensor | None = None,
 ) -> AttentionHealth:
     """Figures that tell whether the attention is well conditioned; see `AttentionHealth` for each.
 
-    Costs a few M x M decompositions a head and memory linear in tokens. Arguments and errors as `attention_factors`.
+    Costs a few M x M decompositions a head and memory linear in tokens. Arguments and errors as `attention_factors`,
+    with the output scale of `softformer.soft_attention`.
     """
     factors = attention_factors(
         query,
@@ -104,11 +107,13 @@ def attention_health(
         matrix = reference.landmark_kernel(landmarks.to(query.dtype).to(compute_dtype(query)), landmark_mask)
         plain = reference.inverse_matrix(matrix, inverse)
         query_root, key_root = _root(factors.query_kernel), _root(factors.key_kernel)
+        attention_norm = _spectral_norm(query_root @ factors.inverse @ key_root.mT)
+        scale = scale_tensor(output_scale, query)
         return AttentionHealth(
             query_norm=_spectral_norm(query_root),
             key_norm=_spectral_norm(key_root),
             inverse_norm=_spectral_norm(factors.inverse),
-            attention_norm=_spectral_norm(query_root @ factors.inverse @ key_root.mT),
+            attention_norm=attention_norm if scale is None else attention_norm * scale[:, None].abs(),
             residual=_residual(matrix, plain, inverse.ridge),
             effective_rank=_effective_rank(matrix, landmark_mask),
         )
@@ -144,5 +149,6 @@ def _effective_rank(matrix: Tensor, landmark_mask: Tensor | None) -> Tensor:
     if landmark_mask is not None:
         matrix = matrix.masked_fill(~landmark_mask[:, None, :, None], 0)
     values = torch.linalg.eigvalsh(_finite(matrix)).clamp(min=0)
-    share = values / values.sum(-1, keepdim=True)
-    return torch.special.entr(share).sum(-1).exp().masked_fill(_broken(matrix), torch.nan)
+    total = values.sum(-1, keepdim=True)
+    rank = torch.special.entr(values / total.clamp(min=torch.finfo(values.dtype).tiny)).sum(-1).exp()
+    return rank.masked_fill(total.squeeze(-1) == 0, 0).masked_fill(_broken(matrix), torch.nan)

@@ -50,14 +50,20 @@ def stage_forward(matrix: Tensor, product: Tensor, inverse: Inverse, symmetric_n
         symmetric_norm: Whether to normalize.
     """
     state = inverse_state(matrix, inverse)
-    return Stage(_apply(state, matrix, product, inverse, symmetric_norm), state)
+    scale = matrix.sum(-1, keepdim=True).rsqrt() if symmetric_norm else None
+    return Stage(apply_inverse(state, product, inverse, scale), state)
 
 
-def _apply(state: Tensor, matrix: Tensor, product: Tensor, inverse: Inverse, symmetric_norm: bool) -> Tensor:
-    if not symmetric_norm:
+def apply_inverse(state: Tensor, product: Tensor, inverse: Inverse, scale: Tensor | None) -> Tensor:
+    """W from Z and the state of the inverse; scale is T^(-1/2), (B, H, M, 1), None without normalization."""
+    if scale is None:
         return solve(state, product, inverse)
-    scale = matrix.sum(-1, keepdim=True).rsqrt()
     return scale * solve(state, scale * product, inverse)
+
+
+def scaled(product: Tensor, output_scale: Tensor | None) -> Tensor:
+    """Z, or its gradient, times the output scale (B,)."""
+    return product if output_scale is None else product * output_scale[:, None, None, None].to(product.dtype)
 
 
 def stage_backward(
@@ -123,3 +129,11 @@ def _step_backward(grad_step: Tensor, step: Tensor, matrix: Tensor, inverse: New
     ties = sums == largest
     slope = grad_step.sum(-3, keepdim=True) * -2 * step / largest
     return slope * ties / ties.sum((-3, -2), keepdim=True)
+
+
+def landmark_kernel_backward(grad: Tensor, matrix: Tensor, points: Tensor) -> Tensor:
+    """The gradient of the landmarks through A; its diagonal and removed landmarks are constants."""
+    grad = grad * matrix
+    grad = grad + grad.mT
+    grad.diagonal(dim1=-2, dim2=-1).zero_()
+    return grad @ points - grad.sum(-1, keepdim=True) * points

@@ -1,4 +1,4 @@
-"""The attention as custom operators, so that compilers take it whole.
+"""The attention as custom operators, so that compilers take it whole; which backend runs is decided inside.
 
 Operators reject objects: an `Inverse` travels as its class name and its options. The backward is an operator of its
 own; a second backward, vmap and forward-mode derivatives are left to ``backend="reference"``.
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
-from softformer.ops.backends import BACKENDS
+from softformer.ops.backends import choose_backend
 from softformer.ops.eager import Saved, empty_heads
 from softformer.ops.inverse import Cholesky, Inverse, Newton
 from softformer.ops.precision import compute_dtype
@@ -38,7 +38,7 @@ def _unpack(iterations: int, ridge: float, start: str, gradient: str) -> Inverse
 )
 def _forward_op(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     tensors, (backend, *options, symmetric_norm) = arguments[:8], arguments[8:]
-    out, saved = BACKENDS[backend].forward(*tensors, _unpack(*options), symmetric_norm)
+    out, saved = choose_backend(backend, *tensors[:3]).load().forward(*tensors, _unpack(*options), symmetric_norm)
     return out, saved.product, saved.state
 
 
@@ -60,8 +60,10 @@ def _forward_fake(query: Tensor, value: Tensor, landmarks: Tensor, *arguments: A
 )
 def _backward_op(grad: Tensor, product: Tensor, state: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     tensors, (backend, *options, symmetric_norm) = arguments[:8], arguments[8:]
-    *grads, grad_key = BACKENDS[backend].backward(
-        grad, Saved(product, state), *tensors, _unpack(*options), symmetric_norm
+    *grads, grad_key = (
+        choose_backend(backend, *tensors[:3])
+        .load()
+        .backward(grad, Saved(product, state), *tensors, _unpack(*options), symmetric_norm)
     )
     return (*grads, tensors[0].new_empty(0) if grad_key is None else grad_key)
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from softformer.ops import reference
-from softformer.ops.backends import BackendName, choose_backend
-from softformer.ops.checks import check_inputs, check_inverse
+from softformer.ops.backends import BackendName, check_backend
+from softformer.ops.checks import check_inputs, check_inverse, scale_tensor
 from softformer.ops.exporting import is_exporting
 from softformer.ops.inverse import Inverse, Newton
 from softformer.ops.precision import compute_dtype, full_precision
@@ -48,12 +48,13 @@ def soft_attention(
         symmetric_norm: SOFT++: A+ becomes T^(-1/2) A+ T^(-1/2) with T = diag(A 1).
         output_scale: Number or (B,) tensor that multiplies the output; it gets no gradient. Without a softmax the
             output grows with the number of keys; sequence models pass kept landmarks / real keys.
-        backend: ``"auto"`` takes the fastest that can run; ``"reference"`` supports double backward, vmap and jvp.
+        backend: ``"auto"`` takes the fastest that can run: ``"triton"`` (fused GPU kernels) on CUDA tensors that it
+            supports, else ``"eager"``. ``"reference"`` supports double backward, vmap and jvp.
 
     Returns:
         (B, H, N, Dv) in the type of `value`, laid out so that ``out.transpose(1, 2).reshape(B, N, H * Dv)`` is a view.
         What stands in pads and removed landmarks, NaN included, changes neither values nor gradients. B, N or S of 0
-        give zeros.
+        give zeros. Sequences of various lengths packed into one row are out of scope: pad them and pass masks.
 
     Raises:
         ValueError: A shape, type, device or choice does not fit, or the backend cannot run here.
@@ -63,26 +64,15 @@ def soft_attention(
     """
     check_inputs(query, value, landmarks, key, query_mask, key_mask, landmark_mask)
     check_inverse(inverse)
-    scale = _scale_tensor(output_scale, query)
+    scale = scale_tensor(output_scale, query)
     landmarks = landmarks.to(query.dtype)
     inputs = (query, value, landmarks, key, query_mask, key_mask, landmark_mask, scale)
-    name = choose_backend(backend, query, value, landmarks)
+    check_backend(backend)
     if is_exporting():
         return _plain(*inputs, inverse, symmetric_norm)
-    if name == "reference":
+    if backend == "reference":
         return _reference(*inputs, inverse, symmetric_norm)
-    return call_backend(name, *inputs, inverse, symmetric_norm)
-
-
-def _scale_tensor(scale: float | Tensor | None, query: Tensor) -> Tensor | None:
-    if scale is None:
-        return None
-    batch = query.shape[0]
-    if not isinstance(scale, Tensor):
-        return torch.full((batch,), float(scale), dtype=compute_dtype(query), device=query.device)
-    if scale.ndim > 1 or (scale.ndim == 1 and scale.shape[0] != batch):
-        raise ValueError(f"output_scale must be a number or have shape (B,) = ({batch},), got {tuple(scale.shape)}")
-    return scale.detach().to(device=query.device, dtype=compute_dtype(query)).expand(batch)
+    return call_backend(backend, *inputs, inverse, symmetric_norm)
 
 
 def _plain(

@@ -1,6 +1,7 @@
 """Training with Lightning: the base of all tasks, and what a run consists of."""
 
 from softformer.training.encoders import EncoderSpec as EncoderSpec
+from softformer.training.encoders import SoftVisionSpec as SoftVisionSpec
 from softformer.training.encoders import TimmSpec as TimmSpec
 from softformer.training.loading import load as load
 from softformer.training.module import SoftformerModule as SoftformerModule

@@ -3,7 +3,7 @@
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from softformer.training.specs import describe
@@ -21,10 +21,13 @@ def rebuildable_hyperparameters(task: "SoftformerModule") -> dict[str, Any]:
     """The arguments that make the task again, as plain values, without asking for weights it already has.
 
     Lightning's own keys are added, so that ``load_from_checkpoint`` turns dictionaries back into objects.
+
+    Raises:
+        ValueError: An argument is not plain.
     """
     # Lightning also collects what a subclass passed on to its base, which the subclass itself may not take.
     taken = inspect.signature(type(task).__init__).parameters
-    hyperparameters = describe({name: value for name, value in task.hparams.items() if name in taken})
+    hyperparameters = _described(task, {name: value for name, value in task.hparams.items() if name in taken})
     hyperparameters = {name: _untrained(value) for name, value in hyperparameters.items()}
     if "weights" in hyperparameters:
         hyperparameters["weights"] = None
@@ -40,11 +43,56 @@ def _untrained(value: Any) -> Any:
 
 
 def data_description(data: Any) -> dict[str, Any] | None:
-    """The data module as ``{"class_path", "init_args"}``, or None if it did not save its hyperparameters."""
-    hyperparameters = {name: value for name, value in getattr(data, "hparams", {}).items() if name[0] != "_"}
+    """The data module as ``{"class_path", "init_args"}``.
+
+    None if it saved no hyperparameters, or such that are not plain, of which `check_storable` warns.
+    """
+    hyperparameters, kind = _saved(data), type(data)
     if not hyperparameters:
         return None
-    return {"class_path": f"{type(data).__module__}.{type(data).__qualname__}", "init_args": describe(hyperparameters)}
+    try:
+        return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": _described(data, hyperparameters)}
+    except ValueError:
+        return None
+
+
+def check_storable(task: "SoftformerModule", data: Any) -> None:
+    """Find out before an epoch is spent whether checkpoints can hold the task and the data module.
+
+    Not when the task is built: a subclass may take arguments out of its hyperparameters after the constructor of its
+    base.
+
+    Args:
+        task: Without its arguments a checkpoint would be of no use.
+        data: One whose arguments are not plain is left out of checkpoints, with a warning; None if there is none.
+
+    Raises:
+        ValueError: An argument of the task is not plain.
+    """
+    rebuildable_hyperparameters(task)
+    try:
+        _described(data, _saved(data))
+    except ValueError as error:
+        rank_zero_warn(
+            f"checkpoints of this run will not hold its data module, so who loads one has to name the data: {error}"
+        )
+
+
+def _saved(data: Any) -> dict[str, Any]:
+    return {name: value for name, value in getattr(data, "hparams", {}).items() if name[0] != "_"}
+
+
+def _described(owner: object, arguments: dict[str, Any]) -> dict[str, Any]:
+    described = {}
+    for name, value in arguments.items():
+        try:
+            described[name] = describe(value)
+        except ValueError as error:
+            raise ValueError(
+                f"argument {name!r} of {type(owner).__name__}: {error}. Give it as one of these, or keep it out of"
+                f" checkpoints by self.save_hyperparameters(ignore=[{name!r}]) after super().__init__()"
+            ) from error
+    return described
 
 
 def task_description(checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -68,7 +116,7 @@ def check_state_fits(task: "SoftformerModule", checkpoint: dict[str, Any]) -> No
     """Compare the weights of a checkpoint with those of the task before any is copied.
 
     Raises:
-        ValueError: They differ in names or shapes, or training would go on from averaged weights.
+        ValueError: They differ in names or shapes.
     """
     ours, theirs = task.state_dict(), checkpoint.get("state_dict", {})
     missing = [f"{name} is not in the checkpoint" for name in ours if name not in theirs]
@@ -83,14 +131,6 @@ def check_state_fits(task: "SoftformerModule", checkpoint: dict[str, Any]) -> No
         raise ValueError(
             f"the checkpoint belongs to another configuration: {'; '.join(differences[:_SHOWN])}{more}."
             " Use the recipe and the settings that it was trained with, or start from its weights with --model.weights"
-        )
-    trainer = task._trainer
-    if trainer is None or not trainer.training or "current_model_state" not in checkpoint:
-        return
-    if not any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):  # type: ignore[attr-defined]
-        raise ValueError(
-            "the checkpoint was written with weight averaging, so its weights are averages and training cannot go on"
-            " from them as if they were not: add the same EMAWeightAveraging callback to trainer.callbacks"
         )
 
 

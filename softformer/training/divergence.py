@@ -1,5 +1,6 @@
 """Stopping a run whose loss is not a number, with what is needed to find out why."""
 
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,16 +8,23 @@ import torch
 from torch import Tensor, nn
 
 from softformer.layers.attention import SoftAttention
+from softformer.layers.padding import zero_pads
 
 if TYPE_CHECKING:
     from softformer.training.module import SoftformerModule
 
-# Figure of `AttentionHealth`, what to call it, and whether the largest or the smallest is the worst.
+
+def _smallest(figure: Tensor) -> Tensor:
+    """The smallest value; NaN if there is one. 0 stands for a sample without landmarks, which says nothing."""
+    return figure.masked_fill(figure == 0, torch.inf).min()
+
+
+# Figure of `AttentionHealth`, what to call it, and what picks the worst of its values.
 _FIGURES = (
     ("attention_norm", "largest spectral norm of the attention", torch.max),
     ("inverse_norm", "largest spectral norm of A+", torch.max),
     ("residual", "largest |A X - I|", torch.max),
-    ("effective_rank", "smallest effective rank of A", torch.min),
+    ("effective_rank", "smallest effective rank of A", _smallest),
 )
 
 
@@ -62,7 +70,8 @@ def describe_health(task: "SoftformerModule", batch: dict[str, Any]) -> str:
 
     def measure(name: str, layer: SoftAttention) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if not args[0].isfinite().all():
+            given = signature(layer.forward).bind(*args, **kwargs).arguments
+            if not zero_pads(given["x"], given.get("mask")).isfinite().all():  # what stands in pads does not matter
                 broken.append(name)
             healths[name] = layer.health(*args, **kwargs)
 
@@ -94,7 +103,8 @@ def describe_health(task: "SoftformerModule", batch: dict[str, Any]) -> str:
 def _worst(healths: dict[str, Any], figure: str, title: str, pick: Any) -> str:
     """A figure's worst value and its layer; a NaN is worse than any number."""
     values = torch.stack([pick(getattr(health, figure)) for health in healths.values()])
-    index = int(values.isnan().float().argmax()) if values.isnan().any() else int(pick(values, 0).indices)
+    worst = pick(values)
+    index = int((values.isnan() if worst.isnan() else values == worst).float().argmax())
     return f"{title} {values[index]:.4g} ({list(healths)[index]})"
 
 

@@ -81,7 +81,7 @@ class TimmSpec(EncoderSpec):
             ValueError: timm knows no such model, has no weights for it, or it lacks one of the options.
         """
         check_timm_name(self.name)
-        if self.pretrained and ":" not in self.name and not timm.get_pretrained_cfg(self.name, False).has_weights:
+        if self.pretrained and ":" not in self.name and not timm.is_model_pretrained(self.name):
             raise ValueError(f"pretrained=True, but timm has no weights for {self.name!r}; set pretrained to false")
         # Not every model takes these, so they are passed where they say something.
         options = {
@@ -179,11 +179,18 @@ def check_timm_name(name: str) -> None:
     """Accept the names that timm can build.
 
     Raises:
-        ValueError: There is no such model; the message lists the nearest names.
+        ValueError: There is no such model, or none with such a tag; the message lists the nearest names or all tags.
     """
     plain = name.split(".")[0]
-    if ":" in name or timm.is_model(plain):
+    if ":" in name:
         return
+    if timm.is_model(plain):
+        valid = {plain, *timm.list_models(plain, include_tags=True)}
+        if name in valid:
+            return
+        raise ValueError(
+            f"name must be a model of timm, got {name!r}: {plain} has no such tag. Valid: {', '.join(sorted(valid))}"
+        )
     nearest = difflib.get_close_matches(plain, timm.list_models(), n=8, cutoff=0.5)
     raise ValueError(
         f"name must be a model of timm, got {name!r}."

@@ -6,15 +6,24 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
-from softformer.training.checkpoint import DATA_KEY, check_state_fits, data_description, rebuildable_hyperparameters
+from softformer.training.checkpoint import (
+    DATA_KEY,
+    check_state_fits,
+    check_storable,
+    data_description,
+    rebuildable_hyperparameters,
+)
 from softformer.training.divergence import stop_if_not_finite
 from softformer.training.optimizer import OptimizerSpec
+from softformer.training.resume import OPTIMIZER_KEY, check_resumable
 from softformer.training.schedule import RunSchedule, ScheduleSpec
 from softformer.training.seeding import fold_seed, run_seed
+from softformer.training.specs import describe
 from softformer.training.weights import WeightReport, load_weights
 
 Stage = Literal["train", "val", "test"]
@@ -114,6 +123,11 @@ class SoftformerModule(LightningModule):
         schedule = RunSchedule(optimizer, self.schedule_spec, self.optimizer_spec.lr)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "lr"}}
 
+    def on_fit_start(self) -> None:
+        """Find out before an epoch is spent whether checkpoints can hold this task and its data."""
+        if self.trainer.checkpoint_callbacks:
+            check_storable(self, getattr(self.trainer, "datamodule", None))
+
     def on_train_start(self) -> None:
         """Tell the schedule how long the run is, and take the seed of the run where none is resumed.
 
@@ -152,6 +166,7 @@ class SoftformerModule(LightningModule):
         checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = rebuildable_hyperparameters(self)
         data = getattr(self.trainer, "datamodule", None)
         checkpoint[DATA_KEY] = data_description(data)
+        checkpoint[OPTIMIZER_KEY] = describe(self.optimizer_spec)
         # Lightning stores the objects themselves, which weights_only would refuse.
         checkpoint.pop(LightningDataModule.CHECKPOINT_HYPER_PARAMS_KEY, None)
         checkpoint["softformer_seed"] = run_seed() if self._seed is None else self._seed
@@ -159,9 +174,10 @@ class SoftformerModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another configuration, and go on with the seed of the run that wrote it."""
         check_state_fits(self, checkpoint)
+        check_resumable(self, checkpoint)
         self._seed = checkpoint.get("softformer_seed")
 
+    @rank_zero_only
     def print_once(self, message: str) -> None:
-        """Print on the first process only, with or without a trainer."""
-        if self._trainer is None or self.trainer.is_global_zero:
-            print(message)
+        """Print on the first process only, which is known from the environment before there is a trainer."""
+        print(message)

@@ -5,12 +5,28 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from timm.optim import create_optimizer_v2, list_optimizers, param_groups_layer_decay, param_groups_weight_decay
+from timm.optim import (
+    create_optimizer_v2,
+    get_optimizer_info,
+    list_optimizers,
+    param_groups_layer_decay,
+    param_groups_weight_decay,
+)
 from torch import nn
 from torch.optim import Optimizer
 
-# Last part of the names that position embeddings and class tokens carry where a network does not list them itself.
-_UNDECAYED = ("pos_embed", "position_embedding", "position_embeddings", "cls_token", "class_token", "dist_token")
+# What timm, torchvision, open_clip and transformers call position embeddings and class tokens, as parameters or as
+# tables; for networks that do not list them.
+_UNDECAYED = {
+    "pos_embed",
+    "pos_embedding",
+    "positional_embedding",
+    "position_embedding",
+    "position_embeddings",
+    "cls_token",
+    "class_token",
+    "dist_token",
+}
 
 
 @dataclass(frozen=True)
@@ -24,7 +40,7 @@ class OptimizerSpec:
         lr: Peak learning rate.
         weight_decay: Decoupled weight decay.
         layer_decay: Factor on the learning rate from each layer to the one before it, for fine-tuning; 1 for one rate.
-        betas: Momentum factors of the Adam family; None for the optimizer's own.
+        betas: Both momentum factors of the Adam family; None for the optimizer's own.
         momentum: Momentum of those that have one.
     """
 
@@ -53,6 +69,12 @@ class OptimizerSpec:
             raise ValueError(f"optimizer.weight_decay must be zero or positive, got {self.weight_decay}")
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"optimizer.layer_decay must lie in (0, 1], got {self.layer_decay}")
+        info = get_optimizer_info(self.name.lower())
+        if self.betas is not None and (not info.has_betas or info.num_betas != 2):  # timm would drop them
+            raise ValueError(
+                f"optimizer.betas is for optimizers with two of them, such as adamw, lamb or lion, got {self.betas} for"
+                f" {self.name}, which has {info.num_betas if info.has_betas else 'none'}; leave it out"
+            )
 
     def build(self, network: nn.Module) -> Optimizer:
         """The optimizer over the parameters of a network that require a gradient.
@@ -108,5 +130,14 @@ def parameter_groups(
 def undecayed_names(network: nn.Module) -> set[str]:
     """Names of parameters that must not decay although they have several axes."""
     listed: Callable[[], Iterable[str]] = getattr(network, "no_weight_decay", set)
-    names = {name for name, _ in network.named_parameters() if name.split(".")[-1].rstrip("0123456789") in _UNDECAYED}
-    return names | set(listed())
+    names = {name for name, _ in network.named_parameters() if _is_undecayed(name)}
+    tables = {
+        f"{name}.weight"
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Embedding) and _is_undecayed(name)
+    }
+    return names | tables | set(listed())
+
+
+def _is_undecayed(name: str) -> bool:
+    return name.rpartition(".")[2].rstrip("0123456789") in _UNDECAYED

@@ -8,7 +8,17 @@ CHECKPOINTS = "checkpoints"
 CONFIG = "config.yaml"
 METRICS = "metrics.csv"
 RESULTS = "results.json"
-_PATTERNS = (CONFIG, METRICS, "results.*", "*.png", "class_report_*.csv")
+BEST = "best.ckpt"
+# Everything that a run writes beside its checkpoints.
+_FILES = (
+    CONFIG,
+    METRICS,
+    RESULTS,
+    "results.md",
+    "learning_curves.png",
+    *(f"class_report_{stage}.csv" for stage in ("val", "test")),
+    *(f"confusion_matrix_{stage}.png" for stage in ("val", "test")),
+)
 
 
 @dataclass(frozen=True)
@@ -48,14 +58,19 @@ class RunFolder:
             " or name the run with --run.name"
         )
 
+    def stands_for(self, checkpoint: str | Path) -> bool:
+        """Whether the figures of a checkpoint are those of the run: its best one, or any where none is called so."""
+        best = self.checkpoints / BEST
+        return not best.is_file() or best.resolve() == Path(checkpoint).resolve()
+
     def claim(self, *, overwrite: bool) -> None:
-        """Make sure that a fresh run may write here.
+        """Make sure that a fresh run may write here; nothing is changed.
 
         Args:
-            overwrite: Delete what an earlier run left; files that no run writes stay.
+            overwrite: Whether what an earlier run left may be deleted.
 
         Raises:
-            ValueError: The folder is not empty and overwrite is not set, or it is no folder.
+            ValueError: The folder holds something and overwrite is not set, or what it holds is not a run.
         """
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"the run folder {self.path} is a file; choose another --run.name")
@@ -66,14 +81,23 @@ class RunFolder:
                 f"the run folder {self.path} is not empty. Go on with that run by --ckpt_path last, choose another"
                 " --run.name, or delete what it holds by --run.overwrite true"
             )
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
-        for pattern in _PATTERNS:
-            for file in self.path.glob(pattern):
-                file.unlink()
+        if not (self.path / CONFIG).is_file() and not self.checkpoints.is_dir():
+            raise ValueError(
+                f"--run.overwrite true deletes what an earlier run left, but {self.path} is not the folder of a run: it"
+                f" has neither {CONFIG} nor {CHECKPOINTS}. Choose another --run.name, or empty the folder yourself"
+            )
+
+    def clear(self) -> None:
+        """Delete what a run wrote, file by file; whatever else lies here stays."""
+        for name in _FILES:
+            (self.path / name).unlink(missing_ok=True)
+        for path in (*self.checkpoints.glob("*.ckpt"), *self.checkpoints.glob("*.part")):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()  # a sharded checkpoint is a folder
+        if self.checkpoints.is_dir() and not any(self.checkpoints.iterdir()):
+            self.checkpoints.rmdir()
 
     def _holds_anything(self) -> bool:
         """Whether there is more than the configuration of a run that failed before it saved anything."""
         if not self.path.exists():
             return False
-        files = [file for file in self.path.rglob("*") if file.is_file()]
-        return files not in ([], [self.path / CONFIG])
+        return any(file.is_file() and file != self.path / CONFIG for file in self.path.rglob("*"))

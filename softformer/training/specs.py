@@ -7,6 +7,7 @@ The dictionary, ``{"class_path": ..., "init_args": {...}}``, is what recipes hol
 import dataclasses
 import functools
 import inspect
+import numbers
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,11 +81,20 @@ def _remember(init: Any) -> Any:
 def describe(value: Any) -> Any:
     """A plain copy of a value: specs, inverses and dataclasses become dictionaries, tuples lists, paths strings.
 
+    Numbers and strings of other types than Python's own, such as numpy's, become those, or loading a checkpoint with
+    ``weights_only`` would refuse them.
+
     Raises:
         ValueError: The value holds an object that cannot be described.
     """
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    if isinstance(value, str):
+        return str.__str__(value)
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, list | tuple):

@@ -47,6 +47,31 @@ class WeightReport:
                 lines.append(f"  {title}: {', '.join(names[:_SHOWN])}{more}")
         return "\n".join(lines)
 
+    def check_complete(self, purpose: str) -> None:
+        """Refuse a network that is not the one in the file, in whole and with nothing left over.
+
+        Args:
+            purpose: What needs the whole network, such as test.
+
+        Raises:
+            ValueError: A tensor of the network is not in the file, or one of the file is not in the network.
+        """
+        lacking = self.reshaped + self.missing
+        problems = []
+        if lacking:
+            problems.append(f"does not give {len(lacking)} of them: {_some(lacking)}")
+        if self.unexpected:
+            problems.append(f"holds {len(self.unexpected)} that have no place in it: {_some(self.unexpected)}")
+        if problems:
+            raise ValueError(
+                f"{purpose} needs all weights of the network and no others, but {self.path} {' and '.join(problems)}."
+                " The file is of another network: the number of classes or an option of the encoder differs"
+            )
+
+
+def _some(names: list[str]) -> str:
+    return f"{', '.join(names[:4])}{', ...' if len(names) > 4 else ''}"
+
 
 def load_weights(network: nn.Module, path: str | Path) -> WeightReport:
     """Copy every tensor of a file that has a place in the network.

@@ -18,6 +18,7 @@ from tasks.image.guesses import BEST, Guess, Picture, as_list, best_guesses, col
 from tasks.image.metrics import check_labels, class_counter, classification_metrics
 from tasks.image.mixing import mix_batch
 from tasks.image.network import input_channels, only_size, with_head
+from tasks.labels import shortened
 
 _OPTIMIZER = OptimizerSpec()
 _SCHEDULE = ScheduleSpec()
@@ -81,9 +82,11 @@ class ImageClassifier(SoftformerModule):
         logits, target = self(batch["image"]).float(), batch["label"]
         mixed = stage == "train" and (self.mixup or self.cutmix)
         if not mixed:  # a mixed image has no right answer to be counted
-            self.log_metrics(stage, logits.detach(), target.long())
+            # Told logits that happen to lie in [0, 1], torchmetrics takes them for probabilities.
+            scores = logits.detach().sigmoid() if self.multi_label else logits.detach()
+            self.log_metrics(stage, scores, target.long())
             if stage != "train" and (counts := self._counts(stage)) is not None:
-                counts.update(logits, target.long())
+                counts.update(scores, target.long())
         smoothing = self.label_smoothing if stage == "train" else 0.0
         if self.multi_label:
             return F.binary_cross_entropy_with_logits(logits, target.float() * (1 - smoothing) + smoothing / 2)
@@ -120,6 +123,37 @@ class ImageClassifier(SoftformerModule):
                 batch["image"], batch["label"], num_classes=self.num_classes, mixup=self.mixup, cutmix=self.cutmix
             )
         return {**batch, "image": images, "label": labels}
+
+    def on_validation_start(self) -> None:
+        """Agree with the data on the classes."""
+        if self.trainer.state.fn != "fit":
+            self._meet_data()
+
+    def on_test_start(self) -> None:
+        """Agree with the data on the classes."""
+        self._meet_data()
+
+    def _meet_data(self) -> None:
+        """Learn from the data of an evaluation what no checkpoint told; else check that both mean the same classes.
+
+        Raises:
+            ValueError: They do not.
+        """
+        told = self._told_by_data()
+        self.input_settings = self.input_settings or told
+        ours, theirs = ((settings or {}).get("class_names") for settings in (self.input_settings, told))
+        if ours and theirs and ours != theirs:
+            raise ValueError(
+                f"the data must have the classes that the task was trained on, {shortened(ours)},"
+                f" got {shortened(theirs)}"
+            )
+        count = getattr(getattr(self.trainer, "datamodule", None), "num_classes", None)
+        if count not in (None, self.num_classes):
+            raise ValueError(f"the data must have the {self.num_classes} classes of the network, got {count}")
+
+    def _told_by_data(self) -> dict[str, Any] | None:
+        describe = getattr(getattr(self.trainer, "datamodule", None), "input_settings", None)
+        return None if describe is None else describe()
 
     def on_validation_epoch_start(self) -> None:
         """Count anew."""
@@ -190,10 +224,9 @@ class ImageClassifier(SoftformerModule):
         return best_guesses(probabilities, self.class_labels(), top_k)
 
     def setup(self, stage: str) -> None:
-        """Learn from the data module how images are prepared and what the classes are called."""
-        describe = getattr(getattr(self.trainer, "datamodule", None), "input_settings", None)
-        if stage == "fit" and describe is not None:
-            self.input_settings = describe()
+        """Learn from the data that is trained on how images are prepared and what the classes are called."""
+        if stage == "fit":
+            self.input_settings = self._told_by_data() or self.input_settings
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store how images are prepared."""
@@ -201,10 +234,11 @@ class ImageClassifier(SoftformerModule):
         checkpoint["input_settings"] = self.input_settings
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over how images are prepared, unless this run has its own data."""
+        """Take over how images are prepared; a run that trains learned it from its own data."""
         super().on_load_checkpoint(checkpoint)
         stored = checkpoint.get("input_settings")
-        if self.input_settings is None:
+        trains = self._trainer is not None and self.trainer.state.fn == "fit"
+        if self.input_settings is None or not trains:
             self.input_settings = stored
         elif stored is not None and stored.get("class_names") != self.input_settings.get("class_names"):
             rank_zero_warn("the classes of the checkpoint have other names than those of the data; check their order")

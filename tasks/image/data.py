@@ -16,11 +16,13 @@ from tasks.image.decoding import Channels
 from tasks.image.digits import digits
 from tasks.image.examples import KeptPictures, PictureCollator, PictureReader
 from tasks.image.files import image_files
+from tasks.image.trained import normalized_as_trained, trained_settings
 from tasks.image.transforms import Preprocess, channel_statistics, measured_statistics
-from tasks.labels import Labels, labels_from, shortened
+from tasks.labels import Labels, labels_as_trained, labels_from, shortened
 from tasks.loaders import DEFAULT_LOADING, Loading, eval_loader
 from tasks.rows import Examples, OnBad, ReadError, Split
-from tasks.sources import DataFiles, choose_split, folder_of
+from tasks.sources import DataFiles, choose_split, split_parts
+from tasks.streams import StreamExamples
 
 Cache = bool | Literal["auto"]
 
@@ -36,6 +38,9 @@ _LARGE = 64
 
 class ImageDataModule(TaskDataModule):
     """Labelled pictures from anything that `datasets.load_dataset` reads, and files to be classified.
+
+    A task that was trained before is evaluated as it was trained: it gives mean and std, and a row has the class of the
+    task that bears the name of its label.
 
     A batch holds image (B, C, H, W) float32, label (B,) int64 or, where a row has several, (B, K) float32 of zeros and
     ones, and index (B,), the row number; a batch of files holds image, file and index.
@@ -135,25 +140,32 @@ class ImageDataModule(TaskDataModule):
         self.images = images
         self.cache = cache
         self._given_names = class_names
+        self._made_for: dict[Role, Any] = {}
 
     # What the data says of itself.
 
-    @cached_property
+    @property
     def labels(self) -> Labels:
-        """The classes of the label column."""
+        """The classes of the label column; in an evaluation those of the task, found by their names."""
+        known = (trained_settings(self.trainer) or {}).get("class_names")
+        if not known:
+            return self._own_labels
         self._check_columns(self.features, next(iter(self.splits)))
         feature = self.features[self.label_column]
-        searchable = not self.source.streaming and self._given_names is None
-        rows = self._training_rows() if searchable else None
+        return labels_as_trained(self.label_column, feature, known, class_names=self._given_names)
+
+    @cached_property
+    def _own_labels(self) -> Labels:
+        self._check_columns(self.features, next(iter(self.splits)))
+        feature = self.features[self.label_column]
+        rows = None
+        readable = not self.source.streaming and all(part in self.splits for part in split_parts(self.train_split))
+        if readable and self._given_names is None:
+            rows = choose_split(self.source, self.splits, "train_split", self.train_split)
         labels = labels_from(self.label_column, feature, class_names=self._given_names, training_rows=rows)
         if not hasattr(feature, "names"):
             rank_zero_info(f"Classes of column {self.label_column!r}: {len(labels.names)} {shortened(labels.names)}")
         return labels
-
-    def _training_rows(self) -> datasets.Dataset | None:
-        if self.train_split.partition("[")[0] not in self.splits:
-            return None
-        return choose_split(self.source, self.splits, "train_split", self.train_split)
 
     @property
     def num_classes(self) -> int:
@@ -187,8 +199,10 @@ class ImageDataModule(TaskDataModule):
             "crop_mode": self.preprocess.crop_mode,
         }
 
-    @cached_property
+    @property
     def _settings(self) -> dict[str, Any]:
+        if trained := trained_settings(self.trainer):
+            return normalized_as_trained(self._geometry, trained)
         statistics = {
             name: channel_statistics(name, getattr(self.preprocess, name), self.channels, lambda: self._measured)
             for name in ("mean", "std")
@@ -236,6 +250,14 @@ class ImageDataModule(TaskDataModule):
         augment = BatchAugment(self.augment, self._settings, self.seed) if role == "train" else None
         return PictureCollator(self.labels, self._settings, augment)
 
+    def examples_for(self, role: Role) -> Examples | StreamExamples:
+        """The examples of a role, made on first use, and again for a task that was trained otherwise."""
+        made_for = (self._settings, self.labels)
+        if self._made_for.get(role) != made_for:
+            self._examples.pop(role, None)
+            self._made_for[role] = made_for
+        return super().examples_for(role)
+
     def map_examples(self, role: Role, split: Split) -> Examples:
         """The examples of a split, in memory if they are to be kept."""
         if not self._keeps(role, split):
@@ -263,7 +285,9 @@ class ImageDataModule(TaskDataModule):
         return max(1, self.num_workers) if min(self.image_size) > _LARGE else 1
 
     def _folder(self, role: Role) -> Path:
-        return folder_of(self.source, self._choice(role)[1] or self.train_split)
+        if isinstance(self.features[self.image_column], datasets.Image):
+            return Path()  # `datasets` knows where these lie
+        return self.source.folder_of(self._choice(role)[1] or self.train_split)
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Batches of the files to classify, prepared as the checkpoint says, or else as this module does.
@@ -274,8 +298,7 @@ class ImageDataModule(TaskDataModule):
         """
         if self.images is None:
             raise ValueError("images: expected files to classify: --data.images FOLDER (or a file, or a list of files)")
-        task = self.trainer.lightning_module if self.trainer is not None else None
-        settings = getattr(task, "input_settings", None) or self._settings
+        settings = trained_settings(self.trainer) or self._settings
         files = image_files(
             self.images, settings, on_bad=self.on_bad, remedy=self.remedy, num_threads=max(1, self.num_workers)
         )

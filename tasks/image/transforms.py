@@ -27,7 +27,7 @@ class Preprocess:
 
     Args:
         mean: mean of each channel, of values from 0 to 1, that is subtracted. "imagenet": that of ImageNet; "auto":
-            that of the training split, from 1,024 of its pictures.
+            that of the training split, from 1,024 of its pictures. An evaluation of a trained task takes both from it.
         std: standard deviation of each channel that the result is divided by; "imagenet" and "auto" likewise.
         interpolation: how pictures are resized.
         crop_pct: side of the part that is kept over side of the resized picture; 1 keeps as much as possible.

@@ -72,6 +72,22 @@ def test_metrics_are_those_of_scikit_learn() -> None:
     assert found["exact_match"].item() == pytest.approx(accuracy_score(several, guess))
 
 
+@pytest.mark.parametrize("least", [0.0, -1.0])
+def test_several_labels_are_told_by_the_signs_of_their_logits(least: float) -> None:
+    """Also in a batch whose logits all lie in [0, 1], where torchmetrics cannot tell them from probabilities."""
+    task = silent(classifier(multi_label=True)).eval()
+    data = {**batch(), "label": torch.randint(2, (5, 7)).float()}
+    logits = torch.empty(5, 7).uniform_(least, 1.0)
+    task.forward = lambda images: logits  # type: ignore[method-assign]
+    task.step(data, "val")
+    guess = logits > 0
+    found = task.val_metrics.compute()
+    assert found["val/accuracy"].item() == pytest.approx((guess == data["label"].bool()).double().mean().item())
+    counts = task.class_counts("val")
+    assert counts is not None
+    assert counts[:, :, 1].sum(1).tolist() == guess.sum(0).tolist()
+
+
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_a_run_measures_every_stage(tmp_path: Path, multi_label: bool) -> None:
     data = TinyImages(multi_label=multi_label)

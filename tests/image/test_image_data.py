@@ -125,6 +125,24 @@ def test_tables_of_file_names_relative_to_the_table(tmp_path: Path, kind: str, s
     assert torch.equal(next(iter(relative.test_dataloader()))["image"], batch["image"])
 
 
+def test_a_folder_with_tables_of_its_pictures_and_training_on_several_splits(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    for i in range(6):
+        _picture(i).save(tmp_path / "pictures" / f"{i}.png")
+    for split, rows in (("train", range(4)), ("test", range(4, 6))):
+        lines = [f"pictures/{i}.png,{_NAMES[i // 2]}\n" for i in rows]
+        (tmp_path / f"{split}.csv").write_text("image,label\n" + "".join(lines))
+    options: Any = {"image_size": 8, "batch_size": 6, "val_fraction": 0.0}
+    data = ImageDataModule(str(tmp_path), train_split="train+test", **options)
+    assert data.class_names == _NAMES  # "cat" is in the test split alone
+    (batch,) = data.train_dataloader()
+    for row, label, image in zip(batch["index"].tolist(), batch["label"].tolist(), batch["image"], strict=True):
+        assert label == row // 2
+        torch.testing.assert_close(image, _prepared(_picture(row), data))
+    with pytest.raises(ValueError, match="does not tell its classes"):
+        ImageDataModule(str(tmp_path), train_split="train+extra", **options).setup("fit")
+
+
 def test_a_streamed_split_gives_the_same_pictures(files: dict[str, str]) -> None:
     kept, streamed = _data(files), _data(files, streaming=True)
     for one, other in zip(kept.test_dataloader(), streamed.test_dataloader(), strict=True):

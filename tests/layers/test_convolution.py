@@ -72,3 +72,5 @@ def test_kernels_are_odd(kernel_size: int) -> None:
 def test_two_axes_need_a_grid() -> None:
     with pytest.raises(ValueError, match="grid must be given"):
         ValueConvolution(2, 3)(torch.randn(1, 9, 4))
+    with pytest.raises(ValueError, match="mask must be None for a value convolution over two axes"):
+        ValueConvolution(2, 3)(torch.randn(1, 9, 4), grid=(3, 3), mask=torch.ones(1, 9, dtype=torch.bool))

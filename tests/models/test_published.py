@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file, save_file
+from timm.data import resolve_model_data_config
+from timm.models import save_for_hf
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from softformer.models.published import from_published
 from softformer.models.published_keys import is_published, our_key, published_shapes
@@ -113,6 +117,31 @@ def test_wrapped_and_prefixed(weights: dict[str, Tensor], picture: Tensor, wrapp
     assert torch.equal(from_published(wrapped, img_size=64)(picture), plain(picture))
     compiled = {f"_orig_mod.module.{key}": value for key, value in weights.items()}
     assert torch.equal(from_published(compiled, img_size=64)(picture), plain(picture))
+
+
+@pytest.mark.parametrize("inside", [None, "model_ema"])
+def test_averages_of_torch(weights: dict[str, Tensor], picture: Tensor, inside: str | None) -> None:
+    """AveragedModel counts its updates beside the module's tensors."""
+    plain = from_published(weights, img_size=64)
+    published = torch.nn.Module()
+    for key, value in weights.items():
+        published.register_buffer(key.replace(".", "__"), value)
+    averaged = AveragedModel(published).state_dict()
+    assert "n_averaged" in averaged
+    state_dict = {key.replace("__", "."): value for key, value in averaged.items()}
+    model = from_published(state_dict if inside is None else {inside: state_dict}, img_size=64)
+    assert torch.equal(model(picture), plain(picture))
+
+
+def test_timm_evaluates_and_saves_it(tmp_path: Path, weights: dict[str, Tensor], picture: Tensor) -> None:
+    for norm in (False, True):
+        model = from_published(weights, img_size=64, symmetric_norm=norm)
+        settings = resolve_model_data_config(model)
+        assert (settings["crop_pct"], settings["interpolation"]) == (0.9, "bicubic")
+        assert settings["input_size"] == (3, 64, 64)
+        save_for_hf(model, tmp_path / str(norm), safe_serialization=True)
+        again = timm.create_model(f"local-dir:{tmp_path / str(norm)}", pretrained=True).eval()
+        assert torch.equal(again(picture), model(picture))
 
 
 def test_the_weights_come_before_their_average(weights: dict[str, Tensor], picture: Tensor) -> None:
@@ -235,6 +264,13 @@ def test_missing_keys_are_listed(weights: dict[str, Tensor], key: str) -> None:
     rest = {name: value for name, value in weights.items() if name != key}
     with pytest.raises(ValueError, match=rf"missing: (.*, )?{key}($|,|;)"):
         from_published(rest)
+
+
+@pytest.mark.parametrize("key", [key for key in _TELLING if not key.startswith("head.") and "num_batches" not in key])
+def test_one_row_too_few_blames_no_other_key(weights: dict[str, Tensor], key: str) -> None:
+    with pytest.raises(ValueError, match=rf"authors' layout; of the wrong shape: {key} \([^;]*$") as error:
+        from_published({**weights, key: weights[key][1:]})
+    assert str(error.value).count("expected") == 1
 
 
 @pytest.mark.parametrize("key", _TELLING)

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from attention_cases import make_case
+from attention_cases import make_case, takes, widest_type
 from torch import Tensor, nn
 from torch.export import Dim, export
 
 from softformer.ops import Cholesky, Inverse, Newton, soft_attention
+from softformer.ops.backends import BACKENDS
 
 EXPORTED = {
     "newton": Newton(),
@@ -83,17 +84,18 @@ def test_exports_with_dynamic_batch_and_length(name: str) -> None:
         torch.testing.assert_close(program.module()(*given), module(*given), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("backend", [backend for backend in BACKENDS if takes(backend, torch.float32)])
 @pytest.mark.parametrize("cross", [False, True])
 @pytest.mark.parametrize("options", [(20, 0.01, "row_sum", "implicit"), (0, 0.01, "", "")], ids=["newton", "cholesky"])
-def test_operators_are_consistent(cross: bool, options: tuple[object, ...]) -> None:
-    leaves = make_case(cross=cross, sizes=(2, 3, 11, 13, 3, 5, 7)).leaves()
+def test_operators_are_consistent(backend: str, cross: bool, options: tuple[object, ...]) -> None:
+    leaves = make_case(cross=cross, sizes=(2, 3, 11, 13, 3, 5, 7), dtype=widest_type(backend)).leaves()
     tensors = (leaves["query"], leaves["value"], leaves["landmarks"], leaves.get("key"), None, None, None, None)
-    results = torch.library.opcheck(torch.ops.softformer.soft_attention.default, (*tensors, "eager", *options, True))
+    results = torch.library.opcheck(torch.ops.softformer.soft_attention.default, (*tensors, backend, *options, True))
     assert set(results.values()) == {"SUCCESS"}
     plain = [x if x is None else x.detach() for x in tensors]
-    out, product, state = torch.ops.softformer.soft_attention(*plain, "eager", *options, True)
+    out, product, state = torch.ops.softformer.soft_attention(*plain, backend, *options, True)
     results = torch.library.opcheck(
         torch.ops.softformer.soft_attention_backward.default,
-        (torch.randn_like(out), product, state, *plain, "eager", *options, True),
+        (torch.randn_like(out), product, state, *plain, backend, *options, True),
     )
     assert set(results.values()) == {"SUCCESS"}

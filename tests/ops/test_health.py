@@ -57,8 +57,18 @@ def test_effective_rank_counts_distinct_kept_landmarks() -> None:
     mask = torch.tensor([[True, True, False, True, False, False, False]]).expand(2, -1)
     figures = attention_health(query, apart, landmark_mask=mask)
     torch.testing.assert_close(figures.effective_rank, torch.full((2, 3), 3.0))
+    none = torch.stack([mask[0], torch.zeros(7, dtype=torch.bool)])
+    assert torch.equal(attention_health(query, apart, landmark_mask=none).effective_rank[1], torch.zeros(3))
     same = torch.randn(2, 3, 1, 5).expand(-1, -1, 7, -1)
     torch.testing.assert_close(attention_health(query, same).effective_rank, torch.ones(2, 3), rtol=1e-3, atol=1e-3)
+
+
+def test_the_output_scale_scales_the_whole_matrix() -> None:
+    query, landmarks = torch.randn(2, 3, 29, 5), torch.randn(2, 3, 7, 5)
+    plain = attention_health(query, landmarks)
+    scaled = attention_health(query, landmarks, output_scale=torch.tensor([0.5, 3.0]))
+    torch.testing.assert_close(scaled.attention_norm, plain.attention_norm * torch.tensor([[0.5], [3.0]]))
+    assert torch.equal(scaled.inverse_norm, plain.inverse_norm)
 
 
 def test_broken_inputs_show_as_nan_in_their_head_alone() -> None:

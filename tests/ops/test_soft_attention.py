@@ -4,19 +4,20 @@ from typing import Any
 
 import pytest
 import torch
-from attention_cases import INVERSES, make_case
+from attention_cases import CLOSE, INVERSES, make_case, takes, widest_type
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from softformer.ops import Cholesky, Inverse, Newton, eager, soft_attention
 from softformer.ops.backends import BACKENDS
 
-ALL = ["reference", *BACKENDS]
+ALL = [backend for backend in ("reference", *BACKENDS) if takes(backend, torch.float32)]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
 
-@pytest.mark.parametrize("backend", ALL)
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(
+    ("backend", "dtype"), [(backend, dtype) for backend in ALL for dtype in DTYPES if takes(backend, dtype)], ids=str
+)
 def test_merging_heads_is_a_view(backend: str, dtype: torch.dtype) -> None:
     case = make_case(cross=True, dtype=dtype)
     leaves = case.leaves()
@@ -28,8 +29,12 @@ def test_merging_heads_is_a_view(backend: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("backend", ALL)
 def test_result_has_the_type_of_value(backend: str) -> None:
-    tensors = make_case().tensors | {"value": torch.randn(2, 3, 29, 11, dtype=torch.float32)}
-    assert soft_attention(**tensors, backend=backend).dtype == torch.float32  # type: ignore[arg-type]
+    tensors = make_case(dtype=widest_type(backend)).tensors
+    narrow = tensors | {"value": tensors["value"].bfloat16()}
+    out = soft_attention(**narrow, backend=backend)  # type: ignore[arg-type]
+    assert out.dtype == torch.bfloat16
+    wide = tensors | {"value": narrow["value"].to(widest_type(backend))}
+    torch.testing.assert_close(out, soft_attention(**wide, backend=backend).bfloat16())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("backend", ALL)
@@ -63,12 +68,12 @@ def test_reduced_precision_products_stay_off_inside_and_on_outside(backend: str)
 
 @pytest.mark.parametrize("backend", ALL)
 def test_strided_inputs(backend: str) -> None:
-    case = make_case(cross=True)
+    case = make_case(cross=True, dtype=widest_type(backend))
     expected = soft_attention(**case.tensors, backend=backend)  # type: ignore[arg-type]
-    wide = {name: torch.full((*x.shape[:-1], 2 * x.shape[-1]), torch.nan) for name, x in case.tensors.items()}
+    wide = {name: x.new_full((*x.shape[:-1], 2 * x.shape[-1]), torch.nan) for name, x in case.tensors.items()}
     views = {}
     for name, x in case.tensors.items():
-        view = wide[name].double().permute(3, 2, 0, 1)[::2].permute(2, 3, 1, 0)
+        view = wide[name].permute(3, 2, 0, 1)[::2].permute(2, 3, 1, 0)
         view.copy_(x)
         assert not view.is_contiguous()
         views[name] = view
@@ -82,7 +87,7 @@ def test_empty_inputs_give_zeros_and_zero_gradients(
     backend: str, inverse: Inverse, sizes: tuple[int, int, int, int]
 ) -> None:
     batch, heads, queries, keys = sizes
-    leaves = make_case(cross=True, sizes=(batch, heads, queries, keys, 4, 2, 3)).leaves()
+    leaves = make_case(cross=True, sizes=(batch, heads, queries, keys, 4, 2, 3), dtype=widest_type(backend)).leaves()
     out = soft_attention(**leaves, inverse=inverse, symmetric_norm=True, backend=backend)  # type: ignore[arg-type]
     assert out.shape == (batch, heads, queries, 3)
     assert (out == 0).all()
@@ -95,7 +100,8 @@ def test_empty_inputs_give_zeros_and_zero_gradients(
 @pytest.mark.parametrize("inverse", INVERSES.values(), ids=INVERSES)
 @pytest.mark.parametrize("rubbish", [float("nan"), float("inf"), 1e30])
 def test_what_stands_in_pads_changes_nothing(backend: str, cross: bool, inverse: Inverse, rubbish: float) -> None:
-    case = make_case(cross=cross, masks=True)
+    dtype = widest_type(backend)
+    case = make_case(cross=cross, masks=True, dtype=dtype)
     query_mask = case.options["query_mask"]
     masks = {
         "query": query_mask,
@@ -103,7 +109,7 @@ def test_what_stands_in_pads_changes_nothing(backend: str, cross: bool, inverse:
         "key": case.options.get("key_mask"),
         "landmarks": case.options["landmark_mask"],
     }
-    cotangent = torch.randn(2, 3, 29, 11, dtype=torch.float64)
+    cotangent = torch.randn(2, 3, 29, 11, dtype=dtype)
 
     def run(fill: float) -> dict[str, Tensor]:
         leaves = {
@@ -130,7 +136,8 @@ def test_what_stands_in_pads_changes_nothing(backend: str, cross: bool, inverse:
 @pytest.mark.parametrize("backend", ALL)
 @pytest.mark.parametrize("inverse", INVERSES.values(), ids=INVERSES)
 def test_padding_and_batch_mates_change_nothing(backend: str, inverse: Inverse) -> None:
-    alone = make_case(sizes=(1, 3, 13, 13, 5, 7, 2)).tensors
+    dtype = widest_type(backend)
+    alone = make_case(sizes=(1, 3, 13, 13, 5, 7, 2), dtype=dtype).tensors
     padded = {
         name: torch.cat([x, torch.randn(1, 3, 40, x.shape[-1], dtype=x.dtype)], 2) if name != "landmarks" else x
         for name, x in alone.items()
@@ -140,13 +147,14 @@ def test_padding_and_batch_mates_change_nothing(backend: str, inverse: Inverse) 
     mask[0, 13:] = False
     options: dict[str, Any] = {"inverse": inverse, "symmetric_norm": True, "backend": backend}
     out = soft_attention(**together, query_mask=mask, **options)
-    torch.testing.assert_close(out[:1, :, :13], soft_attention(**alone, **options), rtol=1e-10, atol=1e-12)
+    expected = soft_attention(**alone, **options)
+    assert (out[:1, :, :13] - expected).norm() <= CLOSE[dtype] * expected.norm()
     assert (out[:1, :, 13:] == 0).all()
 
 
 @pytest.mark.parametrize("backend", ALL)
 def test_a_wholly_padded_sample_gives_zeros(backend: str) -> None:
-    case = make_case()
+    case = make_case(dtype=widest_type(backend))
     leaves = case.leaves()
     masks = {"query_mask": torch.ones(2, 29, dtype=torch.bool), "landmark_mask": torch.ones(2, 7, dtype=torch.bool)}
     for mask in masks.values():
@@ -159,11 +167,11 @@ def test_a_wholly_padded_sample_gives_zeros(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", ALL)
 def test_output_scale_as_number_and_per_sample(backend: str) -> None:
-    leaves = make_case().leaves()
+    leaves = make_case(dtype=widest_type(backend)).leaves()
     plain = soft_attention(**leaves, backend=backend)  # type: ignore[arg-type]
     scale = torch.tensor([0.25, 3.0], requires_grad=True)
     scaled = soft_attention(**leaves, output_scale=scale, backend=backend)  # type: ignore[arg-type]
-    torch.testing.assert_close(scaled, plain * scale.detach().double()[:, None, None, None])
+    torch.testing.assert_close(scaled, plain * scale.detach().to(plain.dtype)[:, None, None, None])
     torch.testing.assert_close(soft_attention(**leaves, output_scale=0.25, backend=backend)[0], scaled[0])  # type: ignore[arg-type]
     scaled.sum().backward()
     assert scale.grad is None
@@ -233,6 +241,11 @@ def test_eager_makes_no_kernel_matrix_over_all_tokens() -> None:
         ({"key_mask": torch.ones(2, 29, dtype=torch.bool)}, "key_mask needs key"),
         ({"landmark_mask": torch.ones(7, dtype=torch.bool)}, r"landmark_mask must have shape \(2, 7\)"),
         ({"output_scale": torch.ones(3)}, r"output_scale must be a number or have shape \(B,\) = \(2,\), got \(3,\)"),
+        (
+            {"output_scale": [0.5, 1.0]},
+            r"output_scale must be a number or a tensor of shape \(B,\) = \(2,\), got \[",
+        ),
+        ({"output_scale": True}, "output_scale must be a number or a tensor"),
         ({"inverse": "Cholesky"}, r"inverse must be a Newton\(...\) or a Cholesky\(...\) object, got 'Cholesky'"),
         ({"query": [1.0]}, "query must be a tensor of shape"),
     ],

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from softformer.ops import Cholesky, Inverse, Newton
+from softformer.ops.backends import BACKENDS
 
 B, H, N, S, M, D, DV = 2, 3, 29, 17, 7, 5, 11
 
@@ -17,6 +18,21 @@ INVERSES: dict[str, Inverse] = {
     "cholesky": Cholesky(),
     "cholesky_ridge": Cholesky(ridge=0.1),
 }
+
+
+def takes(backend: str, dtype: torch.dtype) -> bool:
+    """Whether a backend can run on tensors of a type on the CPU (Triton's kernels in its interpreter)."""
+    x = torch.zeros(1, 1, 1, 1, dtype=dtype)
+    return backend == "reference" or BACKENDS[backend].obstacle(x, x, x) is None
+
+
+def widest_type(backend: str) -> torch.dtype:
+    """The most precise type that a backend takes."""
+    return torch.float64 if takes(backend, torch.float64) else torch.float32
+
+
+# How close to the law a computation in a type has to come, as the norm of the difference over the norm.
+CLOSE = {torch.float64: 1e-10, torch.float32: 1e-5}
 
 
 class Case(NamedTuple):

@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 from command_line import TINY, softformer
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 from PIL import Image
 from tiny_images import TinyImages
 
@@ -125,6 +125,33 @@ def test_a_checkpoint_alone_is_enough(trained: Path, tmp_path: Path) -> None:
         assert results(tmp_path, "run")[part]["accuracy"] == results(trained)[part]["accuracy"]
 
 
+def test_a_validation_of_the_best_checkpoint_repeats_its_figures(trained: Path, copy: Path) -> None:
+    args = ["--run.name", "first", "--trainer.accelerator", "cpu"]
+    outcome = softformer(copy, "validate", "--ckpt_path", "best", *args)
+    assert outcome.code == 0, outcome.err
+    assert "epoch" in results(copy)["val"]
+    assert results(copy)["val"] == pytest.approx(results(trained)["val"])
+
+
+@pytest.mark.parametrize(
+    ("args", "name"),
+    [
+        (["--ckpt_path", "runs/first/checkpoints/last.ckpt"], "first-evaluation"),
+        (["--ckpt_path", "runs/first/checkpoints/best.ckpt", "--run.name", "other"], "other"),
+    ],
+)
+def test_the_figures_of_a_run_are_those_of_its_best_checkpoint(
+    trained: Path, copy: Path, args: list[str], name: str
+) -> None:
+    """Those of another checkpoint go beside it, and so does whatever the command line gives a name."""
+    for command in ("validate", "test"):
+        outcome = softformer(copy, command, *args, "--trainer.accelerator", "cpu")
+        assert outcome.code == 0, outcome.err
+    assert results(copy) == results(trained)
+    assert set(results(copy, name)) == {"val", "test"}
+    assert (copy / "runs" / name / "class_report_test.csv").is_file()
+
+
 def test_an_evaluation_of_elsewhere_spares_the_runs(trained: Path, copy: Path, tmp_path: Path) -> None:
     alone = str(shutil.copy(trained / "runs/first/checkpoints/best.ckpt", tmp_path / "alone.ckpt"))
     outcome = softformer(copy, "test", "--ckpt_path", alone, "--run.name", "first", "--trainer.accelerator", "cpu")
@@ -184,6 +211,7 @@ def test_overwriting(copy: Path) -> None:
     outcome = softformer(copy, "fit", *options)
     assert outcome.code == 0, outcome.err
     assert set(results(copy)) == {"val", "run"}
+    assert not list((copy / "runs" / "first").glob("*_test.*"))
     outcome = softformer(copy, "fit", *options, "--model.encoder.name", "no_such_model")
     assert outcome.code == 2
     assert set(results(copy)) == {"val", "run"}  # a mistake deletes nothing
@@ -203,6 +231,25 @@ def test_averaged_weights_are_what_is_tested(tmp_path: Path) -> None:
     outcome = softformer(tmp_path, "test", "--ckpt_path", checkpoint, "--trainer.accelerator", "cpu")
     assert outcome.code == 0, outcome.err
     assert results(tmp_path, "averaged")["test"] == figures
+
+
+def test_the_best_checkpoint_is_tested_whatever_others_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tested: list[str] = []
+
+    def test(self: Trainer, *args: Any, ckpt_path: str, **kwargs: Any) -> None:
+        tested.append(ckpt_path)
+
+    monkeypatch.setattr(Trainer, "test", test)
+    (tmp_path / "own.yaml").write_text(
+        "{trainer: {callbacks: [{class_path: OnExceptionCheckpoint, init_args: {dirpath: broken}},"
+        " {class_path: ModelCheckpoint, init_args: {dirpath: latest}}]}, run: {test_after_fit: true}}"
+    )
+    outcome = softformer(tmp_path, "fit", *TINY, "--config", "own.yaml", "--trainer.max_epochs", "1")
+    assert outcome.code == 0, outcome.err
+    assert list((tmp_path / "latest").iterdir())
+    assert [Path(path).parts[-3:] for path in tested] == [("own", "checkpoints", "best.ckpt")]
 
 
 def test_without_checkpoints_the_last_weights_are_tested(tmp_path: Path) -> None:
@@ -280,11 +327,11 @@ def test_the_inverse_is_the_one_that_was_asked_for(build: Any, args: list[str], 
 
 
 def test_closed_choices_of_a_task_are_reached(build: Any) -> None:
-    args = "--model.schedule.name linear --model.freeze_backbone true --model.optimizer.name sgd --model.mixup 0.2"
+    args = "--model.schedule.name linear --model.freeze_backbone true --model.optimizer.name lamb --model.mixup 0.2"
     args += " --model.cutmix 0.3 --model.optimizer.layer_decay 0.5 --model.optimizer.betas [0.5,0.6]"
     cli = build("fit", *TINY, *args.split())
     assert cli.model.schedule_spec.name == "linear"
-    assert (cli.model.optimizer_spec.name, cli.model.optimizer_spec.layer_decay) == ("sgd", 0.5)
+    assert (cli.model.optimizer_spec.name, cli.model.optimizer_spec.layer_decay) == ("lamb", 0.5)
     assert cli.model.optimizer_spec.betas == (0.5, 0.6)
     assert (cli.model.mixup, cli.model.cutmix) == (0.2, 0.3)
     assert not cli.model.network.blocks[0].attn.qkv.weight.requires_grad
@@ -330,11 +377,11 @@ def test_as_a_program_on_real_images(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     for number in range(3):
         Image.new("L", (9 + number, 8), 40 * number).save(tmp_path / "images" / f"{number}.png")
-    done = run("predict", "--ckpt_path", "runs/digits/checkpoints/best.ckpt", "--data.images", "images")
+    done = run("predict", "--ckpt_path", "runs/smoke/checkpoints/best.ckpt", "--data.images", "images")
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
     assert [Path(row["file"]).name for row in rows] == ["0.png", "1.png", "2.png"]
-    guesses = load(tmp_path / "runs/digits/checkpoints/best.ckpt").predict(tmp_path / "images" / "1.png")  # type: ignore[operator]
+    guesses = load(tmp_path / "runs/smoke/checkpoints/best.ckpt").predict(tmp_path / "images" / "1.png")  # type: ignore[operator]
     assert guesses[0][0].label == rows[1]["class_1"]
     assert guesses[0][0].probability == pytest.approx(float(rows[1]["probability_1"]), abs=1e-5)
     done = run("predict", "--ckpt_path", "nothing.ckpt")
@@ -359,3 +406,30 @@ def test_a_users_data_module_and_the_classes_of_the_network(tmp_path: Path) -> N
     outcome = softformer(tmp_path, "fit", *args)
     assert outcome.code == 0, outcome.err
     assert load(tmp_path / "runs/run/checkpoints/last.ckpt").num_classes == 1000
+
+
+def test_a_users_data_module_and_a_given_number_of_classes(tmp_path: Path) -> None:
+    """What the data do not tell can be given; config.yaml and the checkpoint then know it."""
+    data = ["--data", f"{__name__}.OtherData"]
+    options = ["--model.num_classes", "7", "--run.name", "first", "--trainer.max_epochs", "1"]
+    outcome = softformer(tmp_path, "fit", *TINY, *data, *options)
+    assert outcome.code == 0, outcome.err
+    run = tmp_path / "runs/first"
+    assert load(run / "checkpoints/last.ckpt").num_classes == 7
+    assert yaml.safe_load((run / "config.yaml").read_text())["model"]["init_args"]["num_classes"] == 7
+    outcome = softformer(tmp_path, "fit", "--config", str(run / "config.yaml"), "--run.name", "second")
+    assert outcome.code == 0, outcome.err
+    assert load(tmp_path / "runs/second/checkpoints/last.ckpt").num_classes == 7
+    outcome = softformer(
+        tmp_path, "fit", "--ckpt_path", str(run / "checkpoints/last.ckpt"), "--trainer.max_epochs", "2"
+    )
+    assert outcome.code == 0, outcome.err
+    checkpoint = str(run / "checkpoints/best.ckpt")
+    outcome = softformer(tmp_path, "validate", "--ckpt_path", checkpoint, *data, "--trainer.accelerator", "cpu")
+    assert outcome.code == 0, outcome.err
+
+
+def test_what_the_data_tell_is_not_in_the_configuration(trained: Path) -> None:
+    """So that it is also a recipe for other data."""
+    config = yaml.safe_load((trained / "runs/first/config.yaml").read_text())
+    assert not {"num_classes", "multi_label"} & set(config["model"]["init_args"])

@@ -1,5 +1,6 @@
 """Mistakes end with status 2 and one paragraph: what is wrong, and what would be right."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import pytest
 import torch
 from command_line import TINY, softformer
 from PIL import Image
+from safetensors.torch import save_file
 from training_runs import SOFT, trained_checkpoint
 
+from softformer.training.encoders import SoftVisionSpec
 from tasks.cli import TRACEBACK
 
 SOFT_ENCODER = ["--model.encoder", "SoftVisionSpec"]
@@ -39,11 +42,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "broken" / "a" / "bad.png").write_text("no picture")
     (folder / "runs" / "used").mkdir(parents=True)
     (folder / "runs" / "used" / "notes.txt").touch()
+    (folder / "runs" / "photos").mkdir()
+    (folder / "runs" / "photos" / "cat.png").touch()
     (folder / "bare.pth").write_bytes(b"nothing")
+    whole = (folder / "one.ckpt").read_bytes()
+    (folder / "truncated.ckpt").write_bytes(whole[: len(whole) // 2])
+    save_file({"weight": torch.zeros(1)}, folder / "alien.safetensors")
     torch.save({"weight": torch.zeros(1)}, folder / "alien.pth")
+    deeper = SoftVisionSpec(**{**SOFT.init_args, "depths": [2, 1]}).build()  # type: ignore[arg-type]
+    deeper.reset_classifier(7)  # type: ignore[operator]
+    torch.save(deeper.state_dict(), folder / "deeper.pth")
     return folder
 
 
+# The network of one.ckpt.
+TINY_SOFT = [*TINY[:4], "--model.encoder", json.dumps(SOFT.to_dict()), "--trainer.accelerator", "cpu"]
 IMAGES = [*TINY[:2], *TINY[4:], "--data", "ImageDataModule", "--data.image_size", "32", "--data.path", "imagefolder"]
 FOLDER = [*IMAGES, "--data.data_dir", "images"]
 
@@ -91,13 +104,17 @@ MISTAKES = {
         ["fit", *TINY, "--model.encoder.name", "test_vitt"],
         "name must be a model of timm, got 'test_vitt'. Nearest: test_vit,",
     ),
+    "unknown weights of a timm model": (
+        ["fit", *TINY, "--model.encoder.name", "resnet18.a1_in1kk"],
+        "resnet18 has no such tag. Valid: resnet18, resnet18.a1_in1k,",
+    ),
     "unknown SOFT variant": (
         ["fit", *TINY[:4], *SOFT_ENCODER, "--model.encoder.name", "soft_tinny"],
         "model.encoder.name must be one of 'soft_tiny', 'soft_small',",
     ),
     "unknown backend": (
         ["fit", *TINY[:4], *SOFT_ENCODER, "--model.encoder.backend", "fast"],
-        "model.encoder.backend must be one of 'auto', 'reference', 'eager'",
+        "model.encoder.backend must be one of 'auto', 'reference', 'eager', 'triton'",
     ),
     "unknown inverse": (
         ["fit", *TINY[:4], *SOFT_ENCODER, "--model.encoder.inverse", "Choleski"],
@@ -115,13 +132,17 @@ MISTAKES = {
     "value out of range": (["fit", *TINY, "--model.optimizer.lr", "-1"], "optimizer.lr must be positive, got -1.0"),
     "number of classes against the data": (
         ["fit", *TINY, "--model.num_classes", "9"],
-        "model.num_classes is set by the data",
+        "model.num_classes is set by the data, to 7; leave it out (got 9)",
     ),
     "no recipe": (["fit"], "missing: fit.data, fit.model. Give a recipe, such as --config image/digits"),
     "no command": ([], "a command is missing: fit, validate, test or predict"),
     "unknown command": (["trian"], "'trian'"),
     "no GPU": (["fit", *TINY, "--trainer.accelerator", "gpu"], "set it to cpu"),
     "used folder": (["fit", *TINY, "--run.name", "used"], "the run folder runs/used is not empty"),
+    "overwriting what is no run": (
+        ["fit", *TINY, "--run.name", "photos", "--run.overwrite", "true"],
+        "runs/photos is not the folder of a run",
+    ),
     "nothing to go on from": (
         ["fit", *TINY, "--run.name", "new", "--ckpt_path", "last"],
         "there is no checkpoint runs/new/",
@@ -133,13 +154,31 @@ MISTAKES = {
     "no such checkpoint": (["test", "--ckpt_path", "none.ckpt"], "there is no checkpoint at none.ckpt"),
     "no checkpoint at all": (["test", "--ckpt_path", "bare.pth"], "bare.pth is not a readable checkpoint"),
     "bare weights as checkpoint": (["test", "--ckpt_path", "alien.pth"], "Pass bare weights as --model.weights"),
+    "going on from no checkpoint at all": (["fit", *TINY, "--ckpt_path", "bare.pth"], "is not a readable checkpoint"),
+    "going on from half a checkpoint": (
+        ["fit", *TINY, "--ckpt_path", "truncated.ckpt"],
+        "is not a readable checkpoint",
+    ),
+    "going on from bare weights": (["fit", *TINY, "--ckpt_path", "alien.pth"], "Pass bare weights as --model.weights"),
+    "going on from bare safetensors": (
+        ["fit", *TINY, "--ckpt_path", "alien.safetensors"],
+        "Pass bare weights as --model.weights",
+    ),
+    "going on by a recipe that is no YAML": (
+        ["fit", "--config", "no_yaml", "--ckpt_path", "last"],
+        "the recipe no_yaml.yaml is not valid YAML: while parsing",
+    ),
+    "going on with another learning rate": (
+        ["fit", *TINY_SOFT, "--ckpt_path", "one.ckpt", "--model.optimizer.lr", "3e-4"],
+        "optimizer.lr is 0.001 in the checkpoint and 0.0003 here",
+    ),
     "checkpoint of another configuration": (
         ["test", *TINY, "--ckpt_path", "one.ckpt"],
         "the checkpoint belongs to another configuration: network.",
     ),
     "checkpoint against other data": (
         ["test", "--ckpt_path", "one.ckpt", "--data.classes", "5", "--trainer.accelerator", "cpu"],
-        "network.head.weight is (7, 10) in the checkpoint and (5, 10) here",
+        "the data must have the classes that the task was trained on, ('column 0',",
     ),
     "weights that do not fit": (
         ["fit", *TINY, "--model.weights", "alien.pth"],
@@ -148,7 +187,11 @@ MISTAKES = {
     "no weights": (["fit", *TINY, "--model.weights", "none.pth"], "there is no file of weights at none.pth"),
     "evaluation of other weights": (
         ["test", *TINY[:4], *SOFT_ENCODER, "--model.weights", "one.ckpt"],
-        "test needs all weights of the network, but one.ckpt does not give",
+        "test needs all weights of the network and no others, but one.ckpt does not give",
+    ),
+    "evaluation of the weights of a deeper network": (
+        ["test", *TINY_SOFT, "--model.weights", "deeper.pth"],
+        "deeper.pth holds 18 that have no place in it: stages.0.blocks.1.",
     ),
     "channels": (["fit", *TINY, "--data.channels", "1"], "the images have 1 channels, but the network takes 3"),
     "labels out of range": (["fit", *TINY, "--data.broken_label", "9"], "labels must lie between 0 and 6, got [9]"),
@@ -182,7 +225,7 @@ def test_mistakes(folder: Path, name: str) -> None:
     assert outcome.err.rstrip().endswith(errors[0])
     assert "Traceback" not in outcome.err
     assert "NestedArg" not in errors[0]
-    assert {path.name for path in (folder / "runs").iterdir()} <= {"used", "nan", "run"}
+    assert {path.name for path in (folder / "runs").iterdir()} <= {"used", "photos", "nan", "run"}
 
 
 def test_mistakes_leave_no_run_behind(folder: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.labels import Labels, labels_from
+from tasks.labels import Labels, labels_as_trained, labels_from
 
 _NAMED = datasets.ClassLabel(names=["cat", "dog", "owl"])
 
@@ -123,3 +123,50 @@ def test_classes_that_cannot_be_found_are_an_error() -> None:
 def test_the_wrong_number_of_names_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"class_names: expected 3 names, as column 'label' has them.*got 2"):
         _labels(_rows([0, 1], _NAMED), ["x", "y"])
+
+
+@pytest.mark.parametrize(
+    ("values", "feature", "names", "encoded"),
+    [
+        ([0, 1], datasets.ClassLabel(names=["owl", "cat"]), None, [2, 0]),
+        ([0, 1], datasets.ClassLabel(names=["strix", "felis"]), ["owl", "cat"], [2, 0]),
+        ([1, 0], datasets.Value("uint8"), ["owl", "cat"], [0, 2]),
+        (["owl", "cat"], None, None, [2, 0]),
+        ([2, 0], None, None, [2, 0]),
+    ],
+)
+def test_labels_of_other_data_are_found_by_name(
+    values: list[Any], feature: Any, names: Any, encoded: list[int]
+) -> None:
+    rows = _rows(values, feature)
+    labels = labels_as_trained("label", rows.features["label"], ["cat", "dog", "owl"], class_names=names)
+    assert labels.names == ["cat", "dog", "owl"]
+    assert _check(labels, rows).tolist() == encoded
+    assert [labels.encode_row(value) for value in values] == encoded
+    assert labels.targets(encoded).tolist() == encoded
+
+
+def test_numbers_that_were_the_names_in_training_are_found_as_such() -> None:
+    trained = _labels(_rows([30, -7, 9]))
+    again = labels_as_trained("label", datasets.Value("int64"), trained.names)
+    assert again == trained
+    truth = _labels(_rows([True, False]))
+    assert labels_as_trained("label", datasets.Value("bool"), truth.names) == truth
+
+
+def test_names_that_several_classes_share_stay_in_their_order() -> None:
+    names = ["crane", "maillot", "crane"]
+    labels = labels_as_trained("label", datasets.Value("int64"), names, class_names=names)
+    assert _check(labels, _rows([0, 1, 2])).tolist() == [0, 1, 2]
+
+
+def test_classes_that_were_not_trained_on_are_an_error() -> None:
+    message = r"2 classes that the task was not trained on: \('dog', 'owl'\); it knows the 2 classes \('cat', 'yak'\)"
+    with pytest.raises(ValueError, match=message):
+        labels_as_trained("label", _NAMED, ["cat", "yak"])
+
+
+def test_more_class_names_than_the_type_of_the_column_can_count() -> None:
+    names = [f"class {number}" for number in range(300)]
+    rows = _rows([7, 255], datasets.Value("uint8"))
+    assert _check(_labels(rows, names), rows).tolist() == [7, 255]

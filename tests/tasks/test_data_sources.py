@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import lightning
 import pytest
-from toy_rows import ToyData, numbers
+from lightning.pytorch import LightningModule
+from toy_rows import ToyData, ToyNetWithValidation, numbers, quiet_trainer
 
 
 @pytest.fixture(autouse=True)
@@ -186,3 +188,58 @@ def test_predicting_prepares_no_data_set() -> None:
     data.trainer = Predicting()  # type: ignore[assignment]
     data.prepare_data()
     data.setup("predict")
+
+
+def _folder_of(path: str, split: str = "train", **arguments: Any) -> Path:
+    return ToyData(path, **arguments).source.folder_of(split)
+
+
+def test_file_names_are_relative_to_the_table_that_holds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    files = {**_write(tmp_path / "one", "csv", train=3), **_write(tmp_path / "two", "csv", test=3)}
+    for split, folder in (("train", "one"), ("train[:50%]+test", "one"), ("test", "two"), ("test[1:]", "two")):
+        assert _folder_of("csv", split, data_files=files) == tmp_path / folder
+        assert _folder_of(str(tmp_path), split) == tmp_path / folder
+    assert _folder_of(str(tmp_path), data_dir="two") == tmp_path / "two"
+    assert _folder_of(str(tmp_path), data_files={"train": "two/test.csv"}) == tmp_path / "two"
+    assert _folder_of("csv", data_dir=str(tmp_path), data_files=["one/train.csv"]) == tmp_path
+    monkeypatch.chdir(tmp_path)
+    assert _folder_of("./one") == tmp_path / "one"
+    assert _folder_of("csv", data_files="one/train.csv") == Path("one")
+
+
+def test_columns_are_those_of_the_first_training_split(tmp_path: Path) -> None:
+    files = _write(tmp_path, "csv", test=2, train=3, extra=4)
+    data = ToyData("csv", data_files=files, train_split="extra[:50%]+train", val_fraction=0.0)
+    assert list(data.features) == ["value"]
+    assert len(data.split_for("train")) == 5
+
+
+def test_an_evaluation_reads_its_split_when_its_loader_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, bool]] = []
+
+    class Net(ToyNetWithValidation):
+        restored = False
+
+        def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+            self.restored = True
+
+    class Data(ToyData):
+        def reader(self, role: Any) -> Any:
+            made.append((role, self.trainer.lightning_module.restored))  # type: ignore[union-attr]
+            return super().reader(role)
+
+    net = Net()
+    trainer = quiet_trainer(max_epochs=1)
+    trainer.fit(net, Data("numbers"))
+    monkeypatch.setattr(trainer.strategy, "load_checkpoint", lambda *_, **__: _checkpoint(net))
+    for role, evaluate in (("test", trainer.test), ("validation", trainer.validate)):
+        made.clear()
+        net.restored = False
+        evaluate(net, datamodule=Data("numbers"), ckpt_path="any.ckpt", verbose=False)
+        assert made == [(role, True)]
+
+
+def _checkpoint(net: LightningModule) -> dict[str, Any]:
+    return {"state_dict": net.state_dict(), "pytorch-lightning_version": lightning.__version__}

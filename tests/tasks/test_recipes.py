@@ -13,6 +13,7 @@ from command_line import softformer
 from PIL import Image
 
 from softformer.models.published_keys import published_shapes
+from tasks.image import ImageDataModule
 from tasks.recipes import find_recipe, shipped_recipes, with_recipe_files
 
 ROOT = shipped_recipes()
@@ -43,9 +44,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for split in ("train", "test"):
             (folder / "all" / split / name).mkdir(parents=True)
             for row in range(8):
-                Image.new("RGB", (33 + row, 37), (9 * row, 90 * number, 5)).save(
-                    folder / "all" / split / name / f"{row}.png"
-                )
+                image = Image.new("RGB", (33 + row, 37), (9 * row, 90 * number, 5))
+                # Names in which `datasets` finds those of splits, as it does in ImageNet's own.
+                image.save(folder / "all" / split / name / f"{('x_val', 'test')[row % 2]}_{row}.png")
     network = timm.create_model("soft_tiny", num_classes=2)
     shapes = published_shapes({key: tuple(value.shape) for key, value in network.state_dict().items()})
     torch.save({"model": {key: 0.02 * torch.rand(shape) for key, shape in shapes.items()}}, folder / "soft_tiny.pth")
@@ -81,8 +82,14 @@ def test_the_command_of_the_header_parses(name: str, tmp_path: Path) -> None:
 def test_overlays(name: str, overlay: str, tmp_path: Path) -> None:
     outcome = softformer(tmp_path, "fit", "--config", name, "--config", overlay, "--print_config")
     assert outcome.code == 0, outcome.err
-    trainer = yaml.safe_load(outcome.out)["trainer"]
-    assert yaml.safe_load("\n".join(lines(overlay)))["trainer"].items() <= trainer.items()
+    resolved = yaml.safe_load(outcome.out)
+    for section, settings in yaml.safe_load("\n".join(lines(overlay))).items():
+        assert settings.items() <= resolved[section].items()
+
+
+def test_a_smoke_run_leaves_the_folder_of_the_recipe_alone() -> None:
+    smoke = yaml.safe_load("\n".join(lines("trainer/cpu_smoke")))["run"]
+    assert smoke == {"name": "smoke", "overwrite": True}
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -92,7 +99,8 @@ def test_recipes_run(name: str, images: Path, tmp_path: Path) -> None:
     args = ["--config", name, "--config", "trainer/cpu_smoke", "--data.batch_size", "3", "--data.num_workers", "0"]
     args += ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
     if recipe["data"]["init_args"]["path"] != "sklearn/digits":
-        args += ["--data.path", "imagefolder", "--data.data_dir", str(images / "all"), "--data.image_column", "image"]
+        folder = images / "all" / "test" if name == "image/imagenet_eval_published" else images / "all"
+        args += ["--data.path", "imagefolder", "--data.data_dir", str(folder), "--data.image_column", "image"]
     if recipe["data"]["init_args"]["image_size"] == 224:
         args += ["--data.image_size", "64"]
     if "weights" in recipe["model"]["init_args"]:
@@ -100,10 +108,35 @@ def test_recipes_run(name: str, images: Path, tmp_path: Path) -> None:
     command = shlex.split(command_of(name))[1]
     outcome = softformer(tmp_path, command, *args)
     assert outcome.code == 0, outcome.err
-    files = {path.name for path in (tmp_path / "runs" / recipe["run"]["name"]).rglob("*")}
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["smoke"]
+    files = {path.name for path in (tmp_path / "runs" / "smoke").rglob("*")}
     assert "results.json" in files
     assert command != "fit" or {"config.yaml", "best.ckpt", "last.ckpt", "learning_curves.png"} <= files
     assert not recipe["run"].get("test_after_fit") or "confusion_matrix_test.png" in files
+    if command == "test":
+        report = (tmp_path / "runs" / "smoke" / "class_report_test.csv").read_text().splitlines()
+        assert [line.partition(",")[0] for line in report] == ["class", "cat", "dog"]
+
+
+@pytest.mark.parametrize(("folder", "args"), [("all", []), ("all/train", ["--data.data_files.train", "**"])])
+def test_fine_tuning_takes_all_files_of_the_training_folder(
+    images: Path, tmp_path: Path, folder: str, args: list[str]
+) -> None:
+    data_dir = ["--data.data_dir", str(images / folder)]
+    outcome = softformer(tmp_path, "fit", "--config", "image/finetune_published", *data_dir, *args, "--print_config")
+    assert outcome.code == 0, outcome.err
+    settings = yaml.safe_load(outcome.out)["data"]["init_args"]
+    data = ImageDataModule(**{name: settings[name] for name in ("path", "data_dir", "data_files")}, val_fraction=0.25)
+    assert (len(data.split_for("train")), len(data.split_for("validation"))) == (12, 4)
+    assert data.class_names == ["cat", "dog"]
+
+
+def test_fine_tuning_does_not_guess_splits_from_the_names_of_files(images: Path, tmp_path: Path) -> None:
+    args = ["--config", "image/finetune_published", "--config", "trainer/cpu_smoke", "--model.encoder.img_size", "64"]
+    args += ["--model.weights", str(images / "soft_tiny.pth"), "--data.data_dir", str(images / "all" / "train")]
+    outcome = softformer(tmp_path, "fit", *args)
+    assert outcome.code == 2
+    assert f"data_files: no file '{images}/all/train/train/**'" in outcome.err
 
 
 def test_published_settings() -> None:

@@ -1,8 +1,10 @@
 """A checkpoint stands alone: plain values, loaded by weights_only, from Python in three ways; and it is checked."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
@@ -92,6 +94,54 @@ def test_a_users_task_and_its_arguments(tmp_path: Path) -> None:
     task = load(tmp_path / "own.ckpt")
     assert isinstance(task, OwnTask)
     assert task.sharpness == 3.0
+
+
+class OwnData(TinyImages):
+    """A user's data module with an argument that no checkpoint can hold."""
+
+    def __init__(self, rows: int, transform: Callable[[Tensor], Tensor] | None = None) -> None:
+        super().__init__(rows=int(rows))
+        self.save_hyperparameters(logger=False)
+        self.transform = transform
+
+
+def test_data_that_cannot_be_stored_are_left_out(tmp_path: Path) -> None:
+    trainer = quiet_trainer(tmp_path, LastCheckpoint(tmp_path))
+    with pytest.warns(UserWarning, match=r"has to name the data: argument 'transform' of OwnData") as caught:
+        trainer.fit(classifier(), datamodule=OwnData(11, torch.neg))
+    assert len([warning for warning in caught if "will not hold its data module" in str(warning.message)]) == 1
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)[DATA_KEY] is None
+    assert isinstance(load(tmp_path / "last.ckpt"), ImageClassifier)
+
+
+def test_numbers_of_numpy_are_stored_as_plain_ones(tmp_path: Path) -> None:
+    trainer = quiet_trainer(tmp_path, LastCheckpoint(tmp_path))
+    task = classifier(label_smoothing=np.float64(0.25), num_classes=np.int64(7))
+    trainer.fit(task, datamodule=OwnData(np.int64(11)))  # type: ignore[arg-type]
+    content = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert content[DATA_KEY]["init_args"]["rows"] == 11
+    assert content["hyper_parameters"]["label_smoothing"] == 0.25
+
+
+class ProbedTask(ImageClassifier):
+    """A user's task with an argument that no checkpoint can hold, and that it may keep to itself."""
+
+    def __init__(self, encoder: EncoderSpec, *, probe: nn.Module | None = None, keeps: bool = False) -> None:
+        super().__init__(encoder, num_classes=7)
+        if keeps:
+            self.save_hyperparameters(ignore=["probe"], logger=False)
+
+
+@pytest.mark.filterwarnings("ignore:Attribute 'probe' is an instance of `nn.Module`")
+def test_a_task_that_cannot_be_stored_is_refused_before_it_trains(tmp_path: Path) -> None:
+    trainer = quiet_trainer(tmp_path, LastCheckpoint(tmp_path))
+    with pytest.raises(ValueError, match=r"argument 'probe' of ProbedTask: .* got Linear.*ignore=\['probe'\]"):
+        trainer.fit(ProbedTask(VIT, probe=nn.Linear(1, 1)), datamodule=TinyImages(rows=11))
+    assert trainer.global_step == 0
+    quiet_trainer(tmp_path).fit(ProbedTask(VIT, probe=nn.Linear(1, 1)), datamodule=TinyImages(rows=11))
+    trainer = quiet_trainer(tmp_path, LastCheckpoint(tmp_path))
+    trainer.fit(ProbedTask(VIT, probe=nn.Linear(1, 1), keeps=True), datamodule=TinyImages(rows=11))
+    assert isinstance(load(tmp_path / "last.ckpt"), ProbedTask)
 
 
 def test_weights_are_not_asked_for_again(tmp_path: Path) -> None:

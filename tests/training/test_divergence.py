@@ -1,13 +1,16 @@
 """A loss that is not a number ends the run with a checkpoint and with figures."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from tiny_images import TinyImages
-from torch import Tensor
+from torch import Tensor, nn
 from training_runs import SOFT, VIT, classifier, quiet_trainer
 
+from softformer.layers import SoftAttention
 from softformer.training.divergence import DivergedError, describe_health
 from softformer.training.encoders import EncoderSpec
 from softformer.training.loading import load
@@ -50,3 +53,26 @@ def test_health_of_a_working_network() -> None:
     for figure in ("spectral norm of the attention", "spectral norm of A+", "|A X - I|", "effective rank of A"):
         assert figure in text
     assert not any(module._forward_pre_hooks for module in task.network.modules())
+
+
+class Sequences(nn.Module):
+    """Two layers of attention, the second on tokens that all but coincide."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = SoftAttention(10, 2), SoftAttention(10, 2)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return self.second(0.1 * self.first(x, mask), mask)
+
+
+def test_padding_is_not_to_blame() -> None:
+    """A sample of pads alone has no effective rank, and what stands in pads reaches nothing."""
+    network = Sequences()
+    task: Any = SimpleNamespace(network=network, step=lambda batch, stage: network(**batch))
+    x, mask = 3 * torch.randn(3, 17, 10), torch.ones(3, 17, dtype=torch.bool)
+    expected = describe_health(task, {"x": x, "mask": mask})
+    assert "smallest effective rank of A" in expected
+    assert "(second)" in expected.partition("smallest")[2]
+    padded = {"x": torch.cat([x, torch.full((1, 17, 10), torch.nan)]), "mask": torch.cat([mask, ~mask[:1]])}
+    assert describe_health(task, padded) == expected

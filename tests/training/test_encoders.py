@@ -68,12 +68,18 @@ def test_unknown_variant() -> None:
 def test_timm_model() -> None:
     network = TimmSpec("test_vit", img_size=32, in_chans=2, drop_rate=0.1).build()
     assert network(torch.rand(3, 2, 32, 32)).shape == (3, 1000)
+    assert TimmSpec("test_vit.r160_in1k", img_size=32).build().pretrained_cfg["tag"] == "r160_in1k"
 
 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
         (TimmSpec("test_vitt"), "name must be a model of timm, got 'test_vitt'. Nearest: test_vit,.*soft_tiny"),
+        (
+            TimmSpec("resnet18.a1_in1kk"),
+            r"got 'resnet18.a1_in1kk': resnet18 has no such tag. Valid: resnet18, resnet18.a1",
+        ),
+        (TimmSpec("resnet18.a1_in1kk", pretrained=True), "resnet18 has no such tag"),
         (TimmSpec("soft_tiny", pretrained=True), "timm has no weights for 'soft_tiny'; set pretrained to false"),
         (TimmSpec("resnet18", img_size=32), "'resnet18' does not take one of img_size"),
     ],

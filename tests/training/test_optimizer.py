@@ -33,6 +33,25 @@ def test_only_matrices_and_filters_decay() -> None:
     assert len(decay) == 7
 
 
+class Elsewhere(nn.Module):
+    """A network with the names that torchvision, open_clip and transformers use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Module()
+        self.encoder.pos_embedding = nn.Parameter(torch.zeros(1, 3, 5))
+        self.positional_embedding = nn.Parameter(torch.zeros(3, 5))
+        self.position_embeddings = nn.Embedding(3, 5)
+        self.word_embeddings = nn.Embedding(3, 5)
+        self.pos_embed = nn.Linear(5, 7)  # computes something, so it is a matrix like others
+
+
+def test_position_embeddings_of_other_libraries_do_not_decay() -> None:
+    network = Elsewhere()
+    decay = decay_of(network, parameter_groups(network, 0.1, 0.3))
+    assert {name for name, value in decay.items() if value} == {"word_embeddings.weight", "pos_embed.weight"}
+
+
 def test_a_network_lists_its_own_exceptions() -> None:
     network = SoftVisionSpec(img_size=32, embed_dims=[6, 10], depths=[1, 1], num_heads=[2, 1], stem_stride=2).build()
     decay = decay_of(network, parameter_groups(network, 0.1, 0.3))
@@ -82,6 +101,8 @@ def test_options_reach_the_optimizer() -> None:
         ({"name": "adamm"}, "optimizer.name must be one that .* lists, got 'adamm'. Nearest: adam"),
         ({"lr": 0.0}, r"optimizer.lr must be positive, got 0.0"),
         ({"weight_decay": -1.0}, r"optimizer.weight_decay must be zero or positive, got -1.0"),
+        ({"name": "sgd", "betas": (0.9, 0.99)}, r"optimizer.betas is for .* got \(0.9, 0.99\) for sgd, which has none"),
+        ({"name": "adan", "betas": (0.9, 0.99)}, r"for adan, which has 3; leave it out"),
         ({"layer_decay": 0.0}, r"optimizer.layer_decay must lie in \(0, 1\], got 0.0"),
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -13,6 +14,8 @@ from tiny_images import TinyImages
 from training_runs import SOFT, VIT, classifier, quiet_trainer
 
 from softformer.training.callbacks import LastCheckpoint
+from softformer.training.optimizer import OptimizerSpec
+from softformer.training.schedule import ScheduleSpec
 from tasks.image import ImageClassifier
 
 
@@ -129,3 +132,49 @@ def test_dropout_and_mixing_follow_the_seed(tmp_path: Path) -> None:
 
     assert difference(one(5), one(5)) == 0.0
     assert difference(one(5), one(7)) > 0
+
+
+def go_on(folder: Path, name: str = "last.ckpt", max_epochs: int = 2, **options: Any) -> ImageClassifier:
+    task = classifier(**options)
+    trainer = quiet_trainer(folder, LastCheckpoint(folder), max_epochs=max_epochs)
+    trainer.fit(task, datamodule=TinyImages(rows=23), ckpt_path=folder / name)
+    return task
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the checkpoint of a first epoch."""
+    folder = tmp_path_factory.mktemp("begun")
+    trainer = quiet_trainer(folder, LastCheckpoint(folder))
+    trainer.fit(classifier(optimizer=OptimizerSpec(lr=1e-3)), datamodule=TinyImages(rows=23))
+    (folder / "last.ckpt").rename(folder / "one.ckpt")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        (OptimizerSpec(lr=3e-4), r"optimizer.lr is 0.001 in the checkpoint and 0.0003 here. .*--model.weights FILE"),
+        (OptimizerSpec(weight_decay=0.1), r"optimizer.weight_decay is 0.05 in the checkpoint and 0.1 here"),
+        (OptimizerSpec("sgd"), r"optimizer.name is adamw in the checkpoint and sgd here"),
+        (OptimizerSpec(betas=(0.8, 0.9)), r"optimizer.betas is None in the checkpoint and \[0.8, 0.9\] here"),
+    ],
+)
+def test_the_optimizer_goes_on_as_it_was(begun: Path, optimizer: OptimizerSpec, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        go_on(begun, "one.ckpt", optimizer=optimizer)
+
+
+def test_the_schedule_may_change(begun: Path) -> None:
+    """Unlike the optimizer's settings it is not in the checkpoint: a run may get longer, or end in another way."""
+    task = go_on(begun, "one.ckpt", max_epochs=3, schedule=ScheduleSpec("constant", warmup=0.0))
+    assert task.trainer.current_epoch == 3
+    assert {group["lr"] for group in task.trainer.optimizers[0].param_groups} == {1e-3}
+
+
+def test_weights_alone_are_no_run_to_go_on_with(begun: Path) -> None:
+    content = torch.load(begun / "one.ckpt", weights_only=True)
+    del content["optimizer_states"], content["lr_schedulers"]
+    torch.save(content, begun / "weights.ckpt")
+    with pytest.raises(ValueError, match=r"weights without the state of the optimizer: start a new run from them"):
+        go_on(begun, "weights.ckpt")

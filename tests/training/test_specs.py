@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from torch import nn
 
@@ -79,6 +80,13 @@ def test_the_dictionary_is_plain() -> None:
         },
     }
     assert describe({"path": Path("a/b"), "pair": (1, 2.5)}) == {"path": "a/b", "pair": [1, 2.5]}
+
+
+@pytest.mark.parametrize("value", [np.int64(3), np.float64(0.5), np.float32(0.5), np.str_("a"), True, 3, "a"], ids=repr)
+def test_values_are_of_pythons_own_types(value: object) -> None:
+    described = describe(value)
+    assert described == value
+    assert type(described) in (bool, int, float, str)
 
 
 def test_what_cannot_be_described() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from training_runs import SOFT, classifier, trained_checkpoint
@@ -90,6 +91,33 @@ def test_a_task_prints_what_it_started_from(tmp_path: Path, capsys: pytest.Captu
     assert task.weight_report is not None
     stored = torch.load(checkpoint, weights_only=True)["state_dict"]
     assert torch.equal(task.network.stem.conv1.weight, stored["network.stem.conv1.weight"])
+
+
+def test_only_the_first_process_prints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = trained_checkpoint(tmp_path, SOFT)
+    capsys.readouterr()
+    monkeypatch.setattr(rank_zero_only, "rank", 1)  # as the environment of a second process says
+    classifier(SOFT, weights=str(checkpoint))
+    assert not capsys.readouterr().out
+
+
+def test_a_network_and_its_file_without_remainder(tmp_path: Path) -> None:
+    state = filled(2.0)
+    torch.save(state, tmp_path / "whole.pth")
+    load_weights(small(), tmp_path / "whole.pth").check_complete("test")
+    torch.save({**state, "3.weight": torch.zeros(1)}, tmp_path / "more.pth")
+    with pytest.raises(
+        ValueError, match=r"test needs all .* and no others, but .*more.pth holds 1 that .* it: 3.weight"
+    ):
+        load_weights(small(), tmp_path / "more.pth").check_complete("test")
+    del state["0.bias"]
+    torch.save(state, tmp_path / "less.pth")
+    with pytest.raises(
+        ValueError, match=r"less.pth does not give 3 of them: 2.weight \(5, 2\) .*, 0.bias. The file is"
+    ):
+        load_weights(small(7), tmp_path / "less.pth").check_complete("test")
 
 
 class Payload:

@@ -16,7 +16,8 @@ from softformer.training.runs import METRICS, RESULTS, RunFolder
 class ResultTable(Callback):
     """Writes the figures of a run: validation at its best epoch, and test.
 
-    results.json holds ``{"val": {...}, "test": {...}, "run": {...}}``; an evaluation replaces its own part only.
+    results.json holds ``{"val": {...}, "test": {...}, "run": {...}}``; an evaluation replaces its own part only. In the
+    folder of a run that is one of its best checkpoint, so the number of the best epoch stays.
 
     Args:
         folder: The folder of the run.
@@ -81,7 +82,9 @@ class ResultTable(Callback):
         if self._started is not None:
             self._validation_seconds += time.monotonic() - self._validation_started
         if trainer.state.fn == "validate":
-            self._write(trainer, {"val": stage_metrics(trainer, "val")})
+            before = read_results(self._path).get("val", {})
+            epoch = {"epoch": before["epoch"]} if "epoch" in before else {}
+            self._write(trainer, {"val": {**stage_metrics(trainer, "val"), **epoch}})
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add an evaluation on the test split."""
