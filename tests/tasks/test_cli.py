@@ -1,4 +1,4 @@
-"""The command line from a fit to predictions: what it writes, what a checkpoint needs, and who wins."""
+"""The command line from a fit to predictions: what it writes, and what a checkpoint needs."""
 
 import csv
 import json
@@ -13,14 +13,11 @@ import pytest
 import torch
 import yaml
 from command_line import TINY, softformer
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Trainer
 from PIL import Image
-from tiny_images import TinyImages
 
-from softformer.layers import SoftAttention
 from softformer.training.loading import load
 from softformer.training.run_logger import read_metrics
-from tasks.cli import SoftformerCLI
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,30 +43,6 @@ def copy(trained: Path, tmp_path: Path) -> Path:
 
 def results(folder: Path, name: str = "first") -> dict[str, Any]:
     return json.loads((folder / "runs" / name / "results.json").read_text())
-
-
-class Built(Exception):
-    """Ends a command where its objects exist."""
-
-    cli: SoftformerCLI
-
-
-@pytest.fixture
-def build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """A function from arguments to the command's objects, which are not run."""
-
-    def stop(self: SoftformerCLI, subcommand: str) -> None:
-        Built.cli = self
-        raise Built
-
-    monkeypatch.setattr(SoftformerCLI, "_run_subcommand", stop)
-
-    def build(*args: str, folder: Path = tmp_path) -> SoftformerCLI:
-        with pytest.raises(Built):
-            softformer(folder, *args)
-        return Built.cli
-
-    return build
 
 
 def test_a_run_leaves_one_folder(trained: Path) -> None:
@@ -182,19 +155,6 @@ def test_predictions(trained: Path, copy: Path) -> None:
     assert float(rows[0]["probability_1"]) >= float(rows[0]["probability_2"])
 
 
-def test_command_line_beats_recipe_beats_checkpoint(trained: Path, build: Any, tmp_path: Path) -> None:
-    path = str(trained / "runs/first/checkpoints/best.ckpt")
-    assert build("test", "--ckpt_path", path).model.label_smoothing == 0.25
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("{model: {init_args: {label_smoothing: 0.5, mixup: 0.1}}, data: {init_args: {batch_size: 3}}}")
-    cli = build("test", "--config", "recipe.yaml", "--ckpt_path", path)
-    assert (cli.model.label_smoothing, cli.model.mixup, cli.datamodule.batch_size) == (0.5, 0.1, 3)
-    cli = build("test", "--model.label_smoothing", "0.125", "--config", "recipe.yaml", f"--ckpt_path={path}")
-    assert cli.model.label_smoothing == 0.5  # as always, the later of the two
-    cli = build("test", "--config", "recipe.yaml", "--model.label_smoothing", "0.125", "--ckpt_path", path)
-    assert cli.model.label_smoothing == 0.125
-
-
 def test_resume_goes_on_in_the_same_folder(copy: Path) -> None:
     before = read_metrics(copy / "runs/first/metrics.csv")
     outcome = softformer(copy, "fit", "--run.name", "first", "--ckpt_path", "last", "--trainer.max_epochs", "3")
@@ -273,85 +233,6 @@ def test_a_checkpoint_replaces_the_weights_of_a_recipe(copy: Path) -> None:
     assert yaml.safe_load(config.read_text())["model"]["init_args"]["weights"] == str(start)
 
 
-def test_every_option_of_the_attention_is_reached(build: Any) -> None:
-    options = {
-        "name": "soft_tiny",
-        "img_size": "32",
-        "stem_stride": "2",
-        "stem_width": "3",
-        "embed_dims": "[6, 10]",
-        "depths": "[1, 1]",
-        "num_heads": "[2, 1]",
-        "inverse": "Cholesky",
-        "inverse.ridge": "0.1",
-        "symmetric_norm": "true",
-        "backend": "eager",
-        "landmarks": "adaptive",
-        "num_landmarks": "25",
-        "value_kernels": "[7, 0]",
-        "last_stage": "soft",
-        "block_drop": "path",
-        "weight_init": "xavier",
-        "drop_path_rate": "0.2",
-        "global_pool": "avg",
-    }
-    args = [part for name, value in options.items() for part in (f"--model.encoder.{name}", value)]
-    cli = build("fit", *TINY, "--model.encoder", "SoftVisionSpec", *args)
-    first, second = [module for module in cli.model.network.modules() if isinstance(module, SoftAttention)]
-    assert repr(first.inverse) == "Cholesky(ridge=0.1)"
-    assert first.symmetric_norm
-    assert first.backend == "eager"
-    assert first.landmarks.side == 5
-    assert first.value_conv.weight.shape[-1] == 7
-    assert second.value_conv is None
-    assert cli.model.network.weight_init == "xavier"
-    assert cli.model.network.global_pool == "avg"
-    assert type(cli.model.network.stages[1].blocks[0].drop1).__name__ == "DropPath"
-
-
-@pytest.mark.parametrize(
-    ("args", "inverse"),
-    [
-        (["Newton"], "Newton(gradient='implicit', iterations=20, ridge=0.01, start='row_sum')"),
-        (["Newton", "--model.encoder.inverse.start", "halving"], "start='halving'"),
-        (["Newton", "--model.encoder.inverse.gradient", "unrolled"], "gradient='unrolled'"),
-        (["Newton", "--model.encoder.inverse.iterations", "7"], "iterations=7"),
-        (["Cholesky"], "Cholesky(ridge=0.01)"),
-    ],
-)
-def test_the_inverse_is_the_one_that_was_asked_for(build: Any, args: list[str], inverse: str) -> None:
-    encoder = ["--model.encoder", "SoftVisionSpec", "--model.encoder.inverse", *args]
-    cli = build("fit", *TINY, *encoder, "--trainer.fast_dev_run", "1")
-    soft = next(module for module in cli.model.network.modules() if isinstance(module, SoftAttention))
-    assert inverse in repr(soft.inverse)
-
-
-def test_closed_choices_of_a_task_are_reached(build: Any) -> None:
-    args = "--model.schedule.name linear --model.freeze_backbone true --model.optimizer.name lamb --model.mixup 0.2"
-    args += " --model.cutmix 0.3 --model.optimizer.layer_decay 0.5 --model.optimizer.betas [0.5,0.6]"
-    cli = build("fit", *TINY, *args.split())
-    assert cli.model.schedule_spec.name == "linear"
-    assert (cli.model.optimizer_spec.name, cli.model.optimizer_spec.layer_decay) == ("lamb", 0.5)
-    assert cli.model.optimizer_spec.betas == (0.5, 0.6)
-    assert (cli.model.mixup, cli.model.cutmix) == (0.2, 0.3)
-    assert not cli.model.network.blocks[0].attn.qkv.weight.requires_grad
-    assert cli.model.num_classes == 7  # from the data
-    assert build("fit", *TINY, "--data.multi_label", "true").model.multi_label
-
-
-def test_null_reaches_nested_options(build: Any) -> None:
-    encoder = [
-        "--model.encoder",
-        "SoftVisionSpec",
-        "--model.encoder.img_size",
-        "32",
-        "--model.encoder.img_size",
-        "null",
-    ]
-    cli = build("fit", *TINY[:4], *encoder)
-    assert cli.model.network.stages[0].pos_embed.shape[1:3] == (56, 56)
-
-
 def test_help_names_the_commands(tmp_path: Path) -> None:
     text = softformer(tmp_path, "--help").out
     assert "softformer fit --config image/digits" in text
@@ -387,46 +268,6 @@ def test_as_a_program_on_real_images(tmp_path: Path) -> None:
     done = run("predict", "--ckpt_path", "nothing.ckpt")
     assert done.returncode == 2
     assert done.stderr == "softformer: error: there is no checkpoint at nothing.ckpt\n"
-
-
-class OtherData(LightningDataModule):
-    """A user's data module, which tells nothing of its classes."""
-
-    def train_dataloader(self) -> Any:
-        """Eleven images."""
-        return TinyImages(rows=11).train_dataloader()
-
-    def val_dataloader(self) -> Any:
-        """A few more."""
-        return TinyImages().val_dataloader()
-
-
-def test_a_users_data_module_and_the_classes_of_the_network(tmp_path: Path) -> None:
-    args = [*TINY, "--data", f"{__name__}.OtherData", "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1"]
-    outcome = softformer(tmp_path, "fit", *args)
-    assert outcome.code == 0, outcome.err
-    assert load(tmp_path / "runs/run/checkpoints/last.ckpt").num_classes == 1000
-
-
-def test_a_users_data_module_and_a_given_number_of_classes(tmp_path: Path) -> None:
-    """What the data do not tell can be given; config.yaml and the checkpoint then know it."""
-    data = ["--data", f"{__name__}.OtherData"]
-    options = ["--model.num_classes", "7", "--run.name", "first", "--trainer.max_epochs", "1"]
-    outcome = softformer(tmp_path, "fit", *TINY, *data, *options)
-    assert outcome.code == 0, outcome.err
-    run = tmp_path / "runs/first"
-    assert load(run / "checkpoints/last.ckpt").num_classes == 7
-    assert yaml.safe_load((run / "config.yaml").read_text())["model"]["init_args"]["num_classes"] == 7
-    outcome = softformer(tmp_path, "fit", "--config", str(run / "config.yaml"), "--run.name", "second")
-    assert outcome.code == 0, outcome.err
-    assert load(tmp_path / "runs/second/checkpoints/last.ckpt").num_classes == 7
-    outcome = softformer(
-        tmp_path, "fit", "--ckpt_path", str(run / "checkpoints/last.ckpt"), "--trainer.max_epochs", "2"
-    )
-    assert outcome.code == 0, outcome.err
-    checkpoint = str(run / "checkpoints/best.ckpt")
-    outcome = softformer(tmp_path, "validate", "--ckpt_path", checkpoint, *data, "--trainer.accelerator", "cpu")
-    assert outcome.code == 0, outcome.err
 
 
 def test_what_the_data_tell_is_not_in_the_configuration(trained: Path) -> None:

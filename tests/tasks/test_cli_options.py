@@ -1,0 +1,127 @@
+"""Options on the command line reach the objects they name, and who wins where several give one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import TINY, softformer
+from training_runs import trained_checkpoint
+
+from softformer.layers import SoftAttention
+from tasks.cli import SoftformerCLI
+
+
+class Built(Exception):
+    """Ends a command where its objects exist."""
+
+    cli: SoftformerCLI
+
+
+@pytest.fixture
+def build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """A function from arguments to the command's objects, which are not run."""
+
+    def stop(self: SoftformerCLI, subcommand: str) -> None:
+        Built.cli = self
+        raise Built
+
+    monkeypatch.setattr(SoftformerCLI, "_run_subcommand", stop)
+
+    def build(*args: str, folder: Path = tmp_path) -> SoftformerCLI:
+        with pytest.raises(Built):
+            softformer(folder, *args)
+        return Built.cli
+
+    return build
+
+
+def test_command_line_beats_recipe_beats_checkpoint(build: Any, tmp_path: Path) -> None:
+    path = str(trained_checkpoint(tmp_path, label_smoothing=0.25))
+    assert build("test", "--ckpt_path", path).model.label_smoothing == 0.25
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("{model: {init_args: {label_smoothing: 0.5, mixup: 0.1}}, data: {init_args: {batch_size: 3}}}")
+    cli = build("test", "--config", "recipe.yaml", "--ckpt_path", path)
+    assert (cli.model.label_smoothing, cli.model.mixup, cli.datamodule.batch_size) == (0.5, 0.1, 3)
+    cli = build("test", "--model.label_smoothing", "0.125", "--config", "recipe.yaml", f"--ckpt_path={path}")
+    assert cli.model.label_smoothing == 0.5  # as always, the later of the two
+    cli = build("test", "--config", "recipe.yaml", "--model.label_smoothing", "0.125", "--ckpt_path", path)
+    assert cli.model.label_smoothing == 0.125
+
+
+def test_every_option_of_the_attention_is_reached(build: Any) -> None:
+    options = {
+        "name": "soft_tiny",
+        "img_size": "32",
+        "stem_stride": "2",
+        "stem_width": "3",
+        "embed_dims": "[6, 10]",
+        "depths": "[1, 1]",
+        "num_heads": "[2, 1]",
+        "inverse": "Cholesky",
+        "inverse.ridge": "0.1",
+        "symmetric_norm": "true",
+        "backend": "eager",
+        "landmarks": "adaptive",
+        "num_landmarks": "25",
+        "value_kernels": "[7, 0]",
+        "last_stage": "soft",
+        "block_drop": "path",
+        "weight_init": "xavier",
+        "drop_path_rate": "0.2",
+        "global_pool": "avg",
+    }
+    args = [part for name, value in options.items() for part in (f"--model.encoder.{name}", value)]
+    cli = build("fit", *TINY, "--model.encoder", "SoftVisionSpec", *args)
+    first, second = [module for module in cli.model.network.modules() if isinstance(module, SoftAttention)]
+    assert repr(first.inverse) == "Cholesky(ridge=0.1)"
+    assert first.symmetric_norm
+    assert first.backend == "eager"
+    assert first.landmarks.side == 5
+    assert first.value_conv.weight.shape[-1] == 7
+    assert second.value_conv is None
+    assert cli.model.network.weight_init == "xavier"
+    assert cli.model.network.global_pool == "avg"
+    assert type(cli.model.network.stages[1].blocks[0].drop1).__name__ == "DropPath"
+
+
+@pytest.mark.parametrize(
+    ("args", "inverse"),
+    [
+        (["Newton"], "Newton(gradient='implicit', iterations=20, ridge=0.01, start='row_sum')"),
+        (["Newton", "--model.encoder.inverse.start", "halving"], "start='halving'"),
+        (["Newton", "--model.encoder.inverse.gradient", "unrolled"], "gradient='unrolled'"),
+        (["Newton", "--model.encoder.inverse.iterations", "7"], "iterations=7"),
+        (["Cholesky"], "Cholesky(ridge=0.01)"),
+    ],
+)
+def test_the_inverse_is_the_one_that_was_asked_for(build: Any, args: list[str], inverse: str) -> None:
+    encoder = ["--model.encoder", "SoftVisionSpec", "--model.encoder.inverse", *args]
+    cli = build("fit", *TINY, *encoder, "--trainer.fast_dev_run", "1")
+    soft = next(module for module in cli.model.network.modules() if isinstance(module, SoftAttention))
+    assert inverse in repr(soft.inverse)
+
+
+def test_closed_choices_of_a_task_are_reached(build: Any) -> None:
+    args = "--model.schedule.name linear --model.freeze_backbone true --model.optimizer.name lamb --model.mixup 0.2"
+    args += " --model.cutmix 0.3 --model.optimizer.layer_decay 0.5 --model.optimizer.betas [0.5,0.6]"
+    cli = build("fit", *TINY, *args.split())
+    assert cli.model.schedule_spec.name == "linear"
+    assert (cli.model.optimizer_spec.name, cli.model.optimizer_spec.layer_decay) == ("lamb", 0.5)
+    assert cli.model.optimizer_spec.betas == (0.5, 0.6)
+    assert (cli.model.mixup, cli.model.cutmix) == (0.2, 0.3)
+    assert not cli.model.network.blocks[0].attn.qkv.weight.requires_grad
+    assert cli.model.num_classes == 7  # from the data
+    assert build("fit", *TINY, "--data.multi_label", "true").model.multi_label
+
+
+def test_null_reaches_nested_options(build: Any) -> None:
+    encoder = [
+        "--model.encoder",
+        "SoftVisionSpec",
+        "--model.encoder.img_size",
+        "32",
+        "--model.encoder.img_size",
+        "null",
+    ]
+    cli = build("fit", *TINY[:4], *encoder)
+    assert cli.model.network.stages[0].pos_embed.shape[1:3] == (56, 56)
