@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from attention_cases import CLOSE, INVERSES, make_case, takes, widest_type
+from attention_cases import CLOSE, INVERSES, inverses_of, make_case, takes, widest_type
 from attention_runs import TOLERANCES, as_double, relative_error, run
 from torch import Tensor
 
@@ -24,16 +24,16 @@ SWITCHES = [
 
 
 @pytest.mark.parametrize(
-    ("backend", "dtype"),
+    ("backend", "dtype", "inverse"),
     [
-        pytest.param(backend, dtype, id=f"{backend}-{str(dtype).removeprefix('torch.')}")
+        pytest.param(backend, dtype, inverse, id=f"{backend}-{str(dtype).removeprefix('torch.')}-{name}")
         for backend in RUNNABLE
         for dtype in TOLERANCES
         if takes(backend, dtype)
+        for name, inverse in (INVERSES if dtype == torch.float32 else inverses_of(backend)).items()
     ],
 )
 @pytest.mark.parametrize(("cross", "masks", "norm"), SWITCHES)
-@pytest.mark.parametrize("inverse", INVERSES.values(), ids=INVERSES)
 @pytest.mark.usefixtures("poisoned_memory")
 def test_parity(backend: str, cross: bool, masks: bool, norm: bool, dtype: torch.dtype, inverse: Inverse) -> None:
     case = make_case(cross=cross, masks=masks, dtype=dtype)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from attention_cases import CLOSE, INVERSES, make_case, takes, widest_type
+from attention_cases import CLOSE, inverses_of, make_case, takes, widest_type
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -12,6 +12,14 @@ from softformer.ops import Cholesky, Inverse, Newton, eager, soft_attention
 from softformer.ops.backends import BACKENDS
 
 ALL = [backend for backend in ("reference", *BACKENDS) if takes(backend, torch.float32)]
+WITH_INVERSES = pytest.mark.parametrize(
+    ("backend", "inverse"),
+    [
+        pytest.param(backend, inverse, id=f"{backend}-{name}")
+        for backend in ALL
+        for name, inverse in inverses_of(backend).items()
+    ],
+)
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
 
@@ -80,8 +88,7 @@ def test_strided_inputs(backend: str) -> None:
     torch.testing.assert_close(soft_attention(**views, backend=backend), expected)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("backend", ALL)
-@pytest.mark.parametrize("inverse", INVERSES.values(), ids=INVERSES)
+@WITH_INVERSES
 @pytest.mark.parametrize("sizes", [(0, 3, 5, 7), (2, 3, 0, 7), (2, 3, 5, 0), (2, 3, 0, 0)], ids=str)
 def test_empty_inputs_give_zeros_and_zero_gradients(
     backend: str, inverse: Inverse, sizes: tuple[int, int, int, int]
@@ -95,9 +102,8 @@ def test_empty_inputs_give_zeros_and_zero_gradients(
     assert all((x.grad == 0).all() for x in leaves.values() if x.grad is not None)
 
 
-@pytest.mark.parametrize("backend", ALL)
+@WITH_INVERSES
 @pytest.mark.parametrize("cross", [False, True])
-@pytest.mark.parametrize("inverse", INVERSES.values(), ids=INVERSES)
 @pytest.mark.parametrize("rubbish", [float("nan"), float("inf"), 1e30])
 def test_what_stands_in_pads_changes_nothing(backend: str, cross: bool, inverse: Inverse, rubbish: float) -> None:
     dtype = widest_type(backend)
@@ -133,8 +139,7 @@ def test_what_stands_in_pads_changes_nothing(backend: str, cross: bool, inverse:
         assert (value.masked_select(~mask[:, None, :, None]) == 0).all(), name
 
 
-@pytest.mark.parametrize("backend", ALL)
-@pytest.mark.parametrize("inverse", INVERSES.values(), ids=INVERSES)
+@WITH_INVERSES
 def test_padding_and_batch_mates_change_nothing(backend: str, inverse: Inverse) -> None:
     dtype = widest_type(backend)
     alone = make_case(sizes=(1, 3, 13, 13, 5, 7, 2), dtype=dtype).tensors

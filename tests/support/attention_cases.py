@@ -31,6 +31,11 @@ def widest_type(backend: str) -> torch.dtype:
     return torch.float64 if takes(backend, torch.float64) else torch.float32
 
 
+def inverses_of(backend: str) -> dict[str, Inverse]:
+    """The inverses to try with a backend: all, or one of each kind where a case takes the interpreter a second."""
+    return INVERSES if backend != "triton" else {name: INVERSES[name] for name in ("newton", "cholesky")}
+
+
 # How close to the law a computation in a type has to come, as the norm of the difference over the norm.
 CLOSE = {torch.float64: 1e-10, torch.float32: 1e-5}
 
