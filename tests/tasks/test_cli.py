@@ -166,6 +166,16 @@ def test_resume_goes_on_in_the_same_folder(copy: Path) -> None:
     assert [path.name for path in (copy / "runs").iterdir()] == ["first"]
 
 
+def test_resuming_a_run_that_has_ended_loses_nothing(copy: Path) -> None:
+    before = read_metrics(copy / "runs/first/metrics.csv")
+    outcome = softformer(copy, "fit", "--run.name", "first", "--ckpt_path", "last", "--run.test_after_fit", "true")
+    assert outcome.code == 0, outcome.err
+    after = read_metrics(copy / "runs/first/metrics.csv")
+    assert len(before) > 3
+    assert after[: len(before) - 1] == before[:-1]
+    assert "test/accuracy" in after[-1]
+
+
 def test_overwriting(copy: Path) -> None:
     options = [*TINY, "--run.name", "first", "--trainer.max_epochs", "1", "--run.overwrite", "true"]
     outcome = softformer(copy, "fit", *options)

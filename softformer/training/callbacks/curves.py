@@ -23,10 +23,13 @@ class LearningCurves(Callback):
         self._logger = logger
         self._drawn = 0.0
 
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the rows of the run that is resumed, also where it has ended and no training follows."""
+        if trainer.state.fn == "fit":
+            self._logger.resume(checkpoint["global_step"])
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the rows of the run that is resumed."""
-        if trainer.global_step > 0:
-            self._logger.resume(trainer.global_step)
+        """The first drawing comes after a while."""
         self._drawn = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
