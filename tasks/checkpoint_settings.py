@@ -13,6 +13,8 @@ from softformer.training.runs import CONFIG, RunFolder
 from tasks.recipes import recipe_files
 from tasks.run_settings import RunSettings
 
+# Arguments of a data module that say what to read within its path.
+_WITHIN_PATH = ("name", "data_dir", "data_files")
 # Arguments of a task that the data module's attributes of the same names set, where it has them, and what they are
 # where nothing tells them.
 FROM_DATA: dict[str, Any] = {"num_classes": None, "multi_label": False}
@@ -41,11 +43,21 @@ def with_checkpoint_settings(args: list[str], name: str) -> list[str]:
         raise FileNotFoundError(f"there is no checkpoint at {path}")
     settings = settings_of(path)  # read for a fit too, whose mistakes are then told as those of the other commands
     if args[0] != "fit":
+        _leave_out_other_data(settings, args)
         layer = ["--config", json.dumps(settings)]
     else:
         folder = RunFolder.of_checkpoint(path)
         layer = [] if folder is None or recipe_files(args) else ["--config", str(folder.path / CONFIG)]
     return [args[0], *layer, *args[1:], "--ckpt_path", str(path)]
+
+
+def _leave_out_other_data(settings: dict[str, Any], args: list[str]) -> None:
+    """What says which files of a data set were read means nothing where the command line names another data set."""
+    arguments = settings.get("data", {}).get("init_args", {})
+    path = option(args, "data.path")
+    if path is not None and path != str(arguments.get("path")):
+        for name in _WITHIN_PATH:
+            arguments.pop(name, None)
 
 
 def settings_of(checkpoint: Path) -> dict[str, Any]:

@@ -93,7 +93,8 @@ def load_weights(network: nn.Module, path: str | Path) -> WeightReport:
     found = adapt_state_dict(read_state_dict(path), network)
     wanted = network.state_dict()
     loaded = {name: found[name] for name in wanted if name in found and found[name].shape == wanted[name].shape}
-    if not loaded:
+    # Counters of batch norms are single numbers and fit any network.
+    if not any(wanted[name].ndim for name in loaded):
         raise ValueError(
             f"none of the {len(found)} tensors in {path} fits the network: it expects names such as"
             f" {', '.join(list(wanted)[:3])}, the file has {', '.join(list(found)[:3])}"

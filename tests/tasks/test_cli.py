@@ -16,8 +16,10 @@ from command_line import TINY, softformer
 from lightning.pytorch import Trainer
 from PIL import Image
 
+from softformer.training.checkpoint import DATA_KEY
 from softformer.training.loading import load
 from softformer.training.run_logger import read_metrics
+from tasks.checkpoint_settings import with_checkpoint_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -284,3 +286,15 @@ def test_what_the_data_tell_is_not_in_the_configuration(trained: Path) -> None:
     """So that it is also a recipe for other data."""
     config = yaml.safe_load((trained / "runs/first/config.yaml").read_text())
     assert not {"num_classes", "multi_label"} & set(config["model"]["init_args"])
+
+
+def test_another_data_set_is_read_whole(trained: Path, tmp_path: Path) -> None:
+    """What a checkpoint says of files within its data set is left out where the command line names another."""
+    content = torch.load(trained / "runs/first/checkpoints/best.ckpt", weights_only=True)
+    content[DATA_KEY]["init_args"] |= {"path": "imagefolder", "data_dir": "pictures", "image_column": "image"}
+    torch.save(content, tmp_path / "best.ckpt")
+    args = ["test", "--ckpt_path", str(tmp_path / "best.ckpt")]
+    for more, kept in (([], True), (["--data.path", "imagefolder"], True), (["--data.path", "sklearn/digits"], False)):
+        layer = json.loads(with_checkpoint_settings([*args, *more], "run")[2])
+        assert ("data_dir" in layer["data"]["init_args"]) == kept
+        assert layer["data"]["init_args"]["image_column"] == "image"

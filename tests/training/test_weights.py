@@ -145,5 +145,8 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         read_state_dict("none.pth")
     with pytest.raises(FileNotFoundError, match=r"the folder folder has none of model.safetensors, pytorch_model.bin"):
         read_state_dict("folder")
+    torch.save(nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(7)).state_dict(), "counter.pth")
+    with pytest.raises(ValueError, match=r"none of the 7 tensors in counter.pth fits the network"):
+        load_weights(small(), "counter.pth")
     with pytest.raises(ValueError, match=r"none of the 1 tensors in alien.pth fits the network: it expects .*0.weight"):
         load_weights(small(), "alien.pth")
