@@ -136,11 +136,10 @@ def measure(names: Sequence[str], size: int, batch: int, timer: Timer, dtype: to
 
 def operations(name: str, size: int) -> int:
     """Multiplications with additions of one picture, in products and convolutions, Newton's iterations included."""
-    options = {"backend": "reference"} if name in SOFT else {}
-    if name.startswith(_SIZED):
-        options["img_size"] = size  # type: ignore[assignment]
-    model = timm.create_model("soft_tiny", img_size=size, backend="reference") if name == PUBLISHED else None
-    model = model or timm.create_model(name, **options)
+    options: dict[str, Any] = {"img_size": size} if name.startswith(_SIZED) else {}
+    if name in (*SOFT, PUBLISHED):
+        options["backend"] = "reference"  # the counter does not see into operators of our own
+    model = timm.create_model("soft_tiny" if name == PUBLISHED else name, **options)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.eval()(torch.randn(1, 3, size, size))
     return counter.get_total_flops() // 2

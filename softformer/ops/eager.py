@@ -45,6 +45,12 @@ class Inputs(NamedTuple):
         """The same for some samples of the batch."""
         return Inputs(*(None if x is None else x[part] for x in self))  # type: ignore[arg-type]
 
+    def empty_gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Uninitialized gradients of query, value, landmarks and key, in the layout of the contract."""
+        query, value = (empty_heads(x, x.shape[2], x.shape[3], x.dtype) for x in (self.query, self.value))
+        key = None if self.key is None else empty_heads(self.key, self.key.shape[2], self.key.shape[3], self.key.dtype)
+        return query, value, torch.empty_like(self.landmarks, memory_format=torch.contiguous_format), key
+
 
 def empty_heads(like: Tensor, length: int, width: int, dtype: torch.dtype) -> Tensor:
     """An empty (B, H, length, width) tensor laid out as (B, length, H, width), so merging heads is a view."""
@@ -79,12 +85,9 @@ def backward(
     """Gradients of query, value, landmarks and key (None in self-attention) from the gradient of the output."""
     *tensors, inverse, symmetric_norm = arguments
     inputs = Inputs(*tensors)  # type: ignore[arg-type]
-    query, value, key = inputs.query, inputs.value, inputs.key
+    query, value = inputs.query, inputs.value
     dtype = compute_dtype(query, value)
-    grad_query = empty_heads(query, query.shape[2], query.shape[3], query.dtype)
-    grad_value = empty_heads(value, value.shape[2], value.shape[3], value.dtype)
-    grad_key = None if key is None else empty_heads(key, key.shape[2], key.shape[3], key.dtype)
-    grad_landmarks = torch.empty_like(inputs.landmarks, memory_format=torch.contiguous_format)
+    grad_query, grad_value, grad_landmarks, grad_key = inputs.empty_gradients()
     with full_precision(query.device.type):
         for part in _sample_groups(inputs):
             sample = inputs.samples(part)

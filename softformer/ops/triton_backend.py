@@ -26,7 +26,7 @@ from softformer.ops.landmark_stage import (
 )
 from softformer.ops.precision import full_precision
 from softformer.ops.reference import landmark_kernel, newton_start, select_rows
-from softformer.ops.triton_launch import OuterProducts, Points, Tokens
+from softformer.ops.triton_launch import OuterProducts, Points
 
 # Bytes of shared memory that Newton's iterations take for more than 64 landmarks: three float32 matrices of 128 x 128.
 _LARGE_SHARED_MEMORY = 192 * 1024
@@ -63,11 +63,8 @@ def backward(
     """Gradients of query, value, landmarks and key (None in self-attention) from the gradient of the output."""
     *tensors, inverse, symmetric_norm = arguments
     inputs = Inputs(*tensors)  # type: ignore[arg-type]
-    query, value, key = inputs.query, inputs.value, inputs.key
-    grad_query = empty_heads(query, query.shape[2], query.shape[3], query.dtype)
-    grad_value = empty_heads(value, value.shape[2], value.shape[3], value.dtype)
-    grad_key = None if key is None else empty_heads(key, key.shape[2], key.shape[3], key.dtype)
-    grad_landmarks = torch.empty_like(inputs.landmarks, memory_format=torch.contiguous_format)
+    query, value = inputs.query, inputs.value
+    grad_query, grad_value, grad_landmarks, grad_key = inputs.empty_gradients()
     if grad_landmarks.numel() == 0:
         return grad_query, grad_value, grad_landmarks, grad_key
     landmarks, queries, keys = _parts(inputs)
@@ -96,10 +93,10 @@ def backward(
     return grad_query, grad_value, grad_landmarks, grad_key
 
 
-def _parts(inputs: Inputs) -> tuple[Points, Tokens, Tokens]:
+def _parts(inputs: Inputs) -> tuple[Points, Points, Points]:
     """Landmarks, queries and keys with their masks."""
-    queries = Tokens(inputs.query, inputs.query_mask)
-    keys = queries if inputs.key is None else Tokens(inputs.key, inputs.key_mask)
+    queries = Points(inputs.query, inputs.query_mask)
+    keys = queries if inputs.key is None else Points(inputs.key, inputs.key_mask)
     return Points(inputs.landmarks, inputs.landmark_mask), queries, keys
 
 

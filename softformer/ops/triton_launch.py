@@ -21,14 +21,7 @@ _PROGRAMS_A_PROCESSOR = 8
 
 
 class Points(NamedTuple):
-    """Landmarks (B, H, M, D), and which of them count."""
-
-    points: Tensor
-    mask: Tensor | None
-
-
-class Tokens(NamedTuple):
-    """Queries or keys (B, H, N, D), and which of them are real."""
+    """Queries or keys (B, H, N, D), or landmarks (B, H, M, D), and which of them count."""
 
     points: Tensor
     mask: Tensor | None
@@ -112,7 +105,7 @@ def _sum_parts(parts: Tensor, shape: tuple[int, ...]) -> Tensor:
     return (parts[:, 0] if parts.shape[1] == 1 else parts.sum(1)).view(shape)
 
 
-def project(tokens: Tokens, right: Tensor, landmarks: Points) -> Tensor:
+def project(tokens: Points, right: Tensor, landmarks: Points) -> Tensor:
     """P^T right, (B, H, M, E) in float32; zeros without tokens."""
     x, points = tokens.points, landmarks.points
     batch, heads, length, width = x.shape
@@ -152,7 +145,7 @@ def project(tokens: Tokens, right: Tensor, landmarks: Points) -> Tensor:
     return _sum_parts(partial, (batch, heads, num_landmarks, value_width))
 
 
-def expand(tokens: Tokens, weights: Tensor, landmarks: Points, out: Tensor) -> None:
+def expand(tokens: Points, weights: Tensor, landmarks: Points, out: Tensor) -> None:
     """Writes P weights, zero at pads, into `out` (B, H, N, Dv)."""
     x, points = tokens.points, landmarks.points
     batch, heads, length, width = x.shape
@@ -188,7 +181,7 @@ def expand(tokens: Tokens, weights: Tensor, landmarks: Points, out: Tensor) -> N
 
 
 def backward(
-    tokens: Tokens, outer: OuterProducts, landmarks: Points, grad_x: Tensor, grad_value: Tensor | None
+    tokens: Points, outer: OuterProducts, landmarks: Points, grad_x: Tensor, grad_value: Tensor | None
 ) -> Tensor:
     """Writes the gradients of tokens and values, and returns that of the landmarks through P, (B, H, M, D) in float32.
 
