@@ -4,20 +4,11 @@ A backend streams over tokens to make Z = P_k^T V and P_q W; what lies between i
 them. The backward is by hand because it runs inside a custom op, where autograd does not record.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from softformer.ops.inverse import Cholesky, Inverse, Newton
 from softformer.ops.reference import newton_start
-
-
-class Stage(NamedTuple):
-    """What the stage keeps: W (B, H, M, Dv) and the state of the inverse, X or the Cholesky factor (B, H, M, M)."""
-
-    product: Tensor
-    state: Tensor
 
 
 def _regular(matrix: Tensor, ridge: float) -> Tensor:
@@ -40,18 +31,9 @@ def solve(state: Tensor, right: Tensor, inverse: Inverse, *, transpose: bool = F
     return (state.mT if transpose else state) @ right
 
 
-def stage_forward(matrix: Tensor, product: Tensor, inverse: Inverse, symmetric_norm: bool) -> Stage:
-    """W = A+ Z, or T^(-1/2) A+ T^(-1/2) Z with T = diag(A 1).
-
-    Args:
-        matrix: A, (B, H, M, M).
-        product: Z, (B, H, M, Dv), already times the output scale.
-        inverse: How to invert A.
-        symmetric_norm: Whether to normalize.
-    """
-    state = inverse_state(matrix, inverse)
-    scale = matrix.sum(-1, keepdim=True).rsqrt() if symmetric_norm else None
-    return Stage(apply_inverse(state, product, inverse, scale), state)
+def row_scale(matrix: Tensor) -> Tensor:
+    """T^(-1/2) of the symmetric normalization, T = diag(A 1), as (B, H, M, 1)."""
+    return matrix.sum(-1, keepdim=True).rsqrt()
 
 
 def apply_inverse(state: Tensor, product: Tensor, inverse: Inverse, scale: Tensor | None) -> Tensor:
@@ -73,7 +55,7 @@ def stage_backward(
 
     With Y = (A+)^T dW the gradient of A is -Y W^T for both an exact inverse and the implicit rule of Newton.
     """
-    scale = matrix.sum(-1, keepdim=True).rsqrt() if symmetric_norm else None
+    scale = row_scale(matrix) if symmetric_norm else None
     right = product if scale is None else scale * product
     solution = solve(state, right, inverse)
     grad_solution = grad if scale is None else scale * grad

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
 from softformer.ops.backends import choose_backend
-from softformer.ops.eager import Saved, empty_heads
 from softformer.ops.inverse import Cholesky, Inverse, Newton
+from softformer.ops.operands import Saved, empty_heads
 from softformer.ops.precision import compute_dtype
 
 _INPUTS = (

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from softformer.ops import triton_launch
-from softformer.ops.eager import Inputs, Saved, empty_heads
 from softformer.ops.inverse import Inverse, Newton
 from softformer.ops.landmark_stage import (
     apply_inverse,
@@ -24,6 +23,7 @@ from softformer.ops.landmark_stage import (
     scaled,
     stage_backward,
 )
+from softformer.ops.operands import Inputs, Saved, empty_heads
 from softformer.ops.precision import full_precision
 from softformer.ops.reference import landmark_kernel, newton_start, select_rows
 from softformer.ops.triton_launch import OuterProducts, Points

@@ -1,0 +1,173 @@
+"""Queries or keys before landmarks: products with their kernel matrix P, a chunk of tokens at a time.
+
+A chunk holds P^T, M x n, so that what belongs to a token lies along rows: the exponent starts as the sum of
+-|x|^2 / 2 and -|l|^2 / 2, one product adds l x^T to it, and clamp and exponential work in place.
+"""
+
+from collections.abc import Iterator
+from math import exp
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# Beyond these exponents the exponential is no normal number. Processors take a hundred times longer for one that is
+# not, so exponents stop here, and what has stopped becomes zero.
+_LEAST_EXPONENT = {torch.float32: -87.0, torch.float64: -708.0}
+_INTEGER_OF_SIZE = {4: torch.int32, 8: torch.int64}
+
+
+class Landmarks(NamedTuple):
+    """Landmarks of G matrices in the compute type, zero where removed, and the bits that keep the others."""
+
+    points: Tensor
+    kept: Tensor | None
+
+    @classmethod
+    def of(cls, points: Tensor, mask: Tensor | None) -> "Landmarks":
+        """From points (b, H, M, D) and their mask (b, M)."""
+        kept = None if mask is None else _bits(mask, points.shape[1], points.dtype).unsqueeze(-1)
+        return cls(points.flatten(0, 1), kept)
+
+
+class KernelChunks:
+    """P = k(x, landmarks) of G = b H matrices, in chunks.
+
+    Args:
+        x: Queries or keys (b, H, N, D); the heads of one sample are never copied.
+        mask: Real tokens, (b, N), or None.
+        landmarks: The landmarks of the same samples.
+        chunk_elements: Elements of a chunk of P over its G matrices, about.
+    """
+
+    def __init__(self, x: Tensor, mask: Tensor | None, landmarks: Landmarks, chunk_elements: int) -> None:
+        points = landmarks.points
+        self._landmarks = landmarks
+        self._x = x.flatten(0, 1)
+        self._real = None if mask is None else _bits(mask, x.shape[1], points.dtype)
+        squares = _minus_half_squares(self._x, points.dtype)
+        self._x_squares = (
+            squares if self._real is None else (squares.view(self._real.dtype) & self._real).view(squares.dtype)
+        )
+        self._landmark_squares = _minus_half_squares(points, points.dtype)
+        self._least = _LEAST_EXPONENT[points.dtype]
+        self._far = _longest_distance(self._x_squares, self._landmark_squares) ** 2 / 2 > -self._least
+        matrices, num_landmarks, length = points.shape[0], points.shape[1], self._x.shape[1]
+        self._rows = _chunk_length(length, max(64, chunk_elements // max(1, matrices * num_landmarks)))
+        self._buffer = points.new_empty(matrices * num_landmarks * self._rows)
+        self._only: Tensor | None = None
+
+    def project(self, right: Tensor) -> Tensor:
+        """P^T right for right (b, H, N, E), as (b, H, M, E)."""
+        flat, points = right.flatten(0, 1), self._landmarks.points
+        result = points.new_zeros((*points.shape[:2], right.shape[3]))
+        for chunk, kernel in self._chunks():
+            result.baddbmm_(kernel, self._chunk_of(flat, chunk))
+        return result.unflatten(0, right.shape[:2])
+
+    def expand(self, right: Tensor, out: Tensor) -> None:
+        """Writes P right, for right (b, H, M, E), to out (b, H, N, E)."""
+        flat = right.flatten(0, 1)
+        for chunk, kernel in self._chunks():
+            _write_product(out[:, :, chunk], kernel.mT, flat)
+
+    def backward(self, outer: list[tuple[Tensor, Tensor]], grad_x: Tensor, grad_value: Tensor | None) -> Tensor:
+        """Writes the gradients of x, and of the value on the key side, and returns that of the landmarks through P.
+
+        The gradient of P is the sum of left right^T over `outer`, pairs of (b, H, N, Dv) and (b, H, M, Dv); the last
+        pair is (value, dZ) on the key side, so the gradient of the value is P dZ.
+        """
+        pairs = [(left.flatten(0, 1), right.flatten(0, 1)) for left, right in outer]
+        points = self._landmarks.points
+        buffer, result = torch.empty_like(self._buffer), torch.zeros_like(points)
+        column_sums = points.new_zeros((*points.shape[:2], 1))
+        for chunk, kernel in self._chunks():
+            if grad_value is not None:
+                _write_product(grad_value[:, :, chunk], kernel.mT, pairs[-1][1])
+            grad_exponent = buffer[: kernel.numel()].view(kernel.shape)
+            for number, (left, right) in enumerate(pairs):
+                # Without beta what the buffer holds is not read: it may be anything.
+                grad_exponent.baddbmm_(right, self._chunk_of(left, chunk).mT, beta=min(number, 1))
+            grad_exponent.mul_(kernel)
+            x = self._chunk_of(self._x, chunk)
+            # dx = dE l - (dE 1) x
+            part, row_sums = grad_x[:, :, chunk], grad_exponent.sum(-2).neg_().unsqueeze(-1)
+            if _takes_products(part, points.dtype):
+                torch.mul(x, row_sums, out=part[0]).baddbmm_(grad_exponent.mT, points)
+            else:
+                part.copy_((x * row_sums).baddbmm_(grad_exponent.mT, points).unflatten(0, part.shape[:2]))
+            result.baddbmm_(grad_exponent, x)
+            column_sums += grad_exponent.sum(-1, keepdim=True)
+        return (result - column_sums * points).unflatten(0, grad_x.shape[:2])
+
+    def _chunks(self) -> Iterator[tuple[slice, Tensor]]:
+        """Each chunk of tokens with its P^T (G, M, n), valid until the next; a single chunk is computed once."""
+        length = self._x.shape[1]
+        if self._only is not None:
+            yield slice(0, length), self._only
+            return
+        for start in range(0, length, self._rows):
+            chunk = slice(start, min(start + self._rows, length))
+            kernel = self._kernel(chunk)
+            if length <= self._rows:
+                self._only = kernel
+            yield chunk, kernel
+
+    def _kernel(self, chunk: slice) -> Tensor:
+        points, kept = self._landmarks
+        size = points.shape[0] * points.shape[1] * (chunk.stop - chunk.start)
+        kernel = self._buffer[:size].view(points.shape[0], points.shape[1], -1)
+        x = self._chunk_of(self._x, chunk)
+        torch.add(self._x_squares[:, None, chunk], self._landmark_squares.unsqueeze(-1), out=kernel)
+        kernel.baddbmm_(points, x.mT).clamp_(min=self._least if self._far else None, max=0).exp_()
+        if self._far:
+            torch.threshold_(kernel, exp(self._least) * 1.001, 0)
+        for bits in (None if self._real is None else self._real[:, None, chunk], kept):
+            if bits is not None:
+                kernel.view(bits.dtype).bitwise_and_(bits)
+        return kernel
+
+    def _chunk_of(self, x: Tensor, chunk: slice) -> Tensor:
+        """A chunk of x (G, N, E) in the compute type, with zeros at pads whatever stands there."""
+        x = x[:, chunk].to(self._landmarks.points.dtype)
+        if self._real is None:
+            return x
+        return (x.view(self._real.dtype) & self._real[:, chunk].unsqueeze(-1)).view(x.dtype)
+
+
+def _bits(mask: Tensor, heads: int, dtype: torch.dtype) -> Tensor:
+    """All bits at True and none at False, (b, N) to (b H, N): an AND selects much faster than a fill by a mask."""
+    return mask.repeat_interleave(heads, 0).to(_INTEGER_OF_SIZE[dtype.itemsize]).neg_()
+
+
+def _minus_half_squares(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """-|x|^2 / 2 of the rows of x (G, n, D), as (G, n)."""
+    return torch.linalg.vector_norm(x, dim=-1, dtype=dtype).square_().mul_(-0.5)
+
+
+def _longest_distance(*squares: Tensor) -> float:
+    """A bound on the distance of tokens from landmarks, from their -|x|^2 / 2; 0 on devices that need none."""
+    if any(x.device.type != "cpu" or x.numel() == 0 for x in squares):
+        return 0.0
+    return sum((-2 * float(x.min())) ** 0.5 for x in squares)
+
+
+def _chunk_length(length: int, most: int) -> int:
+    """Tokens of a chunk: equal shares of a length, in multiples of 16 where there are several."""
+    if length <= most:
+        return max(1, length)
+    chunks = -(-length // most)
+    return -(-length // (16 * chunks)) * 16
+
+
+def _takes_products(out: Tensor, dtype: torch.dtype) -> bool:
+    """Whether a product of G matrices can be written to out (b, H, n, E) at once: it is one sample, of their type."""
+    return out.shape[0] == 1 and out.dtype == dtype
+
+
+def _write_product(out: Tensor, left: Tensor, right: Tensor) -> None:
+    """out = left right, for out (b, H, n, E) of any strides and type."""
+    if _takes_products(out, left.dtype):
+        torch.bmm(left, right, out=out[0])
+    else:
+        out.copy_(torch.bmm(left, right).unflatten(0, out.shape[:2]))
