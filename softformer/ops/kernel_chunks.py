@@ -14,6 +14,9 @@ from torch import Tensor
 # Beyond these exponents the exponential is no normal number. Processors take a hundred times longer for one that is
 # not, so exponents stop here, and what has stopped becomes zero.
 _LEAST_EXPONENT = {torch.float32: -87.0, torch.float64: -708.0}
+# Elements of a kernel matrix that is kept for a second pass, 32 MB in float32: reading them costs less than half of
+# computing them again, as long as they are about in the last cache.
+_KEPT_ELEMENTS = 1 << 23
 _INTEGER_OF_SIZE = {4: torch.int32, 8: torch.int64}
 
 
@@ -54,8 +57,9 @@ class KernelChunks:
         self._far = _longest_distance(self._x_squares, self._landmark_squares) ** 2 / 2 > -self._least
         matrices, num_landmarks, length = points.shape[0], points.shape[1], self._x.shape[1]
         self._rows = _chunk_length(length, max(64, chunk_elements // max(1, matrices * num_landmarks)))
-        self._buffer = points.new_empty(matrices * num_landmarks * self._rows)
-        self._only: Tensor | None = None
+        self._keeps = matrices * num_landmarks * length <= _KEPT_ELEMENTS
+        self._buffer = points.new_empty(matrices * num_landmarks * (length if self._keeps else self._rows))
+        self._kept: list[Tensor] = []
 
     def project(self, right: Tensor) -> Tensor:
         """P^T right for right (b, H, N, E), as (b, H, M, E)."""
@@ -79,7 +83,7 @@ class KernelChunks:
         """
         pairs = [(left.flatten(0, 1), right.flatten(0, 1)) for left, right in outer]
         points = self._landmarks.points
-        buffer, result = torch.empty_like(self._buffer), torch.zeros_like(points)
+        buffer, result = points.new_empty(points.shape[0] * points.shape[1] * self._rows), torch.zeros_like(points)
         column_sums = points.new_zeros((*points.shape[:2], 1))
         for chunk, kernel in self._chunks():
             if grad_value is not None:
@@ -101,22 +105,25 @@ class KernelChunks:
         return (result - column_sums * points).unflatten(0, grad_x.shape[:2])
 
     def _chunks(self) -> Iterator[tuple[slice, Tensor]]:
-        """Each chunk of tokens with its P^T (G, M, n), valid until the next; a single chunk is computed once."""
+        """Each chunk of tokens with its P^T (G, M, n), valid until the next."""
         length = self._x.shape[1]
-        if self._only is not None:
-            yield slice(0, length), self._only
-            return
-        for start in range(0, length, self._rows):
+        known = list(self._kept)
+        for number, start in enumerate(range(0, length, self._rows)):
             chunk = slice(start, min(start + self._rows, length))
+            if number < len(known):
+                yield chunk, known[number]
+                continue
             kernel = self._kernel(chunk)
-            if length <= self._rows:
-                self._only = kernel
+            if self._keeps:
+                self._kept.append(kernel)
             yield chunk, kernel
 
     def _kernel(self, chunk: slice) -> Tensor:
         points, kept = self._landmarks
-        size = points.shape[0] * points.shape[1] * (chunk.stop - chunk.start)
-        kernel = self._buffer[:size].view(points.shape[0], points.shape[1], -1)
+        matrices, num_landmarks = points.shape[:2]
+        begin = matrices * num_landmarks * chunk.start if self._keeps else 0
+        kernel = self._buffer[begin : begin + matrices * num_landmarks * (chunk.stop - chunk.start)]
+        kernel = kernel.view(matrices, num_landmarks, -1)
         x = self._chunk_of(self._x, chunk)
         torch.add(self._x_squares[:, None, chunk], self._landmark_squares.unsqueeze(-1), out=kernel)
         kernel.baddbmm_(points, x.mT).clamp_(min=self._least if self._far else None, max=0).exp_()

@@ -76,9 +76,15 @@ def _newton_trajectory(matrix: Tensor, inverse: Newton, *, keep: bool) -> list[T
     iterates = [newton_start(matrix, inverse.ridge, inverse.start) * regular]
     for _ in range(inverse.iterations):
         x = iterates[-1]
-        following = 2 * x - x @ regular @ x
+        following = _newton_step(x, regular)
         iterates = [*iterates, following] if keep else [following]
     return iterates
+
+
+def _newton_step(x: Tensor, regular: Tensor) -> Tensor:
+    """2 X - X A' X, the second product with the sum in one."""
+    flat = x.flatten(0, 1)
+    return torch.baddbmm(flat, flat @ regular.flatten(0, 1), flat, beta=2, alpha=-1).view(x.shape)
 
 
 def _unrolled_backward(grad: Tensor, matrix: Tensor, inverse: Newton) -> Tensor:
