@@ -7,10 +7,6 @@ Every backend is first held to the float64 reference; the program ends without a
 benchmarks/results/attention_DEVICE_DATE.json, .md and .png.
 """
 
-import argparse
-import json
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,13 +15,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.attention_methods import METHODS, Problem, memory, obstacle, runner
-from benchmarks.measure import Timer, copy_bandwidth, exponential_rate, product_rate, returns_memory
-from benchmarks.report import describe_machine, markdown_table, today
+from benchmarks.attention_methods import METHODS, Problem, extra_memory, obstacle, runner
+from benchmarks.measure import Timer, copy_bandwidth, exponential_rate, product_rate
+from benchmarks.report import (
+    describe_machine,
+    device_parser,
+    markdown_table,
+    parse_device,
+    results_file,
+    write_results,
+)
 from softformer.ops import reference
 from softformer.ops.inverse import Cholesky, Newton
 
-RESULTS = Path(__file__).parent / "results"
 LENGTHS = [256, 1024, 4096, 12544, 50176, 65536, 262144]
 TOLERANCES = {"float32": 1e-5, "bfloat16": 1e-2, "float16": 2e-3}
 # Softmax and the published formula stop where one matrix would take longer, or more memory, than it is worth.
@@ -35,16 +37,13 @@ _MOST_KERNEL_BYTES = {"cpu": 6 << 30, "cuda": 40 << 30}
 
 def main() -> None:
     """Check, measure, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    parser = device_parser(__doc__)
     parser.add_argument("--lengths", nargs="+", type=int, default=LENGTHS, help="tokens")
     parser.add_argument("--types", nargs="+", choices=list(TOLERANCES), default=["float32", "bfloat16"])
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--batch", type=int, help="samples; 4 on a CPU, 64 on a GPU")
     parser.add_argument("--seconds", type=float, default=10.0, help="time for one comparison")
-    arguments = parser.parse_args()
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: this machine has no CUDA device that torch can use; valid here: cpu")
+    arguments = parse_device(parser)
     batch = arguments.batch or (64 if arguments.device == "cuda" else 4)
     for dtype in arguments.types:
         check_parity(arguments.device, dtype, arguments.methods)
@@ -53,8 +52,7 @@ def main() -> None:
     bandwidth = copy_bandwidth(timer)
     rates = _rates(timer) if arguments.device == "cpu" else {}
     rows: list[dict[str, Any]] = []
-    file = RESULTS / f"attention_{arguments.device}_{today()}.json"
-    file.parent.mkdir(exist_ok=True)
+    file = results_file("attention", arguments.device)
     for dtype in arguments.types:
         for length in arguments.lengths:
             for backward in (False, True):
@@ -63,8 +61,7 @@ def main() -> None:
                 rows += found
                 print(markdown_table(_HEADER, [_cells(row) for row in found]), flush=True)
                 content = {**machine, "copy_bandwidth": bandwidth, **rates, "command": sys.argv[1:], "rows": rows}
-                file.write_text(json.dumps(content, indent=2) + "\n")
-    file.with_suffix(".md").write_text(report(machine, bandwidth, rows))
+                write_results(file, content, report(machine, bandwidth, rows))
     draw(rows, file.with_suffix(".png"))
     print(f"written: {file.with_suffix('')}.json, .md, .png")
 
@@ -115,7 +112,7 @@ def measure(
     """One row for each method that can take the problem."""
     able = [name for name in names if obstacle(name, problem) is None and _affordable(name, problem)]
     seconds = timer.medians({name: runner(name, problem) for name in able})
-    peaks = _memory(problem, able)
+    peaks = extra_memory(problem, able)
     size = getattr(torch, problem.dtype).itemsize
     tokens = problem.batch * problem.heads * problem.length
     # Forward: q twice, v and out once. Backward: q and dOut twice, v once, dq and dv written.
@@ -151,26 +148,12 @@ def _affordable(name: str, problem: Problem) -> bool:
     return True
 
 
-def _memory(problem: Problem, names: list[str]) -> dict[str, int]:
-    if problem.device == "cuda":
-        return memory(problem, names)
-    request = json.dumps({"problem": problem._asdict(), "names": names})
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.attention_methods", request],
-        env={**os.environ, **returns_memory},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout)
-
-
 def _rates(timer: Timer) -> dict[str, float]:
     """What this CPU does of products and exponentials on tiles of the kernel matrix that stay in cache."""
-    rows, tile = torch.randn(8, 640, 34), torch.randn(8, 34, 49)
+    landmarks, tokens = torch.randn(2, 49, 32), torch.randn(2, 32, 2672)
     return {
-        "products_per_second": product_rate(timer, rows, tile),
-        "exponentials_per_second": exponential_rate(timer, -(rows @ tile).abs()),
+        "products_per_second": product_rate(timer, landmarks, tokens),
+        "exponentials_per_second": exponential_rate(timer, -(landmarks @ tokens).abs()),
     }
 
 

@@ -4,8 +4,11 @@ Run as a module, with a `Problem` and names as JSON, it prints the peak memory o
 """
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -13,8 +16,9 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from benchmarks.measure import peak_memory
+from benchmarks.measure import Timer, peak_memory, returns_memory
 from benchmarks.published import published_attention
 from softformer.ops import Cholesky, Newton, soft_attention
 from softformer.ops.backends import BACKENDS
@@ -69,7 +73,27 @@ def _backend(name: str, inverse: Newton | Cholesky) -> Method:
 
 
 def _sdpa(problem: Problem) -> Attention:
-    return lambda query, value, landmarks: F.scaled_dot_product_attention(query, query, value)
+    """Fused softmax by the backend that is fastest for the problem; a CPU has one."""
+
+    def by(backend: SDPBackend) -> Attention:
+        def run(query: Tensor, value: Tensor, landmarks: Tensor) -> Tensor:
+            with sdpa_kernel(backend):
+                return F.scaled_dot_product_attention(query, query, value)
+
+        return run
+
+    if problem.device == "cpu":
+        return by(SDPBackend.FLASH_ATTENTION)
+    query, value, landmarks = problem.tensors()
+    able: dict[str, Attention] = {}
+    for backend in (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION):
+        with suppress(RuntimeError):  # "No available kernel"
+            by(backend)(query, value, landmarks)
+            able[backend.name] = by(backend)
+    times = Timer(torch.device(problem.device), rounds=3).medians(
+        {name: lambda attention=attention: attention(query, value, landmarks) for name, attention in able.items()}
+    )
+    return able[min(times, key=times.__getitem__)]
 
 
 def _nystromformer(problem: Problem) -> Attention:
@@ -152,8 +176,18 @@ def result_bytes(problem: Problem) -> int:
     return (3 * tokens + points if problem.backward else tokens) * size
 
 
-def memory(problem: Problem, names: list[str]) -> dict[str, int]:
-    """Peak bytes of each method beyond inputs, output and gradients."""
+def extra_memory(problem: Problem, names: list[str]) -> dict[str, int]:
+    """Peak bytes of each method beyond inputs, output and gradients; on a CPU measured in a process of its own."""
+    if problem.device == "cuda":
+        return _extra_memory(problem, names)
+    request = json.dumps({"problem": problem._asdict(), "names": names})
+    command = [sys.executable, "-m", "benchmarks.attention_methods", request]
+    environment = {**os.environ, **returns_memory}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def _extra_memory(problem: Problem, names: list[str]) -> dict[str, int]:
     device = torch.device(problem.device)
     peaks = {name: peak_memory(runner(name, problem), device) for name in names}
     return {name: max(0, peak - result_bytes(problem)) for name, peak in peaks.items()}
@@ -161,4 +195,4 @@ def memory(problem: Problem, names: list[str]) -> dict[str, int]:
 
 if __name__ == "__main__":
     request = json.loads(sys.argv[1])
-    print(json.dumps(memory(Problem(**request["problem"]), request["names"])))
+    print(json.dumps(_extra_memory(Problem(**request["problem"]), request["names"])))

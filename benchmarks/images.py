@@ -15,9 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import describe_machine, markdown_table, today
+from benchmarks.report import describe_machine, markdown_table, results_file, write_results
 
-RESULTS = Path(__file__).parent / "results"
 ENCODERS = ["SOFT", "softmax, same network", "timm"]
 # The timm model whose number of parameters is nearest to that of a recipe's network, among those for small pictures.
 PEERS = {"fashion_mnist": "test_resnet", "cifar10": "mobilevit_xxs"}
@@ -33,16 +32,14 @@ def main() -> None:
     parser.add_argument("options", nargs="*", help="more options for every run, after --")
     arguments = parser.parse_args()
     machine = describe_machine()
-    RESULTS.mkdir(exist_ok=True)
-    file = RESULTS / f"images_{machine['kind']}_{today()}.json"
+    file = results_file("images", machine["kind"])
     rows: list[dict[str, Any]] = json.loads(file.read_text())["rows"] if file.exists() else []
     for recipe in arguments.recipes:
         for encoder in arguments.encoders:
             row = measure(recipe, encoder, arguments.runs, arguments.local, arguments.options)
             row["commit"] = machine["commit"]
             rows = [old for old in rows if (old["recipe"], old["encoder"]) != (row["recipe"], row["encoder"])] + [row]
-            file.write_text(json.dumps({**machine, "rows": rows}, indent=2) + "\n")
-            file.with_suffix(".md").write_text(report(machine, rows))
+            write_results(file, {**machine, "rows": rows}, report(machine, rows))
             print(report(machine, rows), flush=True)
 
 

@@ -14,7 +14,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -25,9 +24,15 @@ from torch.utils.flop_counter import FlopCounterMode
 import softformer  # noqa: F401  (registers the models)
 from benchmarks.measure import Timer, peak_memory, returns_memory
 from benchmarks.published import PublishedNetwork
-from benchmarks.report import describe_machine, markdown_table, today
+from benchmarks.report import (
+    describe_machine,
+    device_parser,
+    markdown_table,
+    parse_device,
+    results_file,
+    write_results,
+)
 
-RESULTS = Path(__file__).parent / "results"
 PUBLISHED = "published soft_tiny"
 SOFT = ["soft_tiny", "soft_norm_tiny", "soft_small", "soft_medium"]
 PEERS = ["deit_tiny_patch16_224", "deit_small_patch16_224", "pvt_v2_b1", "pvt_v2_b2", "swin_tiny_patch4_window7_224"]
@@ -37,17 +42,14 @@ _SIZED = (*SOFT, PUBLISHED, "deit", "swin")
 
 def main() -> None:
     """Measure every network at every size, and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    parser = device_parser(__doc__)
     parser.add_argument("--sizes", nargs="+", type=int, default=[224, 448, 896], help="side of the pictures, pixels")
     parser.add_argument("--models", nargs="+", choices=[PUBLISHED, *SOFT, *PEERS], default=[PUBLISHED, *SOFT, *PEERS])
     parser.add_argument("--batch", type=int, default=8, help="pictures at 224 pixels; fewer for larger ones")
     parser.add_argument("--type", choices=["float32", "bfloat16"], help="float32 on a CPU, autocast bfloat16 on a GPU")
     parser.add_argument("--seconds", type=float, default=40.0, help="time for one comparison")
     parser.add_argument("--memory", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: this machine has no CUDA device that torch can use; valid here: cpu")
+    arguments = parse_device(parser)
     dtype = getattr(torch, arguments.type or ("bfloat16" if arguments.device == "cuda" else "float32"))
     if arguments.memory:
         print(json.dumps(memory(**json.loads(arguments.memory), dtype=dtype)))
@@ -55,14 +57,12 @@ def main() -> None:
     check_published()
     machine = describe_machine()
     timer = Timer(torch.device(arguments.device), rounds=15, seconds=arguments.seconds)
-    file = RESULTS / f"models_{arguments.device}_{today()}.json"
-    file.parent.mkdir(exist_ok=True)
+    file = results_file("models", arguments.device)
     rows: list[dict[str, Any]] = []
     for size in arguments.sizes:
         batch = max(1, arguments.batch * 224**2 // size**2)
         rows += measure(arguments.models, size, batch, timer, dtype)
-        file.write_text(json.dumps({**machine, "command": sys.argv[1:], "rows": rows}, indent=2) + "\n")
-        file.with_suffix(".md").write_text(report(machine, rows))
+        write_results(file, {**machine, "command": sys.argv[1:], "rows": rows}, report(machine, rows))
         print(report(machine, rows), flush=True)
 
 

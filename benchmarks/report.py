@@ -1,6 +1,8 @@
 """What every benchmark writes besides its figures: machine, versions, commit, date, and a Markdown table."""
 
+import argparse
 import datetime
+import json
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -8,6 +10,35 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def device_parser(description: str | None) -> argparse.ArgumentParser:
+    """The start of a benchmark's command line: its description and --device."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    return parser
+
+
+def parse_device(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The arguments; ends with a message where there is no such device."""
+    arguments = parser.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: this machine has no CUDA device that torch can use; valid here: cpu")
+    return arguments
+
+
+def results_file(name: str, device: str) -> Path:
+    """benchmarks/results/NAME_DEVICE_DATE.json; .md and .png stand beside it."""
+    RESULTS.mkdir(exist_ok=True)
+    return RESULTS / f"{name}_{device}_{today()}.json"
+
+
+def write_results(file: Path, content: dict[str, Any], text: str) -> None:
+    """The figures as JSON, and for people as Markdown beside them."""
+    file.write_text(json.dumps(content, indent=2) + "\n")
+    file.with_suffix(".md").write_text(text)
 
 
 def today() -> str:

@@ -64,9 +64,9 @@ class ConvStem(nn.Module):
         self.norm3 = nn.BatchNorm2d(dim, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.norm1(self.conv1(x)))
-        x = F.relu(self.norm2(self.conv2(x)))
-        return F.relu(self.norm3(self.conv3(x)))
+        x = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        x = F.relu(self.norm2(self.conv2(x)), inplace=True)
+        return F.relu(self.norm3(self.conv3(x)), inplace=True)
 
 
 class Downsample(nn.Module):
@@ -92,7 +92,7 @@ class Downsample(nn.Module):
         self.norm = nn.BatchNorm2d(dim, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(self.conv(x)))
+        return F.relu(self.norm(self.conv(x)), inplace=True)
 
 
 class Stage(nn.Module):
