@@ -22,7 +22,7 @@ class Timer:
         seconds: When to stop earlier, in seconds, after at least three rounds.
     """
 
-    def __init__(self, device: torch.device, rounds: int = 20, seconds: float = 10.0) -> None:
+    def __init__(self, device: torch.device, rounds: int = 200, seconds: float = 10.0) -> None:
         self.device, self.rounds, self.seconds = device, rounds, seconds
         self._flush = torch.empty(_FLUSHED_BYTES, dtype=torch.int8, device=device) if device.type == "cuda" else None
 
