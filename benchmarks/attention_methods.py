@@ -97,7 +97,7 @@ def _sdpa(problem: Problem) -> Attention:
 
 
 def _nystromformer(problem: Problem) -> Attention:
-    """The attention of transformers' Nystromformer without its projections."""
+    """The attention of transformers' Nystromformer without its projections and its convolution."""
     from transformers import NystromformerConfig
     from transformers.models.nystromformer.modeling_nystromformer import NystromformerSelfAttention
 
@@ -106,11 +106,11 @@ def _nystromformer(problem: Problem) -> Attention:
         num_attention_heads=problem.heads,
         num_landmarks=_NYSTROM_LANDMARKS,
         segment_means_seq_len=problem.length,
-        conv_kernel_size=None,
         attention_probs_dropout_prob=0.0,
     )
     layer = NystromformerSelfAttention(config).to(problem.device, getattr(torch, problem.dtype))
     layer.query = layer.key = layer.value = torch.nn.Identity()
+    layer.conv_kernel_size = None  # the configuration takes no None
     return lambda query, value, landmarks: layer(query.transpose(1, 2).flatten(2))[0]
 
 
