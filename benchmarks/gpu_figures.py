@@ -36,9 +36,7 @@ class Figure(NamedTuple):
 
 def main() -> None:
     """Check, measure, write."""
-    argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     if not torch.cuda.is_available():
         sys.exit("benchmarks.gpu_figures: this machine has no CUDA device that torch can use")
     check_parity("cuda", "bfloat16", ["triton", "triton, Cholesky"])
@@ -152,7 +150,9 @@ def newton(timer: Timer) -> list[Figure]:
     sizes = "128 matrices of 49 x 49, 20 iterations"
     return [
         Figure("Newton's launch", sizes, times["launch"] * 1e6, "us", "<= 100 us"),
-        Figure("Newton's launch against 40 products in a graph", sizes, times["products"] / times["launch"], "x", ">= 4x"),
+        Figure(
+            "Newton's launch against 40 products in a graph", sizes, times["products"] / times["launch"], "x", ">= 4x"
+        ),
     ]
 
 

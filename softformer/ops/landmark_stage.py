@@ -5,10 +5,14 @@ them. The backward is by hand because it runs inside a custom op, where autograd
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from softformer.ops.inverse import Cholesky, Inverse, Newton
 from softformer.ops.reference import newton_start
+
+# Gradients below this are zero; their products with other numbers could be too small to be normal.
+_SUBNORMAL = 1e-30
 
 
 def _regular(matrix: Tensor, ridge: float) -> Tensor:
@@ -88,14 +92,21 @@ def _newton_step(x: Tensor, regular: Tensor) -> Tensor:
 
 
 def _unrolled_backward(grad: Tensor, matrix: Tensor, inverse: Newton) -> Tensor:
-    """The gradient of A through X <- 2 X - X A' X and X0 = a A', a included, from the gradient of the last X."""
+    """The gradient of A through X <- 2 X - X A' X and X0 = a A', a included, from the gradient G of the last X.
+
+    All iterates are polynomials of A', so they are symmetric and commute with it. A's gradient counts only by its
+    symmetric part, for which G may be made symmetric: then G <- T + T^T with T = G (I - X A'), and X G X goes to A'.
+    """
     regular = _regular(matrix, inverse.ridge)
     first, *others = _newton_trajectory(matrix, inverse, keep=True)[:-1]
     grad_matrix = torch.zeros_like(matrix)
+    grad = (grad + grad.mT) / 2
     for x in [*reversed(others), first]:
-        left = grad @ x.mT
-        grad_matrix -= x.mT @ left
-        grad = 2 * grad - left @ regular.mT - (x @ regular).mT @ grad
+        left = grad @ x
+        grad_matrix -= x @ left
+        grad = grad - left @ regular
+        # Where the iterations have converged G dies out, below what processors compute at full speed.
+        grad = F.hardshrink(grad + grad.mT, _SUBNORMAL)
     step = newton_start(matrix, inverse.ridge, inverse.start)
     grad_step = (grad * regular).sum((-2, -1), keepdim=True)
     return grad_matrix + step * grad + _step_backward(grad_step, step, matrix, inverse)
