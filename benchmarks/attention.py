@@ -4,9 +4,11 @@
     python -m benchmarks.attention --device cuda
 
 Every backend is first held to the float64 reference; the program ends without a figure if one is off. Writes
-benchmarks/results/attention_DEVICE_DATE.json, .md and .png.
+benchmarks/results/attention_DEVICE_DATE.json, .md and .png; rows of an earlier run of the same day are kept, with their
+commit, unless they are measured again.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,15 +53,16 @@ def main() -> None:
     timer = Timer(torch.device(arguments.device), seconds=arguments.seconds)
     bandwidth = copy_bandwidth(timer)
     rates = _rates(timer) if arguments.device == "cpu" else {}
-    rows: list[dict[str, Any]] = []
     file = results_file("attention", arguments.device)
+    rows: list[dict[str, Any]] = json.loads(file.read_text())["rows"] if file.exists() else []
     for dtype in arguments.types:
         for length in arguments.lengths:
             for backward in (False, True):
                 problem = Problem(length, arguments.device, dtype, backward, batch)
                 found = measure(problem, arguments.methods, timer, bandwidth, rates)
-                rows += found
-                print(markdown_table(_HEADER, [_cells(row) for row in found]), flush=True)
+                rows = [row for row in rows if not _is_of(row, problem)]
+                rows += [{**row, "commit": machine["commit"]} for row in found]
+                print(markdown_table(_HEADER, [_cells(row) for row in rows if _is_of(row, problem)]), flush=True)
                 content = {**machine, "copy_bandwidth": bandwidth, **rates, "command": sys.argv[1:], "rows": rows}
                 write_results(file, content, report(machine, bandwidth, rows))
     draw(rows, file.with_suffix(".png"))
@@ -148,6 +151,10 @@ def _affordable(name: str, problem: Problem) -> bool:
     return True
 
 
+def _is_of(row: dict[str, Any], problem: Problem) -> bool:
+    return all(row[name] == value for name, value in problem._asdict().items())
+
+
 def _rates(timer: Timer) -> dict[str, float]:
     """What this CPU does of products and exponentials on tiles of the kernel matrix that stay in cache."""
     landmarks, tokens = torch.randn(2, 49, 32), torch.randn(2, 32, 2672)
@@ -158,6 +165,7 @@ def _rates(timer: Timer) -> dict[str, float]:
 
 
 _HEADER = ["type", "N", "direction", "method", "time", "against published", "of copy", "extra memory", "of floor"]
+_HEADER += ["commit"]
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
@@ -171,6 +179,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         f"{row['share_of_copy']:.1%}",
         f"{row['extra_bytes'] / 2**20:.1f} MiB",
         f"{row['seconds'] / row['floor_seconds']:.2f}x" if row["floor_seconds"] else "",
+        row["commit"],
     ]
 
 

@@ -141,6 +141,8 @@ def obstacle(name: str, problem: Problem) -> str | None:
     if backend is not None:
         x = torch.empty(0, 1, 1, problem.width, dtype=getattr(torch, problem.dtype), device=problem.device)
         return backend.obstacle(x, x, x)
+    if name == "Nystromformer" and problem.dtype != "float32":
+        return "its inverse mixes float32 with the type of its inputs, which torch refuses"
     if name == "Nystromformer" and problem.length % _NYSTROM_LANDMARKS:
         return f"its segments must have equal lengths: {problem.length} is no multiple of {_NYSTROM_LANDMARKS}"
     if name == "linear attention (fla)" and (problem.device != "cuda" or find_spec("fla") is None):

@@ -4,7 +4,8 @@
     python -m benchmarks.models --device cuda --batch 256
 
 "published soft_tiny" is the same network computed the published way (`benchmarks.published`); its logits are held to
-ours first. Writes benchmarks/results/models_DEVICE_DATE.json and .md.
+ours first. Writes benchmarks/results/models_DEVICE_DATE.json and .md; rows of an earlier run of the same day are kept,
+with their commit, unless they are measured again.
 """
 
 import argparse
@@ -60,10 +61,12 @@ def main() -> None:
     machine = describe_machine()
     timer = Timer(torch.device(arguments.device), rounds=15, seconds=arguments.seconds)
     file = results_file("models", arguments.device)
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = json.loads(file.read_text())["rows"] if file.exists() else []
     for size in arguments.sizes:
         batch = max(1, arguments.batch * 224**2 // size**2)
-        rows += measure(arguments.models, size, batch, timer, dtype)
+        found = measure(arguments.models, size, batch, timer, dtype)
+        rows = [row for row in rows if row["size"] != size or row["model"] not in arguments.models]
+        rows += [{**row, "commit": machine["commit"]} for row in found]
         write_results(file, {**machine, "command": sys.argv[1:], "rows": rows}, report(machine, rows))
         print(report(machine, rows), flush=True)
 
@@ -171,7 +174,17 @@ def memory(name: str, size: int, batch: int, device: str, dtype: torch.dtype) ->
 
 def report(machine: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """The table, and what it was measured on."""
-    header = ["model", "pixels", "batch", "inference", "training", "training memory", "parameters", "operations"]
+    header = [
+        "model",
+        "pixels",
+        "batch",
+        "inference",
+        "training",
+        "training memory",
+        "parameters",
+        "operations",
+        "commit",
+    ]
     cells = [
         [
             row["model"],
@@ -182,6 +195,7 @@ def report(machine: dict[str, Any], rows: list[dict[str, Any]]) -> str:
             f"{row['training_bytes'] / 2**20:,.0f} MiB",
             f"{row['parameters'] / 1e6:.1f} M",
             f"{row['multiplications'] / 1e9:.1f} G",
+            row["commit"],
         ]
         for row in rows
     ]

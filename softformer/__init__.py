@@ -9,11 +9,18 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from softformer.layers.attention import SoftAttention
+from softformer.models.sequence import SoftEncoder, SoftOptions
 from softformer.ops.health import attention_factors, attention_health
 from softformer.ops.inverse import Cholesky, Inverse, Newton
 from softformer.ops.soft_attention import soft_attention
 
 if TYPE_CHECKING:
+    from softformer.adapters.huggingface import (
+        SoftformerConfig,
+        SoftformerForMaskedLM,
+        SoftformerForSequenceClassification,
+        SoftformerModel,
+    )
     from softformer.models.published import from_published
     from softformer.models.vision import SoftVisionTransformer
     from softformer.training.encoders import EncoderSpec
@@ -24,6 +31,10 @@ __version__ = "0.1.0"
 
 # Where the names above come from; a test keeps the two lists equal.
 _LAZY = {
+    "SoftformerConfig": "softformer.adapters.huggingface",
+    "SoftformerForMaskedLM": "softformer.adapters.huggingface",
+    "SoftformerForSequenceClassification": "softformer.adapters.huggingface",
+    "SoftformerModel": "softformer.adapters.huggingface",
     "from_published": "softformer.models.published",
     "SoftVisionTransformer": "softformer.models.vision",
     "EncoderSpec": "softformer.training.encoders",
@@ -37,7 +48,13 @@ __all__ = [
     "Inverse",
     "Newton",
     "SoftAttention",
+    "SoftEncoder",
+    "SoftOptions",
     "SoftVisionTransformer",
+    "SoftformerConfig",
+    "SoftformerForMaskedLM",
+    "SoftformerForSequenceClassification",
+    "SoftformerModel",
     "SoftformerModule",
     "attention_factors",
     "attention_health",

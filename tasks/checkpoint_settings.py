@@ -17,7 +17,7 @@ from tasks.run_settings import RunSettings
 _WITHIN_PATH = ("name", "data_dir", "data_files")
 # Arguments of a task that the data module's attributes of the same names set, where it has them, and what they are
 # where nothing tells them.
-FROM_DATA: dict[str, Any] = {"num_classes": None, "multi_label": False}
+FROM_DATA: dict[str, Any] = {"num_classes": None, "multi_label": False, "vocab_size": None}
 
 _SUBCOMMANDS = ("fit", "validate", "test", "predict")
 

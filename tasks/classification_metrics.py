@@ -1,10 +1,13 @@
 """What a classifier is measured by, and which labels it can be measured on."""
 
+from typing import Literal
+
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassConfusionMatrix,
+    MulticlassF1Score,
     MultilabelAccuracy,
     MultilabelConfusionMatrix,
     MultilabelExactMatch,
@@ -23,8 +26,16 @@ def class_counter(num_classes: int, multi_label: bool) -> Metric | None:
     return MulticlassConfusionMatrix(num_classes) if num_classes <= _MOST_COUNTED else None
 
 
-def classification_metrics(num_classes: int, multi_label: bool) -> MetricCollection:
-    """What is measured in every stage: accuracy and top-5, or accuracy, F1 and exact matches for several labels."""
+def classification_metrics(
+    num_classes: int, multi_label: bool, *, beside: Literal["top5_accuracy", "f1"]
+) -> MetricCollection:
+    """What is measured in every stage: accuracy and one more; for several labels accuracy, F1 and exact matches.
+
+    Args:
+        num_classes: Number of classes K.
+        multi_label: Whether there are several labels.
+        beside: What stands beside the accuracy of a single label; "f1" is the mean over classes.
+    """
     if multi_label:
         return MetricCollection(
             {
@@ -33,12 +44,11 @@ def classification_metrics(num_classes: int, multi_label: bool) -> MetricCollect
                 "exact_match": MultilabelExactMatch(num_classes),
             }
         )
-    return MetricCollection(
-        {
-            "accuracy": MulticlassAccuracy(num_classes, average="micro"),
-            "top5_accuracy": MulticlassAccuracy(num_classes, average="micro", top_k=min(_BEST, num_classes)),
-        }
-    )
+    more = {
+        "top5_accuracy": MulticlassAccuracy(num_classes, average="micro", top_k=min(_BEST, num_classes)),
+        "f1": MulticlassF1Score(num_classes, average="macro"),
+    }
+    return MetricCollection({"accuracy": MulticlassAccuracy(num_classes, average="micro"), beside: more[beside]})
 
 
 def check_labels(labels: Tensor, num_classes: int, multi_label: bool) -> None:

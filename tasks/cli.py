@@ -13,7 +13,9 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
-import tasks.image  # noqa: F401  (short class names are those of imported classes)
+import softformer.training.text_encoders  # noqa: F401  (short class names are those of imported classes)
+import tasks.image
+import tasks.text  # noqa: F401
 from softformer.training.callbacks import ClassReport, PredictionTable, ResultTable
 from softformer.training.callbacks.results import print_results
 from softformer.training.divergence import DivergedError

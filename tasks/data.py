@@ -8,6 +8,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import datasets
@@ -17,6 +18,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader
 
 from softformer.training.specs import describe
+from tasks.length_batches import RowCosts
 from tasks.loaders import DEFAULT_LOADING, Loading, eval_loader, rank_and_world, train_loader
 from tasks.rows import Batch, Examples, OnBad, Split
 from tasks.sources import VALIDATION_NAMES, DataFiles, Source, choose_split, split_parts
@@ -123,6 +125,14 @@ class TaskDataModule(LightningDataModule, ABC):
         A domain checks its labels here: it is called for each split before that is read.
         """
         return None
+
+    def row_costs(self, examples: Examples | StreamExamples) -> RowCosts | None:
+        """What rows cost, where batches are made by that; None for batches of equally many rows."""
+        return None
+
+    def write_run_files(self, folder: Path) -> None:
+        """Write what the folder of a training run is to hold of its data; nothing here."""
+        return
 
     @property
     def remedy(self) -> str:
@@ -287,7 +297,12 @@ class TaskDataModule(LightningDataModule, ABC):
         """Batches to train on, beginning where an interrupted run stopped."""
         examples = self.examples_for("train")
         return train_loader(
-            examples, self.trainer, batch_size=self.batch_size, seed=self.seed, **self._loader_options()
+            examples,
+            self.trainer,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            costs=self.row_costs(examples),
+            **self._loader_options(),
         )
 
     def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
@@ -299,7 +314,14 @@ class TaskDataModule(LightningDataModule, ABC):
         return self._eval_loader("test")
 
     def _eval_loader(self, role: Role) -> DataLoader[Any]:
-        return eval_loader(self.examples_for(role), self.trainer, batch_size=self.batch_size, **self._loader_options())
+        examples = self.examples_for(role)
+        return eval_loader(
+            examples,
+            self.trainer,
+            batch_size=self.batch_size,
+            costs=self.row_costs(examples),
+            **self._loader_options(),
+        )
 
     def _loader_options(self) -> dict[str, Any]:
         return {

@@ -59,20 +59,15 @@ class Labels:
         Raises:
             ValueError: a label is missing or no class, with its row.
         """
-        column = rows.select_columns([self.column]).with_format("arrow")[:].column(0).combine_chunks()
-        row_of = np.arange(len(numbers))
-        if self.multi_label:
-            lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
-            row_of, column = np.repeat(row_of, lengths), column.flatten()
-        elif column.null_count:
+        column, row_of = self._entries(rows)
+        if not self.multi_label and column.null_count:
             first = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
             raise ValueError(
                 f"{split}: {column.null_count} rows have no value in the label column {self.column!r}, the first is "
                 f"row {numbers[first]}. Remove these rows"
             )
-        values = pa.array(list(self.number_of))
-        places = pc.fill_null(pc.index_in(column.cast(values.type), values), -1).to_numpy()
-        bad = np.flatnonzero(places < 0)
+        classes = self._classes(column)
+        bad = np.flatnonzero(classes < 0)
         if len(bad):
             first = int(bad[0])
             value = column[first].as_py()
@@ -80,7 +75,31 @@ class Labels:
                 f"{split}, row {numbers[row_of[first]]}: label {value!r} in column {self.column!r} is not one of the "
                 f"{self._described()}; {len(bad)} such labels in all. Correct them, or choose another split or column"
             )
-        return None if self.multi_label else np.array(list(self.number_of.values()), dtype=np.int64)[places]
+        return None if self.multi_label else classes
+
+    def counts(self, rows: datasets.Dataset) -> list[int]:
+        """How many of the rows have each class, in the order of the class numbers."""
+        column, row_of = self._entries(rows)
+        classes = self._classes(column)
+        # A row that names a class twice has it once.
+        known = np.unique(np.stack([row_of, classes])[:, classes >= 0], axis=1)[1]
+        return np.bincount(known, minlength=len(self.names)).tolist()
+
+    def _entries(self, rows: datasets.Dataset) -> tuple[pa.Array, np.ndarray]:
+        """All labels of the rows one after the other, and the place of the row that each belongs to."""
+        column = rows.select_columns([self.column]).with_format("arrow")[:].column(0).combine_chunks()
+        row_of = np.arange(len(column))
+        if self.multi_label:
+            lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+            row_of, column = np.repeat(row_of, lengths), column.flatten()
+        return column, row_of
+
+    def _classes(self, column: pa.Array) -> np.ndarray:
+        """(n,) int64 class numbers of labels; -1 for what is no class."""
+        values = pa.array(list(self.number_of))
+        places = pc.fill_null(pc.index_in(column.cast(values.type), values), -1).to_numpy()
+        # The last entry is for the place -1.
+        return np.array([*self.number_of.values(), -1], dtype=np.int64)[places]
 
     def _described(self) -> str:
         return f"{len(self.number_of)} classes {shortened(list(self.number_of))}"
@@ -148,7 +167,8 @@ def labels_from(
     if training_rows is None:
         raise ValueError(
             f"label_column={column!r}: the column is of type {dtype}, which does not tell its classes, and there is no "
-            f"training split to find them in (a streamed one cannot be searched). Give class_names"
+            f"training split to find them in (a streamed one cannot be searched). Give class_names, or name the "
+            f"training split by train_split"
         )
     values = training_rows.select_columns([column]).with_format("arrow")[:].column(0).combine_chunks()
     if multi_label:

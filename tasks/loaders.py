@@ -6,6 +6,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
+from tasks.length_batches import LengthBatches, LengthEvalBatches, RowCosts
 from tasks.rows import Examples
 from tasks.sampling import EvalBatches, TrainBatches
 from tasks.streams import StreamExamples
@@ -109,15 +110,22 @@ class ResumableLoader(DataLoader[Any]):
 
 
 def train_loader(
-    examples: Examples | StreamExamples, trainer: Trainer | None, *, batch_size: int, seed: int, **options: Any
+    examples: Examples | StreamExamples,
+    trainer: Trainer | None,
+    *,
+    batch_size: int,
+    seed: int,
+    costs: RowCosts | None = None,
+    **options: Any,
 ) -> DataLoader[Any]:
     """Batches to train on, beginning where the trainer's run stopped.
 
     Args:
         examples: what to read.
         trainer: the run; None for use without one.
-        batch_size: rows in a batch on one device.
+        batch_size: rows in a batch on one device; the most rows where they have costs.
         seed: the data seed.
+        costs: what the rows cost, where batches are made by that.
         options: as in `DataLoader`: workers and memory.
 
     Raises:
@@ -131,21 +139,31 @@ def train_loader(
         return ResumableLoader(examples, trainer=trainer, layout=layout, batch_size=None, **options)
     if _overfits(trainer):
         return _plain_loader(examples, batch_size, options)
-    batches = TrainBatches(len(examples), batch_size, seed=seed, rank=rank, num_replicas=world)
     layout["rows"] = len(examples)
+    batches = TrainBatches(len(examples), batch_size, seed=seed, rank=rank, num_replicas=world)
+    if costs is not None:
+        batches = LengthBatches(costs, batch_size, seed=seed, rank=rank, num_replicas=world)
+        layout |= costs.layout
     return ResumableLoader(examples, sampler=batches, trainer=trainer, layout=layout, batch_size=None, **options)
 
 
 def eval_loader(
-    examples: Examples | StreamExamples, trainer: Trainer | None, *, batch_size: int, **options: Any
+    examples: Examples | StreamExamples,
+    trainer: Trainer | None,
+    *,
+    batch_size: int,
+    costs: RowCosts | None = None,
+    **options: Any,
 ) -> DataLoader[Any]:
-    """Batches of a split in its own order; arguments as in `train_loader`."""
+    """Batches of a split, in its own order where no costs decide; arguments as in `train_loader`."""
     if isinstance(examples, StreamExamples):
         return DataLoader(examples, batch_size=None, **_stream_options(examples, options))
     if _overfits(trainer):
         return _plain_loader(examples, batch_size, options)
     rank, world = rank_and_world(trainer)
     batches = EvalBatches(len(examples), batch_size, rank=rank, num_replicas=world)
+    if costs is not None and (costs.grouped or costs.most is not None):
+        batches = LengthEvalBatches(costs, batch_size, rank=rank, num_replicas=world)
     return DataLoader(examples, sampler=batches, batch_size=None, **options)
 
 

@@ -12,11 +12,12 @@ from softformer.training.module import SoftformerModule
 from softformer.training.run_logger import RunLogger
 from softformer.training.runs import CONFIG, RunFolder
 from tasks.checkpoint_settings import FROM_DATA
+from tasks.data import TaskDataModule
 from tasks.run_settings import RunSettings
 
 
 class SaveConfig(SaveConfigCallback):
-    """Writes config.yaml, with which the run can be repeated, when training really starts."""
+    """Writes config.yaml, with which the run can be repeated, and what the data keep, when training really starts."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Nothing yet: a run that fails before its first step leaves no trace."""
@@ -34,6 +35,9 @@ class SaveConfig(SaveConfigCallback):
             folder.mkdir(parents=True, exist_ok=True)
             text = self.parser.dump(config, skip_unset=False, skip_link_targets=False)
             (folder / CONFIG).write_text(text)
+            data = getattr(trainer, "datamodule", None)
+            if isinstance(data, TaskDataModule):
+                data.write_run_files(folder)
 
 
 class TestSplitCheck(Callback):

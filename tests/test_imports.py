@@ -28,7 +28,7 @@ THIRD_PARTY = {
     "softformer.ops": set(),
     "softformer.layers": set(),
     "softformer.models": {"timm", "safetensors"},
-    "softformer.adapters": {"timm"},
+    "softformer.adapters": {"timm", "transformers", "tokenizers"},
 }
 
 

@@ -21,6 +21,8 @@ from softformer.layers.heads import (
 )
 from softformer.layers.landmarks import GridLandmarks, SegmentLandmarks
 from softformer.layers.padding import zero_pads
+from softformer.layers.positions import check_rotary, rotate, token_positions
+from softformer.layers.segments import segment_positions
 from softformer.ops.backends import BackendName, check_backend
 from softformer.ops.checks import check_inverse
 from softformer.ops.health import AttentionHealth, attention_health
@@ -49,6 +51,8 @@ class SoftAttention(nn.Module):
         context_dim: Width of the context; None makes self-attention.
         scale_by_length: Multiply the output by kept landmarks / real keys, so that it does not grow with the number of
             keys and a network trained on short sequences works on long ones. Published image models do not.
+        rotary: Whether queries are turned by their positions, and each landmark by the mean position of its segment,
+            after it was pooled: means of turned queries would cancel. Self-attention over sequences only.
         qkv_bias: Whether the projections of queries, keys and values have a bias.
         proj_drop: Dropout rate of the output.
         backend: Implementation of the attention.
@@ -73,6 +77,7 @@ class SoftAttention(nn.Module):
         symmetric_norm: bool = True,
         context_dim: int | None = None,
         scale_by_length: bool = True,
+        rotary: bool = False,
         qkv_bias: bool = True,
         proj_drop: float = 0.0,
         backend: BackendName = "auto",
@@ -89,11 +94,16 @@ class SoftAttention(nn.Module):
         self.inverse = inverse
         self.symmetric_norm = symmetric_norm
         self.scale_by_length = scale_by_length
+        self.rotary = rotary
         self.backend: BackendName = backend
         self.query = nn.Linear(dim, dim, bias=qkv_bias, **factory)
         self.key = None if context_dim is None else nn.Linear(context_dim, dim, bias=qkv_bias, **factory)
         self.value = nn.Linear(dim if context_dim is None else context_dim, dim, bias=qkv_bias, **factory)
         self.landmarks = SegmentLandmarks(64) if landmarks is None else landmarks
+        if rotary:
+            check_rotary(dim // num_heads)
+            if context_dim is not None or not hasattr(self.landmarks, "num_landmarks"):
+                raise ValueError("rotary must be False in cross-attention and on grids: it turns along one sequence")
         axes: Literal[1, 2] = 2 if isinstance(landmarks, GridLandmarks) else 1
         self.value_conv = ValueConvolution(num_heads, value_kernel, axes, **factory) if value_kernel else None
         self.proj = nn.Linear(dim, dim, **factory)
@@ -163,6 +173,8 @@ class SoftAttention(nn.Module):
             source, source_mask = zero_pads(context, context_mask), context_mask
             key = self._points(self.key, source)
         landmarks, landmark_mask = self.landmarks(query if key is None else key, grid=grid, mask=source_mask)
+        if self.rotary:
+            query, landmarks = self._rotated(query, landmarks, mask)
         inputs = {
             "query": query,
             "landmarks": landmarks,
@@ -181,14 +193,19 @@ class SoftAttention(nn.Module):
         points = split_heads(projection(x), self.num_heads)
         return points * points.shape[-1] ** -0.25
 
+    def _rotated(self, query: Tensor, landmarks: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        length, device = query.shape[2], query.device
+        places = segment_positions(length, landmarks.shape[2], mask, device)
+        return rotate(query, token_positions(length, mask, device)), rotate(landmarks, places)
+
     def _output_scale(
         self, source: Tensor, mask: Tensor | None, landmarks: Tensor, landmark_mask: Tensor | None
     ) -> Tensor | None:
         if not self.scale_by_length:
             return None
         ones = torch.ones(source.shape[0], dtype=compute_dtype(source), device=source.device)
-        kept = ones * landmarks.shape[2] if landmark_mask is None else landmark_mask.sum(1)
-        real = ones * source.shape[1] if mask is None else mask.sum(1)
+        kept = ones * landmarks.shape[2] if landmark_mask is None else ones * landmark_mask.sum(1)
+        real = ones * source.shape[1] if mask is None else ones * mask.sum(1)
         return torch.where(real > 0, kept / real.clamp(min=1), 0.0)
 
     def extra_repr(self) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from softformer.layers.convolution import Grid
 from softformer.layers.padding import zero_pads
+from softformer.ops.options import check_choice
 
 DropKind = Literal["path", "element"]
 
@@ -140,8 +141,7 @@ class PreNormBlock(ResidualBlock):
 
 
 def _branch_drop(rate: float, kind: DropKind) -> nn.Module:
-    if kind not in get_args(DropKind):
-        raise ValueError(f"drop_kind must be one of {', '.join(map(repr, get_args(DropKind)))}, got {kind!r}")
+    check_choice("drop_kind", kind, get_args(DropKind))
     if not 0.0 <= rate < 1.0:
         raise ValueError(f"branch_drop must be in [0, 1), got {rate}")
     return DropPath(rate) if kind == "path" else nn.Dropout(rate)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from softformer.layers.padding import compact, expand
+from softformer.layers.padding import pack, packing_of, unpack
 
 Grid = tuple[int, int]
 
@@ -91,8 +91,8 @@ class ValueConvolution(nn.Module):
             return convolve_grid(value, weight, grid)
         if mask is None:
             return convolve_sequence(value, weight)
-        tokens, order = compact(value, mask)
-        return expand(convolve_sequence(tokens, weight), order, mask)
+        packing = packing_of(mask)
+        return unpack(convolve_sequence(pack(value, packing), weight), packing, mask)
 
     def extra_repr(self) -> str:
         return f"num_heads={self.weight.shape[0]}, kernel_size={self.weight.shape[-1]}, axes={self.axes}"

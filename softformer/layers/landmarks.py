@@ -3,10 +3,8 @@
 Letters: B batch, H heads, N tokens, M landmarks, D head width. Tokens come as the queries or keys of the attention,
 (B, H, N, D), already divided by D^(1/4).
 
-On a grid (tokens in raster order) a landmark comes from a window of the picture. In a sequence the real tokens are cut
-into M segments of equal share, token i of n going to segment floor(i M / n); a sequence of fewer than M tokens makes
-one segment of each. So what a sequence gives depends neither on how much padding it carries, nor where, nor on the rest
-of the batch.
+On a grid (tokens in raster order) a landmark comes from a window of the picture, in a sequence from one of M segments
+of equal share of the real tokens (`softformer.layers.segments`).
 """
 
 from abc import ABC, abstractmethod
@@ -18,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from softformer.layers.convolution import Grid, convolve_sequence
-from softformer.layers.padding import compact, zero_pads
+from softformer.layers.padding import pack, packing_of
+from softformer.layers.segments import segment_means
 from softformer.ops.exporting import is_exporting
 
 
@@ -226,8 +225,8 @@ class ConvSegmentLandmarks(nn.Module):
         heads = x.shape[1]
         tokens = x.transpose(1, 2).flatten(2)
         if mask is not None:
-            tokens, order = compact(tokens, mask)
-            mask = mask.gather(1, order)
+            packing = packing_of(mask)
+            tokens, mask = pack(tokens, packing), packing.mask
         mixed = convolve_sequence(tokens, self.weight.repeat(heads, 1, 1))
         points, landmark_mask = segment_means(
             mixed.unflatten(-1, (heads, -1)).transpose(1, 2), self.num_landmarks, mask
@@ -238,37 +237,6 @@ class ConvSegmentLandmarks(nn.Module):
         return (
             f"head_dim={self.weight.shape[0]}, num_landmarks={self.num_landmarks}, kernel_size={self.weight.shape[2]}"
         )
-
-
-def segment_means(x: Tensor, num_landmarks: int, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Means of segments of equal share of the real tokens.
-
-    Args:
-        x: (B, H, N, D).
-        num_landmarks: M.
-        mask: (B, N) bool, or None where all tokens are real.
-
-    Returns:
-        Means (B, H, min(M, N), D), at least one (zero where there is no token); and which of them stand for a segment,
-        (B, min(M, N)) bool, or None without a mask.
-    """
-    length = x.shape[2]
-    numbers = torch.arange(torch.sym_max(1, torch.sym_min(num_landmarks, length)), device=x.device)
-    if mask is None:
-        rank = torch.arange(length, device=x.device).unsqueeze(0)
-        tokens: Any = torch.sym_max(1, length)
-        segments = rank * numbers.shape[0] // tokens
-        landmark_mask = None
-    else:
-        count = mask.sum(1, keepdim=True)
-        kept = count.clamp(max=numbers.shape[0])
-        segments = ((mask.cumsum(1) - 1) * kept // count.clamp(min=1)).masked_fill(~mask, -1)
-        landmark_mask = numbers < kept
-    members = segments.unsqueeze(1) == numbers.unsqueeze(-1)
-    sizes = members.sum(-1, keepdim=True).clamp(min=1)
-    # Members stay 0 and 1, exact in any type; the mean is a division after the product, which accumulates in float32.
-    means = members.to(x.dtype) @ zero_pads(x.transpose(1, 2).flatten(2), mask) / sizes.to(x.dtype)
-    return means.unflatten(-1, (x.shape[1], x.shape[3])).transpose(1, 2), landmark_mask
 
 
 def _positive(name: str, value: int) -> int:

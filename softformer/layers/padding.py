@@ -3,6 +3,8 @@
 Masks are (B, N) bool, True at real tokens. They may have holes: pads between real tokens.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -12,24 +14,34 @@ def zero_pads(x: Tensor, mask: Tensor | None) -> Tensor:
     return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0)
 
 
-def compact(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Moves the real tokens of each sequence to its front, in their order, and puts zeros behind them.
+class Packing(NamedTuple):
+    """How the real tokens of each sequence move to its front, in their order.
 
-    What looks at neighbours (a convolution) then sees the sequence as if it had never been padded.
-
-    Args:
-        x: (B, N, C).
-        mask: (B, N) bool.
-
-    Returns:
-        The compacted tokens (B, N, C), and the order (B, N) that `expand` needs to put them back.
+    What looks at neighbours or at places then sees a sequence as if it had never been padded.
     """
-    order = torch.argsort(~mask, dim=1, stable=True)
-    front = mask.gather(1, order)
-    return zero_pads(x.gather(1, order.unsqueeze(-1).expand_as(x)), front), order
+
+    order: Tensor
+    """(B, N): which token stands at a place of the packed sequence; pads follow the real ones."""
+    places: Tensor
+    """(B, N): where a token stands in the packed sequence."""
+    mask: Tensor
+    """(B, N) bool: True at the real tokens of the packed sequence."""
 
 
-def expand(x: Tensor, order: Tensor, mask: Tensor) -> Tensor:
-    """Puts compacted tokens (B, N, C) back to their places, with zeros at pads."""
-    places = torch.argsort(order, dim=1).unsqueeze(-1).expand_as(x)
-    return zero_pads(x.gather(1, places), mask)
+def packing_of(mask: Tensor) -> Packing:
+    """The packing of sequences with the given mask (B, N)."""
+    numbers = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
+    count = mask.sum(1, keepdim=True)
+    places = torch.where(mask, mask.cumsum(1), count + (~mask).cumsum(1)) - 1
+    order = torch.zeros_like(places).scatter(1, places, numbers)
+    return Packing(order, places, numbers < count)
+
+
+def pack(x: Tensor, packing: Packing) -> Tensor:
+    """The real tokens of x (B, N, C) at the front, zeros behind them."""
+    return zero_pads(x.gather(1, packing.order.unsqueeze(-1).expand_as(x)), packing.mask)
+
+
+def unpack(x: Tensor, packing: Packing, mask: Tensor) -> Tensor:
+    """Packed tokens x (B, N, C) back at their places, with zeros at pads."""
+    return zero_pads(x.gather(1, packing.places.unsqueeze(-1).expand_as(x)), mask)

@@ -19,6 +19,7 @@ from softformer.layers.heads import (
     split_heads,
 )
 from softformer.layers.padding import zero_pads
+from softformer.layers.positions import check_rotary, rotate, token_positions
 
 
 class SoftmaxAttention(nn.Module):
@@ -30,6 +31,7 @@ class SoftmaxAttention(nn.Module):
         value_kernel: Side of the depthwise convolution of the values that is added to the output, odd; 0 for none.
         value_axes: 2 if that convolution runs over a grid, 1 for sequences.
         context_dim: Width of the context; None makes self-attention.
+        rotary: Whether queries and keys are turned by their positions. Self-attention only.
         qkv_bias: Whether the projections of queries, keys and values have a bias.
         proj_drop: Dropout rate of the output.
         device: Where parameters live.
@@ -47,6 +49,7 @@ class SoftmaxAttention(nn.Module):
         value_kernel: int = 0,
         value_axes: Literal[1, 2] = 1,
         context_dim: int | None = None,
+        rotary: bool = False,
         qkv_bias: bool = True,
         proj_drop: float = 0.0,
         device: torch.device | str | None = None,
@@ -57,7 +60,12 @@ class SoftmaxAttention(nn.Module):
         check_value_kernel(value_kernel, context_dim)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.num_heads = num_heads
+        if rotary:
+            check_rotary(dim // num_heads)
+            if context_dim is not None:
+                raise ValueError("rotary must be False in cross-attention: it turns along one sequence")
         self.context_dim = context_dim
+        self.rotary = rotary
         self.query = nn.Linear(dim, dim, bias=qkv_bias, **factory)
         self.key_value = nn.Linear(dim if context_dim is None else context_dim, 2 * dim, bias=qkv_bias, **factory)
         self.value_conv = ValueConvolution(num_heads, value_kernel, value_axes, **factory) if value_kernel else None
@@ -80,6 +88,9 @@ class SoftmaxAttention(nn.Module):
         source, source_mask = (x, mask) if context is None else (zero_pads(context, context_mask), context_mask)
         key, value = self.key_value(source).chunk(2, dim=-1)
         query, keys, values = (split_heads(part, self.num_heads) for part in (self.query(x), key, value))
+        if self.rotary:
+            positions = token_positions(x.shape[1], mask, x.device)
+            query, keys = rotate(query, positions), rotate(keys, positions)
         if source_mask is None:
             out = merge_heads(F.scaled_dot_product_attention(query, keys, values))
         else:

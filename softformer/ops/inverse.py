@@ -6,6 +6,8 @@ compute is in `softformer.ops.reference` (literal) and `softformer.ops.landmark_
 
 from typing import Literal, get_args
 
+from softformer.ops.options import Options, check_choice
+
 NewtonStart = Literal["row_sum", "halving"]
 NewtonGradient = Literal["implicit", "unrolled"]
 
@@ -16,13 +18,7 @@ def _number(name: str, value: object) -> float:
     return float(value)
 
 
-def _choice(name: str, value: str, choices: tuple[str, ...]) -> str:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
-    return value
-
-
-class Inverse:
+class Inverse(Options):
     """Base of the inverses A+ of the M x M landmark matrix A. Pass a `Newton` or a `Cholesky`.
 
     Attributes:
@@ -35,16 +31,6 @@ class Inverse:
         self.ridge = _number("ridge", ridge)
         if not 0.0 <= self.ridge < float("inf"):
             raise ValueError(f"ridge must be zero or positive and finite, got {ridge!r}")
-
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and vars(self) == vars(other)
-
-    def __hash__(self) -> int:
-        return hash((type(self), *vars(self).values()))
-
-    def __repr__(self) -> str:
-        options = ", ".join(f"{name}={value!r}" for name, value in sorted(vars(self).items()))
-        return f"{type(self).__name__}({options})"
 
 
 class Newton(Inverse):
@@ -85,8 +71,8 @@ class Newton(Inverse):
         if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
             raise ValueError(f"iterations must be an integer of at least 1, got {iterations!r}")
         self.iterations = iterations
-        self.start = _choice("start", start, get_args(NewtonStart))
-        self.gradient = _choice("gradient", gradient, get_args(NewtonGradient))
+        self.start = check_choice("start", start, get_args(NewtonStart))
+        self.gradient = check_choice("gradient", gradient, get_args(NewtonGradient))
 
 
 class Cholesky(Inverse):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHECKPOINTS = "checkpoints"
+TOKENIZER = "tokenizer"
 CONFIG = "config.yaml"
 METRICS = "metrics.csv"
 RESULTS = "results.json"
@@ -93,11 +94,15 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
         for path in (*self.checkpoints.glob("*.ckpt"), *self.checkpoints.glob("*.part")):
             shutil.rmtree(path) if path.is_dir() else path.unlink()  # a sharded checkpoint is a folder
-        if self.checkpoints.is_dir() and not any(self.checkpoints.iterdir()):
-            self.checkpoints.rmdir()
+        for file in ("tokenizer.json", "tokenizer_config.json"):
+            (self.path / TOKENIZER / file).unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.path / TOKENIZER):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
     def _holds_anything(self) -> bool:
-        """Whether there is more than the configuration of a run that failed before it saved anything."""
+        """Whether there is more than the configuration and tokenizer of a run that failed before it saved anything."""
         if not self.path.exists():
             return False
-        return any(file.is_file() and file != self.path / CONFIG for file in self.path.rglob("*"))
+        first = {self.path / CONFIG, *(self.path / TOKENIZER).glob("*")}
+        return any(file.is_file() and file not in first for file in self.path.rglob("*"))

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from jsonargparse import ArgumentError, ArgumentParser
 
-from softformer.ops.inverse import Inverse
+from softformer.ops.options import Options
 
 T = TypeVar("T")
 
@@ -103,7 +103,7 @@ def describe(value: Any) -> Any:
         return {str(key): describe(item) for key, item in value.items()}
     if isinstance(value, Spec):
         return {"class_path": _path_of(value), "init_args": describe(value.init_args)}
-    if isinstance(value, Inverse):
+    if isinstance(value, Options):
         names = inspect.signature(type(value)).parameters
         return {"class_path": _path_of(value), "init_args": {name: describe(getattr(value, name)) for name in names}}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -5,26 +5,25 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
-from torchmetrics import Metric
 
 from softformer.training.encoders import EncoderSpec
-from softformer.training.module import SoftformerModule, Stage
+from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
 from softformer.training.seeding import seeded
-from tasks.image.guesses import BEST, Guess, Picture, as_list, best_guesses, columns, prepared
-from tasks.image.metrics import check_labels, class_counter, classification_metrics
+from tasks.classification import Classifier
+from tasks.classification_metrics import check_labels
+from tasks.guesses import BEST, Guess, columns
 from tasks.image.mixing import mix_batch
 from tasks.image.network import input_channels, only_size, with_head
-from tasks.labels import shortened
+from tasks.image.pictures import Picture, as_list, prepared
 
 _OPTIMIZER = OptimizerSpec()
 _SCHEDULE = ScheduleSpec()
 
 
-class ImageClassifier(SoftformerModule):
+class ImageClassifier(Classifier):
     """Classifies images.
 
     Args:
@@ -60,16 +59,10 @@ class ImageClassifier(SoftformerModule):
         if mixup < 0 or cutmix < 0:
             raise ValueError(f"mixup and cutmix must be zero or positive, got {mixup} and {cutmix}")
         self.network, head = with_head(encoder.build(), num_classes)
-        self.num_classes = int(self.network.num_classes)  # type: ignore[arg-type]
-        self.multi_label = multi_label
+        self.set_classes(int(self.network.num_classes), multi_label, beside="top5_accuracy")  # type: ignore[arg-type]
         self.label_smoothing = label_smoothing
         self.mixup = mixup
         self.cutmix = cutmix
-        self.input_settings: dict[str, Any] | None = None
-        self.monitor, self.monitor_mode = ("val/f1" if multi_label else "val/accuracy"), "max"
-        self.make_metrics(classification_metrics(self.num_classes, multi_label))
-        self.val_counts = class_counter(self.num_classes, multi_label)
-        self.test_counts = class_counter(self.num_classes, multi_label)
         self._channels, self._size = input_channels(self.network), only_size(self.network)
         self.begin(weights=weights, head=head, freeze_backbone=freeze_backbone)
 
@@ -82,11 +75,7 @@ class ImageClassifier(SoftformerModule):
         logits, target = self(batch["image"]).float(), batch["label"]
         mixed = stage == "train" and (self.mixup or self.cutmix)
         if not mixed:  # a mixed image has no right answer to be counted
-            # Told logits that happen to lie in [0, 1], torchmetrics takes them for probabilities.
-            scores = logits.detach().sigmoid() if self.multi_label else logits.detach()
-            self.log_metrics(stage, scores, target.long())
-            if stage != "train" and (counts := self._counts(stage)) is not None:
-                counts.update(scores, target.long())
+            self.count(stage, logits, target)
         smoothing = self.label_smoothing if stage == "train" else 0.0
         if self.multi_label:
             return F.binary_cross_entropy_with_logits(logits, target.float() * (1 - smoothing) + smoothing / 2)
@@ -124,64 +113,9 @@ class ImageClassifier(SoftformerModule):
             )
         return {**batch, "image": images, "label": labels}
 
-    def on_validation_start(self) -> None:
-        """Agree with the data on the classes."""
-        if self.trainer.state.fn != "fit":
-            self._meet_data()
-
-    def on_test_start(self) -> None:
-        """Agree with the data on the classes."""
-        self._meet_data()
-
-    def _meet_data(self) -> None:
-        """Learn from the data of an evaluation what no checkpoint told; else check that both mean the same classes.
-
-        Raises:
-            ValueError: They do not.
-        """
-        told = self._told_by_data()
-        self.input_settings = self.input_settings or told
-        ours, theirs = ((settings or {}).get("class_names") for settings in (self.input_settings, told))
-        if ours and theirs and ours != theirs:
-            raise ValueError(
-                f"the data must have the classes that the task was trained on, {shortened(ours)},"
-                f" got {shortened(theirs)}"
-            )
-        count = getattr(getattr(self.trainer, "datamodule", None), "num_classes", None)
-        if count not in (None, self.num_classes):
-            raise ValueError(f"the data must have the {self.num_classes} classes of the network, got {count}")
-
-    def _told_by_data(self) -> dict[str, Any] | None:
-        describe = getattr(getattr(self.trainer, "datamodule", None), "input_settings", None)
-        return None if describe is None else describe()
-
-    def on_validation_epoch_start(self) -> None:
-        """Count anew."""
-        self._reset_counts("val")
-
-    def on_test_epoch_start(self) -> None:
-        """Count anew."""
-        self._reset_counts("test")
-
-    def _reset_counts(self, stage: Stage) -> None:
-        if (counts := self._counts(stage)) is not None:
-            counts.reset()
-
-    def _counts(self, stage: Stage) -> Metric | None:
-        return self.val_counts if stage == "val" else self.test_counts
-
-    def class_labels(self) -> list[str]:
-        """Names of the classes; their numbers where nothing is known."""
-        names = (self.input_settings or {}).get("class_names")
-        return list(names) if names and len(names) == self.num_classes else [str(i) for i in range(self.num_classes)]
-
-    def class_counts(self, stage: Stage) -> Tensor | None:
-        """Which class was taken for which in an evaluation (see `softformer.training.callbacks.class_report`)."""
-        return None if (counts := self._counts(stage)) is None else counts.compute()
-
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
         """A row for each image: file, then class and probability of the best five."""
-        guesses, indices = self._guesses(self(batch["image"]), BEST), batch["index"].tolist()
+        guesses, indices = self.guesses(self(batch["image"]), BEST), batch["index"].tolist()
         files = batch.get("file", indices)
         return [{"index": index, "file": file, **columns(best)} for index, file, best in zip(indices, files, guesses)]
 
@@ -214,31 +148,6 @@ class ImageClassifier(SoftformerModule):
         guesses: list[list[Guess]] = []
         for start in range(0, len(pictures), batch_size):
             batch = prepared(pictures[start : start + batch_size], self.input_settings)
-            guesses += self._guesses(self(batch.to(self.device)), top_k)
+            guesses += self.guesses(self(batch.to(self.device)), top_k)
         self.train(training)
         return guesses
-
-    def _guesses(self, logits: Tensor, top_k: int) -> list[list[Guess]]:
-        logits = logits.float()
-        probabilities = logits.sigmoid() if self.multi_label else logits.softmax(-1)
-        return best_guesses(probabilities, self.class_labels(), top_k)
-
-    def setup(self, stage: str) -> None:
-        """Learn from the data that is trained on how images are prepared and what the classes are called."""
-        if stage == "fit":
-            self.input_settings = self._told_by_data() or self.input_settings
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store how images are prepared."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["input_settings"] = self.input_settings
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over how images are prepared; a run that trains learned it from its own data."""
-        super().on_load_checkpoint(checkpoint)
-        stored = checkpoint.get("input_settings")
-        trains = self._trainer is not None and self.trainer.state.fn == "fit"
-        if self.input_settings is None or not trains:
-            self.input_settings = stored
-        elif stored is not None and stored.get("class_names") != self.input_settings.get("class_names"):
-            rank_zero_warn("the classes of the checkpoint have other names than those of the data; check their order")

@@ -16,8 +16,8 @@ from training_runs import SOFT, VIT, classifier, quiet_trainer
 
 from softformer.training.encoders import EncoderSpec, TimmSpec
 from softformer.training.optimizer import OptimizerSpec
+from tasks.classification_metrics import classification_metrics
 from tasks.image import ImageClassifier
-from tasks.image.metrics import classification_metrics
 from tasks.image.mixing import mix_batch
 
 
@@ -59,13 +59,16 @@ def test_loss_of_each_stage() -> None:
 
 def test_metrics_are_those_of_scikit_learn() -> None:
     truth, scores = torch.randint(7, (97,)), torch.randn(97, 7).softmax(-1)
-    metrics = classification_metrics(7, multi_label=False)
+    metrics = classification_metrics(7, multi_label=False, beside="top5_accuracy")
     found = metrics(scores, truth)
     assert found["accuracy"].item() == pytest.approx(accuracy_score(truth, scores.argmax(-1)))
     assert found["top5_accuracy"].item() == pytest.approx(top_k_accuracy_score(truth, scores, k=5, labels=range(7)))
-    assert classification_metrics(3, multi_label=False)(scores[:, :3], truth % 3)["top5_accuracy"] == 1
+    assert (
+        classification_metrics(3, multi_label=False, beside="top5_accuracy")(scores[:, :3], truth % 3)["top5_accuracy"]
+        == 1
+    )
     several, logits = torch.randint(2, (97, 3)), torch.randn(97, 3)
-    found = classification_metrics(3, multi_label=True)(logits, several)
+    found = classification_metrics(3, multi_label=True, beside="f1")(logits, several)
     guess = (logits > 0).int()
     assert found["accuracy"].item() == pytest.approx((guess == several).double().mean().item())
     assert found["f1"].item() == pytest.approx(f1_score(several, guess, average="macro"))

@@ -2,7 +2,7 @@
 
 import torch
 
-from softformer.layers.padding import compact, expand, zero_pads
+from softformer.layers.padding import pack, packing_of, unpack, zero_pads
 
 MASK = torch.tensor([[0, 1, 1, 0, 1], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0]], dtype=torch.bool)
 
@@ -21,9 +21,18 @@ def test_without_a_mask_nothing_is_copied() -> None:
     assert zero_pads(x, None) is x
 
 
-def test_compact_keeps_the_order_and_expand_undoes_it() -> None:
+def test_packing_keeps_the_order_and_unpacking_undoes_it() -> None:
     x = torch.arange(15.0).reshape(3, 5, 1)
-    front, order = compact(x, MASK)
+    packing = packing_of(MASK)
+    front = pack(x, packing)
+    assert packing.mask.tolist() == [[True, True, True, False, False], [True] * 5, [False] * 5]
     assert front[0, :, 0].tolist() == [1, 2, 4, 0, 0]
     assert front[2].eq(0).all()
-    assert torch.equal(expand(front, order, MASK), zero_pads(x, MASK))
+    assert packing.order.sort(1).values.eq(torch.arange(5)).all()
+    assert torch.equal(unpack(front, packing, MASK), zero_pads(x, MASK))
+
+
+def test_pads_of_the_packed_sequence_change_nothing() -> None:
+    packing = packing_of(MASK)
+    poisoned = torch.full((3, 5, 1), torch.nan).masked_scatter(packing.mask.unsqueeze(-1), torch.arange(8.0))
+    assert unpack(poisoned, packing, MASK).isfinite().all()

@@ -1,0 +1,99 @@
+"""Segments: the real tokens of a sequence cut into M pieces of equal share.
+
+Token i of n goes to segment floor(i M / n); a sequence of fewer than M tokens makes one segment of each. So what a
+sequence gives depends neither on how much padding it carries, nor where, nor on the rest of the batch.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from softformer.layers.padding import packing_of, zero_pads
+from softformer.ops.exporting import is_exporting
+from softformer.ops.precision import compute_dtype
+
+
+class Segments(NamedTuple):
+    """Where segments lie among the real tokens; the leading axis is 1 where there is no mask."""
+
+    starts: Tensor
+    """(B, M): number of the first token of a segment, counted among the real ones."""
+    sizes: Tensor
+    """(B, M): its number of tokens, 0 for segments that a short sequence does not have."""
+
+
+def segments_of(length: int, num_segments: int, mask: Tensor | None, device: torch.device) -> Segments:
+    """The segments of sequences of `length` tokens with the given mask (B, N); min(M, N) of them, one at least.
+
+    An export gets M of them whatever N is, the last ones empty for short sequences: a size that depends on N fixes N.
+    """
+    possible: Any = torch.sym_max(1, torch.sym_min(num_segments, length))
+    used = num_segments if is_exporting() else possible
+    borders = torch.arange(used + 1, device=device).unsqueeze(0)
+    if mask is None:
+        starts = ((borders * length + possible - 1) // possible).clamp(max=length)
+    else:
+        count = mask.sum(1, keepdim=True)
+        kept = count.clamp(min=1, max=used)
+        starts = torch.minimum((borders * count + kept - 1) // kept, count)
+    return Segments(starts[:, :-1], starts.diff(dim=1))
+
+
+def segment_positions(length: int, num_segments: int, mask: Tensor | None, device: torch.device) -> Tensor:
+    """The mean position of each segment among the real tokens, (B, M) or (1, M) float32."""
+    starts, sizes = segments_of(length, num_segments, mask, device)
+    return starts + (sizes - 1).clamp(min=0) / 2
+
+
+def segment_means(x: Tensor, num_segments: int, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Means of segments of equal share of the real tokens.
+
+    Args:
+        x: (B, H, N, D).
+        num_segments: M.
+        mask: (B, N) bool, or None where all tokens are real.
+
+    Returns:
+        Means (B, H, min(M, N), D), at least one (zero where there is no token); and which of them stand for a segment,
+        (B, min(M, N)) bool, or None without a mask. In an export M of them, and always a mask.
+    """
+    heads, length = x.shape[1], x.shape[2]
+    tokens = x.transpose(1, 2).flatten(2)
+    segments = segments_of(length, num_segments, mask, x.device)
+    sizes = segments.sizes
+    if is_exporting():
+        sums = _sums_by_product(tokens, segments, mask)
+    elif mask is None and length > 0 and length % sizes.shape[1] == 0:
+        sums = tokens.unflatten(1, (sizes.shape[1], -1)).sum(2, dtype=compute_dtype(x))
+    else:
+        sums = _sums_by_gathering(tokens, segments, mask)
+    means = (sums / sizes.clamp(min=1).unsqueeze(-1)).to(x.dtype)
+    found = None if mask is None and not is_exporting() else (sizes > 0).expand(x.shape[0], -1)
+    return means.unflatten(-1, (heads, -1)).transpose(1, 2), found
+
+
+def _sums_by_gathering(tokens: Tensor, segments: Segments, mask: Tensor | None) -> Tensor:
+    """Sums of segments, (B, M, C): the tokens of each side by side, with memory linear in N."""
+    starts, sizes = segments
+    longest: Any = (tokens.shape[1] + starts.shape[1] - 1) // starts.shape[1]
+    inside = torch.arange(longest, device=tokens.device) < sizes.unsqueeze(-1)
+    places = torch.where(inside, starts.unsqueeze(-1) + torch.arange(longest, device=tokens.device), 0).flatten(1)
+    if mask is None:
+        members = tokens.index_select(1, places[0])
+    else:
+        places = packing_of(mask).order.gather(1, places)
+        members = tokens.gather(1, places.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
+    members = members.unflatten(1, (starts.shape[1], longest)).masked_fill(~inside.unsqueeze(-1), 0)
+    return members.sum(2, dtype=compute_dtype(tokens))
+
+
+def _sums_by_product(tokens: Tensor, segments: Segments, mask: Tensor | None) -> Tensor:
+    """Sums of segments, (B, M, C): which token is in which, times the tokens, without a size that an export fixes."""
+    ranks = torch.arange(tokens.shape[1], device=tokens.device) if mask is None else mask.cumsum(1) - 1
+    after = ranks.unsqueeze(-2) - segments.starts.unsqueeze(-1)
+    inside = (after >= 0) & (after < segments.sizes.unsqueeze(-1))
+    if mask is not None:
+        inside = inside & mask.unsqueeze(1)
+    dtype = compute_dtype(tokens)
+    return inside.to(dtype).expand(tokens.shape[0], -1, -1).bmm(zero_pads(tokens, mask).to(dtype))

@@ -1,0 +1,206 @@
+"""SoftEncoder: tokens or frames in, tokens out.
+
+Letters: B batch, N tokens, C model width, H heads, M landmarks.
+"""
+
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from softformer.layers.attention import SoftAttention
+from softformer.layers.block import PreNormBlock
+from softformer.layers.heads import check_heads, check_tokens
+from softformer.layers.landmarks import ConvSegmentLandmarks, SegmentLandmarks
+from softformer.layers.padding import pack, packing_of, unpack
+from softformer.layers.positions import LearnedPositions, PositionKind, SinusoidalPositions
+from softformer.layers.softmax_attention import SoftmaxAttention
+from softformer.ops.backends import BackendName
+from softformer.ops.inverse import Cholesky, Inverse
+from softformer.ops.options import Options, check_choice
+
+SequenceAttention = Literal["soft", "softmax"]
+SequenceLandmarks = Literal["mean", "conv"]
+
+_NUM_LANDMARKS = 64
+
+
+class SoftOptions(Options):
+    """How softmax-free attention works in a `SoftEncoder`; the defaults suit sequences.
+
+    Args:
+        landmarks: Segment means ("mean"), or these after a convolution, LayerNorm and GELU ("conv").
+        inverse: `Cholesky` or `Newton`.
+        symmetric_norm: Whether to normalize as in SOFT++.
+        value_kernel: Width in tokens of a depthwise convolution of the values, odd; 0 for none.
+        backend: Implementation of the attention.
+
+    Raises:
+        ValueError: The kind of landmarks is unknown. The layers check the rest.
+    """
+
+    def __init__(
+        self,
+        landmarks: SequenceLandmarks = "mean",
+        inverse: Inverse = Cholesky(),  # noqa: B008  (never changes, and recipes read it here)
+        symmetric_norm: bool = True,
+        value_kernel: int = 0,
+        backend: BackendName = "auto",
+    ) -> None:
+        check_choice("landmarks", landmarks, get_args(SequenceLandmarks))
+        self.landmarks = landmarks
+        self.inverse = inverse
+        self.symmetric_norm = symmetric_norm
+        self.value_kernel = value_kernel
+        self.backend: BackendName = backend
+
+
+_OPTIONS = SoftOptions()
+
+
+class SoftEncoder(nn.Module):
+    """A pre-norm transformer encoder over sequences with softmax-free attention: linear in the number of tokens.
+
+    Each block is x <- x + attention(LN(x)), x <- x + MLP(LN(x)); a LayerNorm ends the encoder. Padding, its place and
+    the rest of the batch change nothing: real tokens are packed to the front at entry and put back at exit, positions
+    count real tokens, and landmarks are segments of these.
+
+    Args:
+        dim: Model width C.
+        depth: Number of blocks.
+        num_heads: Number of heads H; divides dim.
+        num_landmarks: Number of landmarks M; shorter sequences use one a token.
+        attention: "soft", or "softmax" for the same encoder with ordinary attention.
+        mlp_ratio: Width of the MLPs over dim.
+        dropout: Dropout rate of the input, of attention outputs and in MLPs.
+        drop_path: Stochastic depth: drop rate of residual branches in the last block, growing from 0 in the first.
+        positions: "sinusoidal" and "rotary" work at any length, "learned" up to max_length; "none" leaves order out.
+        gradient_checkpointing: Compute blocks again in the backward to save memory.
+        soft: Options of softmax-free attention.
+        max_length: Number of learned positions in tokens.
+        device: Where parameters live.
+        dtype: Type of the parameters.
+
+    Raises:
+        ValueError: An option is out of range, unknown, or does not go with another.
+
+    Source: The attention of Lu et al. 2021 and 2024 in the usual pre-norm encoder; landmarks as segment means, the
+    length rule, packing and positions are ours.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        depth: int,
+        num_heads: int,
+        *,
+        num_landmarks: int = _NUM_LANDMARKS,
+        attention: SequenceAttention = "soft",
+        mlp_ratio: float = 4.0,
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
+        positions: PositionKind = "sinusoidal",
+        gradient_checkpointing: bool = False,
+        soft: SoftOptions = _OPTIONS,
+        max_length: int = 512,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        check_heads(dim, num_heads)
+        check_choice("attention", attention, get_args(SequenceAttention))
+        check_choice("positions", positions, get_args(PositionKind))
+        if depth < 0:
+            raise ValueError(f"depth must be zero or positive, got {depth}")
+        if mlp_ratio <= 0:
+            raise ValueError(f"mlp_ratio must be positive, got {mlp_ratio}")
+        for name, rate in (("dropout", dropout), ("drop_path", drop_path)):
+            if not 0.0 <= rate < 1.0:
+                raise ValueError(f"{name} must be in [0, 1), got {rate}")
+        if attention == "softmax" and (soft != _OPTIONS or num_landmarks != _NUM_LANDMARKS):
+            raise ValueError(
+                f"soft and num_landmarks must keep their defaults with attention='softmax', which uses neither; got "
+                f"{soft} and {num_landmarks}"
+            )
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.dim = dim
+        self.gradient_checkpointing = gradient_checkpointing
+        self.positions = _added_positions(positions, dim, max_length, factory)
+        self.drop = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList()
+        for number in range(depth):
+            mixer: nn.Module
+            common: dict[str, Any] = {"rotary": positions == "rotary", "proj_drop": dropout, **factory}
+            if attention == "softmax":
+                mixer = SoftmaxAttention(dim, num_heads, **common)
+            else:
+                mixer = _soft_mixer(dim, num_heads, num_landmarks, soft, common)
+            rate = drop_path * number / max(1, depth - 1)
+            block = PreNormBlock(dim, mixer, mlp_ratio=mlp_ratio, mlp_drop=dropout, branch_drop=rate, **factory)
+            self.blocks.append(block)
+        self.norm = nn.LayerNorm(dim, **factory)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Encodes tokens.
+
+        Args:
+            x: (B, N, C). Pads may hold anything.
+            mask: (B, N) bool, True at real tokens, which may lie anywhere; None if all are.
+
+        Returns:
+            (B, N, C), zero at pads.
+
+        Raises:
+            ValueError: A shape or the mask does not fit, or x is longer than the learned positions.
+        """
+        return self.hidden_states(x, mask)[-1]
+
+    def hidden_states(self, x: Tensor, mask: Tensor | None = None, *, every: bool = False) -> list[Tensor]:
+        """The encoded tokens last, before them with `every` what goes into each block; all (B, N, C), zero at pads."""
+        check_tokens("x", x, mask, self.dim)
+        packing = None if mask is None else packing_of(mask)
+        packed_mask = None if packing is None else packing.mask
+        x = self.drop(self.positions(x if packing is None else pack(x, packing)))
+        states = []
+        for block in self.blocks:
+            if every:
+                states.append(x)
+            if self.gradient_checkpointing and self.training:
+                x = checkpoint(block, x, packed_mask, use_reentrant=False)
+            else:
+                x = block(x, packed_mask)
+        states.append(self.norm(x))
+        return states if packing is None or mask is None else [unpack(state, packing, mask) for state in states]
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, gradient_checkpointing={self.gradient_checkpointing}"
+
+
+def _added_positions(kind: PositionKind, dim: int, max_length: int, factory: dict[str, Any]) -> nn.Module:
+    if kind == "sinusoidal":
+        return SinusoidalPositions(dim)
+    if kind == "learned":
+        return LearnedPositions(dim, max_length, **factory)
+    return nn.Identity()
+
+
+def _soft_mixer(
+    dim: int, num_heads: int, num_landmarks: int, options: SoftOptions, common: dict[str, Any]
+) -> SoftAttention:
+    factory = {name: common[name] for name in ("device", "dtype")}
+    landmarks: nn.Module
+    if options.landmarks == "conv":
+        landmarks = ConvSegmentLandmarks(dim // num_heads, num_landmarks, **factory)
+    else:
+        landmarks = SegmentLandmarks(num_landmarks)
+    return SoftAttention(
+        dim,
+        num_heads,
+        landmarks=landmarks,
+        value_kernel=options.value_kernel,
+        inverse=options.inverse,
+        symmetric_norm=options.symmetric_norm,
+        backend=options.backend,
+        **common,
+    )

@@ -1,0 +1,168 @@
+"""Text classification: one text or a pair, one label or several, with any encoder."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from softformer.layers.pooling import PoolingKind
+from softformer.models.text import TextClassifierNetwork, text_backbone
+from softformer.training.encoders import EncoderSpec
+from softformer.training.module import Stage
+from softformer.training.optimizer import OptimizerSpec
+from softformer.training.schedule import ScheduleSpec
+from tasks.classification import Classifier
+from tasks.classification_metrics import check_labels
+from tasks.guesses import BEST, Guess, columns
+from tasks.text.inputs import Text, as_batches, check_ids
+
+ClassWeights = list[float] | Literal["balanced"] | None
+
+_OPTIMIZER = OptimizerSpec()
+_SCHEDULE = ScheduleSpec()
+
+
+class TextClassifier(Classifier):
+    """Classifies texts, or pairs of texts.
+
+    Args:
+        encoder: The network: a SoftEncoderSpec, an AutoModelSpec, or your own.
+        vocab_size: Number of tokens; a data module on the command line sets it. Not needed by encoders with embeddings
+            of their own.
+        num_classes: Number of classes; set likewise.
+        multi_label: Whether a text has any number of labels, as (B, K) zeros and ones, instead of one; set likewise.
+        pooling: What stands for a text: "mean" of its tokens, its first token ("cls"), or "attention", a learned mean.
+        class_weights: Weights of the classes in the loss, in the order of their numbers; with several labels the
+            weights of the presence of each. "balanced" weighs them against their frequency in the training split.
+        optimizer: Optimizer and its options.
+        schedule: Learning rate over the run.
+        weights: File of weights to start from: our own checkpoint, of masked language modelling too, or safetensors.
+        freeze_backbone: Whether only the pooling and the head train.
+    """
+
+    network: TextClassifierNetwork
+    class_weights: Tensor
+
+    def __init__(
+        self,
+        encoder: EncoderSpec,
+        *,
+        vocab_size: int | None = None,
+        num_classes: int | None = None,
+        multi_label: bool = False,
+        pooling: PoolingKind = "mean",
+        class_weights: ClassWeights = None,
+        optimizer: OptimizerSpec = _OPTIMIZER,
+        schedule: ScheduleSpec = _SCHEDULE,
+        weights: str | None = None,
+        freeze_backbone: bool = False,
+    ) -> None:
+        super().__init__(optimizer=optimizer, schedule=schedule)
+        if num_classes is None or num_classes < 2:
+            raise ValueError(f"num_classes must be given and at least 2, got {num_classes}")
+        if isinstance(class_weights, list) and (len(class_weights) != num_classes or min(class_weights) < 0):
+            raise ValueError(
+                f"class_weights must be {num_classes} numbers, one a class, none of them negative, or 'balanced', got "
+                f"{class_weights}"
+            )
+        backbone = text_backbone(encoder.build(), vocab_size)
+        self.network = TextClassifierNetwork(backbone, num_classes, pooling=pooling)
+        self.set_classes(num_classes, multi_label, beside="f1")
+        self._balanced = class_weights == "balanced"
+        given = torch.tensor(class_weights) if isinstance(class_weights, list) else torch.ones(num_classes)
+        self.register_buffer("class_weights", given, persistent=class_weights is not None)
+        head = torch.nn.ModuleList([self.network.pooling, self.network.head])
+        self.begin(weights=weights, head=head, freeze_backbone=freeze_backbone)
+
+    def forward(self, ids: Tensor, mask: Tensor | None = None, types: Tensor | None = None) -> Tensor:
+        """Logits (B, K) of token ids (B, N); mask (B, N) is True at real tokens."""
+        return self.network(ids, mask, types)
+
+    def step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
+        """Cross entropy, binary for several labels, weighted in training alone."""
+        logits, target = self._logits(batch).float(), batch["label"]
+        self.count(stage, logits, target)
+        weights = self.class_weights if stage == "train" else None
+        if self.multi_label:
+            return F.binary_cross_entropy_with_logits(logits, target.float(), pos_weight=weights)
+        return F.cross_entropy(logits, target, weight=weights)
+
+    def _logits(self, batch: dict[str, Any]) -> Tensor:
+        return self(batch["ids"], batch["mask"], batch.get("types"))
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Check a batch while it is on the CPU, where that costs nothing.
+
+        Raises:
+            ValueError: Tokens or labels do not fit the network.
+        """
+        check_ids(batch["ids"], self.network.backbone.token_weight.shape[0])
+        if "label" in batch:
+            check_labels(batch["label"], self.num_classes, self.multi_label)
+        return batch
+
+    def setup(self, stage: str) -> None:
+        """Learn from the data that is trained on; balance the classes by their frequency there.
+
+        Raises:
+            ValueError: The classes are to be balanced, and the data does not count them, or lacks one.
+        """
+        super().setup(stage)
+        if stage == "fit" and self._balanced:
+            counts = getattr(self.trainer.datamodule, "class_counts", None)  # type: ignore[attr-defined]
+            if counts is None or min(counts) == 0:
+                raise ValueError(
+                    f"class_weights='balanced' needs training rows of every class that can be counted, got {counts}; "
+                    "give the weights as numbers"
+                )
+            self.class_weights.copy_(balanced_weights(counts, self._training_rows(), self.multi_label))
+
+    def _training_rows(self) -> int:
+        return len(self.trainer.datamodule.split_for("train"))  # type: ignore[attr-defined]
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
+        """A row for each text: the text, then class and probability of the best five."""
+        guesses, indices = self.guesses(self._logits(batch), BEST), batch["index"].tolist()
+        texts = batch.get("text", indices)
+        return [{"index": index, "text": text, **columns(best)} for index, text, best in zip(indices, texts, guesses)]
+
+    @torch.inference_mode()
+    def predict(self, texts: Text | Sequence[Text], *, top_k: int = BEST, batch_size: int = 32) -> list[list[Guess]]:
+        """The likeliest classes of texts, which become tokens as those of the training did.
+
+        Args:
+            texts: One or several strings, or pairs of strings as tuples.
+            top_k: How many classes; at most as many as there are.
+            batch_size: Texts in the network at a time.
+
+        Returns:
+            For each text, its best classes and their probabilities, best first.
+
+        Raises:
+            ValueError: The task does not know its tokenizer, as it never met a data module; or a text is empty.
+        """
+        training = self.training
+        self.eval()
+        found: dict[int, list[Guess]] = {}
+        for batch in as_batches(texts, self.input_settings, batch_size):
+            moved = {name: value.to(self.device) for name, value in batch.items()}
+            found |= zip(moved["index"].tolist(), self.guesses(self._logits(moved), top_k))
+        self.train(training)
+        return [found[number] for number in range(len(found))]
+
+
+def balanced_weights(counts: list[int], rows: int, multi_label: bool) -> Tensor:
+    """Weights of classes against their frequency.
+
+    Args:
+        counts: Training rows of each class.
+        rows: Training rows in all.
+        multi_label: Whether a row may have several classes.
+
+    Returns:
+        (K,): rows / (K counts) for one label, as scikit-learn does; absences over presences for several.
+    """
+    present = torch.tensor(counts, dtype=torch.float32)
+    return (rows - present) / present if multi_label else rows / (len(counts) * present)

@@ -1,0 +1,163 @@
+"""Masked language modelling: an encoder learns a language by filling gaps in texts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.text import Perplexity
+
+from softformer.models.text import MaskedLanguageNetwork, text_backbone
+from softformer.training.encoders import EncoderSpec
+from softformer.training.module import SoftformerModule, Stage
+from softformer.training.optimizer import OptimizerSpec
+from softformer.training.schedule import ScheduleSpec
+from tasks.text.inputs import as_batches, check_ids
+from tasks.text.tokenizers import tokenizer_from
+
+_OPTIMIZER = OptimizerSpec()
+_SCHEDULE = ScheduleSpec()
+
+
+class GapPerplexity(Perplexity):
+    """exp of the mean cross entropy of gaps: logits (P, V), tokens (P,)."""
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Add the gaps of a batch."""
+        super().update(preds.unsqueeze(0), target.unsqueeze(0))
+
+
+class MaskedLanguageModel(SoftformerModule):
+    """Learns to name masked tokens. Its checkpoint is a start for `TextClassifier` by ``--model.weights``.
+
+    Args:
+        encoder: The network: a SoftEncoderSpec, an AutoModelSpec, or your own.
+        vocab_size: Number of tokens; a data module on the command line sets it. Not needed by encoders with embeddings
+            of their own.
+        optimizer: Optimizer and its options.
+        schedule: Learning rate over the run.
+        weights: File of weights to start from: our own checkpoint, or safetensors.
+    """
+
+    network: MaskedLanguageNetwork
+    monitor = "val/perplexity"
+    monitor_mode = "min"
+
+    def __init__(
+        self,
+        encoder: EncoderSpec,
+        *,
+        vocab_size: int | None = None,
+        optimizer: OptimizerSpec = _OPTIMIZER,
+        schedule: ScheduleSpec = _SCHEDULE,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__(optimizer=optimizer, schedule=schedule)
+        self.network = MaskedLanguageNetwork(text_backbone(encoder.build(), vocab_size))
+        self.vocab_size = self.network.backbone.token_weight.shape[0]
+        self.input_settings: dict[str, Any] | None = None
+        accuracy = MulticlassAccuracy(self.vocab_size, average="micro")
+        self.make_metrics(MetricCollection({"accuracy": accuracy, "perplexity": GapPerplexity()}))
+        self.begin(weights=weights, head=self.network.head, freeze_backbone=False)
+
+    def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Logits (B, N, V) of token ids (B, N); mask (B, N) is True at real tokens."""
+        return self.network(ids, mask)
+
+    def step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
+        """Cross entropy of the gaps, which target marks by other numbers than -100."""
+        gaps = batch["target"] != -100
+        logits, target = self.network(batch["ids"], batch["mask"], places=gaps).float(), batch["target"][gaps]
+        if not len(target):
+            return logits.sum()  # a batch of very short texts may have no gap: zero, and no gradient
+        self.log_metrics(stage, logits.detach(), target)
+        return F.cross_entropy(logits, target)
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Check a batch while it is on the CPU.
+
+        Raises:
+            ValueError: It has labels in place of gaps, or tokens that the network does not know.
+        """
+        check_ids(batch["ids"], self.vocab_size)
+        if "target" not in batch and "text" not in batch:
+            raise ValueError(
+                "the data has labels and no gaps: set --data.label_column null for masked language modelling"
+            )
+        return batch
+
+    def setup(self, stage: str) -> None:
+        """Learn from the data that is trained on how texts become tokens."""
+        if stage == "fit":
+            self.input_settings = self._told_by_data() or self.input_settings
+
+    def _told_by_data(self) -> dict[str, Any] | None:
+        describe = getattr(getattr(self.trainer, "datamodule", None), "input_settings", None)
+        return None if describe is None else describe()
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
+        """A row for each text: the text, the same with its masks filled, and the tokens with their probabilities."""
+        rows = self._filled(batch)
+        return [
+            {"index": index, "text": text, **row}
+            for index, text, row in zip(batch["index"].tolist(), batch["text"], rows)
+        ]
+
+    @torch.inference_mode()
+    def predict(self, texts: str | Sequence[str], *, batch_size: int = 32) -> list[dict[str, str]]:
+        """Texts with their masks filled.
+
+        Args:
+            texts: One or several strings that hold the tokenizer's mask token, "[MASK]".
+            batch_size: Texts in the network at a time.
+
+        Returns:
+            For each text: filled, the text; tokens and probabilities, those of the masks in their order.
+
+        Raises:
+            ValueError: The task does not know its tokenizer, as it never met a data module; or a text is empty.
+        """
+        training = self.training
+        self.eval()
+        found: dict[int, dict[str, str]] = {}
+        for batch in as_batches(texts, self.input_settings, batch_size):
+            moved = {name: value.to(self.device) for name, value in batch.items()}
+            found |= zip(moved["index"].tolist(), self._filled(moved))
+        self.train(training)
+        return [found[number] for number in range(len(found))]
+
+    def _filled(self, batch: dict[str, Any]) -> list[dict[str, str]]:
+        if self.input_settings is None:
+            raise ValueError("the task does not know its tokenizer: load it with softformer.load(checkpoint)")
+        tokenizer = tokenizer_from(self.input_settings["tokenizer"])
+        masked = batch["ids"] == tokenizer.mask_token_id
+        logits = self.network(batch["ids"], batch["mask"], places=masked).float()
+        probabilities, best = logits.softmax(-1).max(-1)
+        filled = batch["ids"].masked_scatter(masked, best)
+        rows = []
+        ends = masked.sum(1).cumsum(0).tolist()
+        for number, (begin, end) in enumerate(zip([0, *ends], ends)):
+            ids = filled[number][batch["mask"][number]]
+            rows.append(
+                {
+                    "filled": tokenizer.decode(ids, skip_special_tokens=True),
+                    "tokens": " ".join(tokenizer.decode([token]).strip() for token in best[begin:end].tolist()),
+                    "probabilities": " ".join(f"{value:.6f}" for value in probabilities[begin:end].tolist()),
+                }
+            )
+        return rows
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store how texts become tokens."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["input_settings"] = self.input_settings
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over how texts become tokens; a run that trains learned it from its own data."""
+        super().on_load_checkpoint(checkpoint)
+        trains = self._trainer is not None and self.trainer.state.fn == "fit"
+        if self.input_settings is None or not trains:
+            self.input_settings = checkpoint.get("input_settings")

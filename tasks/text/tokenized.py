@@ -1,0 +1,192 @@
+"""Texts to tokens: in several processes, kept in the cache of `datasets`, or on the fly where rows are streamed."""
+
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from tasks.rows import MOST_TOLD, Examples, OnBad, ReadError, Split, logger
+from tasks.text.collating import TextCollator, TokenReader
+from tasks.text.pixels import as_text
+
+# Raise it when the same settings give other tokens: it is part of what the cache goes by.
+_VERSION = 1
+# Texts that become tokens together; they may be books.
+_TOGETHER = 128
+
+
+class Tokenize:
+    """Rows of texts as rows of tokens; called with a batch of rows and their numbers, as `map` does.
+
+    The new columns are _ids (list of int32), _types (list of int8) if asked for, _length, the number of tokens, _row,
+    the number of the row that a text came from, and _fault, which says why a row holds no tokens; None for good rows.
+
+    Args:
+        settings: The tokenizer, as `tasks.text.tokenizers.tokenizer_settings` describes it.
+        columns: The column of the texts, and that of second texts where there are pairs.
+        max_length: Most tokens of a row, special ones included. What is cut is the end; of a pair, that of the longer.
+        types: Whether token types are wanted.
+        split: Whether the rest of a long text makes further rows, which then have no other columns.
+        keep: Whether the texts stay beside their tokens.
+    """
+
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        columns: list[str],
+        max_length: int,
+        *,
+        types: bool = False,
+        split: bool = False,
+        keep: bool = False,
+    ) -> None:
+        # The state, which `datasets` makes the name of its cache from, does not change with use.
+        self.settings = settings
+        self.columns = columns
+        self.max_length = max_length
+        self.types = types
+        self.split = split
+        self.keep = keep
+        self.version = _VERSION
+        self._made: Tokenizer | None = None
+
+    def features(self, before: dict[str, Any]) -> datasets.Features:
+        """Column types of the tokens of rows with columns of the given types."""
+        gone = set(before) if self.split else set() if self.keep else set(self.columns)
+        new = {"_ids": datasets.List(datasets.Value("int32"))}
+        if self.types:
+            new["_types"] = datasets.List(datasets.Value("int8"))
+        new |= {"_length": datasets.Value("int32"), "_row": datasets.Value("int64"), "_fault": datasets.Value("string")}
+        return datasets.Features({name: before[name] for name in before if name not in gone} | new)
+
+    def __call__(self, batch: dict[str, list[Any]], numbers: list[int]) -> dict[str, list[Any]]:
+        """The new columns of a batch of rows."""
+        texts, faults = self._texts(batch)
+        good = [place for place, fault in enumerate(faults) if fault is None]
+        found: list[list[dict[str, list[Any]]]] = [[{"_ids": [], "_types": []}] for _ in faults]
+        for place, pieces in zip(good, self._encoded([texts[place] for place in good])):
+            found[place] = pieces
+        least = self._backend().num_special_tokens_to_add(len(self.columns) == 2)
+        names = ["_ids", "_types"] if self.types else ["_ids"]
+        columns: dict[str, list[Any]] = {name: [] for name in (*names, "_length", "_row", "_fault")}
+        for number, pieces, fault in zip(numbers, found, faults):
+            for piece in pieces:
+                length = len(piece["_ids"])
+                for name in names:
+                    columns[name].append(piece[name])
+                columns["_length"].append(length)
+                columns["_row"].append(number)
+                columns["_fault"].append(fault or ("the text has no tokens" if length <= least else None))
+        return columns
+
+    def _texts(self, batch: dict[str, list[Any]]) -> tuple[list[tuple[str, ...]], list[str | None]]:
+        texts, faults = [], []
+        for values in zip(*(batch[column] for column in self.columns)):
+            several = [as_text(value) for value in values]
+            texts.append(tuple(text for text, _ in several))
+            faults.append(next((fault for _, fault in several if fault is not None), None))
+        return texts, faults
+
+    def _encoded(self, texts: list[tuple[str, ...]]) -> list[list[dict[str, list[Any]]]]:
+        """The pieces of each text."""
+        pieces = []
+        # Given pairs of one, the library would take them for texts that are divided already.
+        for first in self._backend().encode_batch_fast(
+            texts if len(self.columns) == 2 else [text for (text,) in texts]
+        ):
+            several = [first, *first.overflowing] if self.split else [first]
+            pieces.append([{"_ids": one.ids, "_types": one.type_ids} for one in several])
+        return pieces
+
+    def _backend(self) -> Tokenizer:
+        if self._made is None:
+            self._made = Tokenizer.from_str(self.settings["json"])
+            self._made.enable_truncation(self.max_length)
+        return self._made
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_made": None}
+
+
+def tokenized(
+    rows: Any, tokenize: Tokenize, *, name: str = "", num_proc: int = 1, features: dict[str, Any] | None = None
+) -> Any:
+    """Rows of tokens: a prepared data set, from the cache where it was made before, or a stream that makes them.
+
+    Args:
+        rows: Rows with the columns of texts and others.
+        tokenize: How texts become tokens.
+        name: What to call the rows beside the progress bar.
+        num_proc: Processes that share the work on a prepared data set.
+        features: Column types of streamed rows that do not tell theirs.
+    """
+    before = rows.features if rows.features is not None else features or {}
+    after = tokenize.features(before)
+    options: dict[str, Any] = {
+        "with_indices": True,
+        "batched": True,
+        "batch_size": _TOGETHER,
+        "features": after,
+        "remove_columns": [column for column in before if column not in after],
+    }
+    if isinstance(rows, datasets.IterableDataset):
+        return rows.map(tokenize, **options)
+    processes = min(num_proc, len(rows))
+    return rows.map(tokenize, **options, num_proc=processes if processes > 1 else None, desc=f"Tokenizing {name}")
+
+
+class TokenizedExamples(Examples):
+    """Rows of tokens; those without tokens are found at once, not when they are read.
+
+    Args:
+        name: What to call the split in messages.
+        rows: The rows, as `tokenized` gives them.
+        numbers: (N,) numbers of the rows before, in the data set's own split. Where texts were divided, each piece is
+            then numbered by itself.
+        read: As in `Examples`.
+        collate: As in `Examples`.
+        on_bad: "error" raises at the first row without tokens, "skip" leaves such rows out.
+        remedy: As in `Examples`.
+
+    Raises:
+        ReadError: A row has no tokens and `on_bad` is "error", or none has any.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        rows: datasets.Dataset,
+        numbers: np.ndarray,
+        read: TokenReader,
+        collate: TextCollator,
+        *,
+        on_bad: OnBad,
+        remedy: str,
+    ) -> None:
+        facts = rows.select_columns(["_length", "_row", "_fault"]).with_format("arrow")[:]
+        sources = numbers[facts["_row"].to_numpy()]
+        tokens = [column for column in ("_ids", "_types") if column in rows.column_names]
+        reading = rows.remove_columns(["_length", "_row", "_fault"])
+        reading = reading.with_format("numpy", columns=tokens, output_all_columns=True)
+        split = Split(name, reading, sources if len(rows) == len(numbers) else np.arange(len(rows)))
+        super().__init__(split, read, collate, on_bad=on_bad, remedy=remedy)
+        self._lengths = facts["_length"].to_numpy()
+        good = facts["_fault"].is_null().to_numpy()
+        for position in np.flatnonzero(~good)[: 1 if on_bad == "error" else MOST_TOLD].tolist():
+            message = f"{name}, row {sources[position]}: {facts['_fault'][position]}"
+            if on_bad == "error":
+                raise ReadError(f"{message}. {remedy}")
+            logger.warning("skipped: %s", message)
+        if not good.all():
+            self.unreadable[torch.from_numpy(~good)] = True
+            self.keep(good)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(N,) numbers of tokens of the rows that are read."""
+        return self._lengths[self.positions]
+
+    def remove_unreadable(self, num_threads: int = 1) -> None:
+        """Nothing: they are left out already."""
