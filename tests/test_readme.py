@@ -28,7 +28,7 @@ def test_the_module_of_the_readme_trains_a_step() -> None:
     import torch
 
     names: dict[str, object] = {"__name__": "readme"}
-    exec(next(snippet for snippet in SNIPPETS if "LightningModule" in snippet), names)
+    exec(next(snippet for snippet in SNIPPETS if "class Classifier" in snippet), names)
     module = names["Classifier"]()  # type: ignore[operator]
     optimizer = module.configure_optimizers()
     batch = {"image": torch.randn(3, 3, 32, 32), "label": torch.tensor([0, 3, 7])}
@@ -36,6 +36,25 @@ def test_the_module_of_the_readme_trains_a_step() -> None:
     module.training_step(batch, 0).backward()
     optimizer.step()
     assert all(not torch.equal(old, new) for old, new in zip(before, module.parameters()))
+
+
+def test_the_sequence_module_of_the_readme_trains_a_step() -> None:
+    import torch
+
+    snippet = next(snippet for snippet in SNIPPETS if "SequenceClassifier" in snippet)
+    body = snippet.partition("super().__init__()")[2].partition("def configure_optimizers")[0]
+    assert len([line for line in body.splitlines() if line.strip()]) <= 12
+    names: dict[str, object] = {"__name__": "readme"}
+    exec(snippet, names)
+    module = names["SequenceClassifier"]()  # type: ignore[operator]
+    optimizer = module.configure_optimizers()
+    mask = torch.arange(13) < torch.tensor([[13], [5], [1]])
+    batch = {"tokens": torch.randn(3, 13, 64), "mask": mask, "label": torch.tensor([0, 3, 7])}
+    before = [parameter.clone() for parameter in module.parameters()]
+    module.training_step(batch, 0).backward()
+    optimizer.step()
+    changed = [not torch.equal(old, new) for old, new in zip(before, module.parameters())]
+    assert sum(changed) > 0.8 * len(changed)  # the bias of queries cancels in differences of points
 
 
 def test_links_to_files_exist() -> None:

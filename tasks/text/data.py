@@ -24,7 +24,7 @@ from tasks.text.tokenizers import BytesSpec, TokenizerSpec, tokenizer_from, toke
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-LongTexts = Literal["cut", "split"]
+LongTexts = Literal["cut", "split", "join"]
 
 _MAX_LENGTH = 512
 
@@ -63,8 +63,9 @@ class TextDataModule(LabelledDataModule):
             from its first 10,000 rows); or AutoTokenizerSpec.
         max_length: most tokens of a text, special ones included. None: 512, or as the task that is evaluated was
             trained.
-        long_texts: "cut" leaves the end of a longer text out; "split" makes several rows of it, where there are no
-            labels.
+        long_texts: "cut" leaves the end of a longer text out; where there are no labels, "split" makes several rows of
+            it, and "join" puts neighbours together, by the 128 with newlines between, and then makes rows: for files
+            whose lines are one long text.
         mask_probability: share of the tokens that masked language modelling asks for.
         max_tokens: most tokens of a batch, padding included; batch_size is then its most rows.
         group_by_length: put texts of similar length in a batch, in training and in evaluation.
@@ -134,11 +135,11 @@ class TextDataModule(LabelledDataModule):
         if not 0 < mask_probability < 1:
             raise ValueError(f"mask_probability: expected a share of the tokens in (0, 1), got {mask_probability}")
         if long_texts not in get_args(LongTexts):
-            raise ValueError(f"long_texts: expected 'cut' or 'split', got {long_texts!r}")
-        if long_texts == "split" and (label_column is not None or text_pair_column is not None):
+            raise ValueError(f"long_texts: expected 'cut', 'split' or 'join', got {long_texts!r}")
+        if long_texts != "cut" and (label_column is not None or text_pair_column is not None):
             raise ValueError(
-                "long_texts='split': a label, or a second text, belongs to a text as a whole; expected 'cut', or no "
-                "label_column (null) and no text_pair_column"
+                f"long_texts={long_texts!r}: a label, or a second text, belongs to a text as a whole; expected 'cut', "
+                "or no label_column (null) and no text_pair_column"
             )
         if max_tokens is not None and streaming:
             raise ValueError(
@@ -261,7 +262,8 @@ class TextDataModule(LabelledDataModule):
             list(self.text_columns.values()),
             self.max_length,
             types=pairs and "token_type_ids" in tokenizer.model_input_names,
-            split=self.long_texts == "split" and not to_predict,
+            split=self.long_texts != "cut" and not to_predict,
+            join=self.long_texts == "join" and not to_predict,
             keep=to_predict,
         )
 

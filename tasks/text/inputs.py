@@ -40,8 +40,8 @@ def as_batches(
         )
     several = as_list(texts)
     for number, text in enumerate(several):
-        parts = (text,) if isinstance(text, str) else text
-        if not all(isinstance(part, str) for part in parts):
+        parts = text if isinstance(text, tuple) else (text,)
+        if len(parts) > 2 or not all(isinstance(part, str) for part in parts):
             raise ValueError(f"texts: expected strings or pairs of strings, got {text!r} at place {number}")
         if not parts[0].strip():
             raise ValueError(f"texts: the text at place {number} is empty")

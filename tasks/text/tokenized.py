@@ -29,6 +29,7 @@ class Tokenize:
         max_length: Most tokens of a row, special ones included. What is cut is the end; of a pair, that of the longer.
         types: Whether token types are wanted.
         split: Whether the rest of a long text makes further rows, which then have no other columns.
+        join: Whether the texts of a batch, empty ones too, are one text, with newlines between.
         keep: Whether the texts stay beside their tokens.
     """
 
@@ -40,6 +41,7 @@ class Tokenize:
         *,
         types: bool = False,
         split: bool = False,
+        join: bool = False,
         keep: bool = False,
     ) -> None:
         # The state, which `datasets` makes the name of its cache from, does not change with use.
@@ -48,6 +50,7 @@ class Tokenize:
         self.max_length = max_length
         self.types = types
         self.split = split
+        self.join = join
         self.keep = keep
         self.version = _VERSION
         self._made: Tokenizer | None = None
@@ -63,6 +66,8 @@ class Tokenize:
 
     def __call__(self, batch: dict[str, list[Any]], numbers: list[int]) -> dict[str, list[Any]]:
         """The new columns of a batch of rows."""
+        if self.join:
+            batch, numbers = self._joined(batch, numbers)
         texts, faults = self._texts(batch)
         good = [place for place, fault in enumerate(faults) if fault is None]
         found: list[list[dict[str, list[Any]]]] = [[{"_ids": [], "_types": []}] for _ in faults]
@@ -80,6 +85,18 @@ class Tokenize:
                 columns["_row"].append(number)
                 columns["_fault"].append(fault or ("the text has no tokens" if length <= least else None))
         return columns
+
+    def _joined(self, batch: dict[str, list[Any]], numbers: list[int]) -> tuple[dict[str, list[Any]], list[int]]:
+        """The strings of a batch as one row, and what is no string as the rows that it was."""
+        (column,) = self.columns
+        values = batch[column]
+        others = [place for place, value in enumerate(values) if not isinstance(value, str)]
+        joined = "\n".join(value for value in values if isinstance(value, str))
+        whole = [joined] if joined.strip() else []
+        return (
+            {column: [*whole, *(values[place] for place in others)]},
+            [*numbers[: len(whole)], *(numbers[place] for place in others)],
+        )
 
     def _texts(self, batch: dict[str, list[Any]]) -> tuple[list[tuple[str, ...]], list[str | None]]:
         texts, faults = [], []

@@ -1,5 +1,6 @@
 """Every recipe parses with every overlay, tells what it should in its header, and runs on a CPU."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -92,12 +93,33 @@ def test_a_smoke_run_leaves_the_folder_of_the_recipe_alone() -> None:
     assert smoke == {"name": "smoke", "overwrite": True}
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_recipes_run(name: str, images: Path, tmp_path: Path) -> None:
+SMOKE = [
+    *("--config", "trainer/cpu_smoke", "--data.batch_size", "3", "--data.num_workers", "0"),
+    *("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"),
+]
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if name.startswith("text/")])
+def test_text_recipes_run(name: str, tmp_path: Path) -> None:
+    """A step or two of each, on small texts."""
+    rows = [{"text": f"a text of number {row}", "label": ["ant", "bee"][row % 2]} for row in range(23)]
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = {split: str(tmp_path / f"{split}.jsonl") for split in ("train", "test")}
+    data = ["--data.path", "json", "--data.data_files", json.dumps(files), "--data.text_column", "text"]
+    recipe: dict[str, Any] = yaml.safe_load("\n".join(lines(name)))
+    outcome = softformer(tmp_path, "fit", "--config", name, *SMOKE, *data)
+    assert outcome.code == 0, outcome.err
+    found = {path.name for path in (tmp_path / "runs" / "smoke").rglob("*")}
+    assert {"results.json", "config.yaml", "best.ckpt", "last.ckpt", "learning_curves.png", "tokenizer.json"} <= found
+    assert not recipe["run"].get("test_after_fit") or "confusion_matrix_test.png" in found
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if name.startswith("image/")])
+def test_image_recipes_run(name: str, images: Path, tmp_path: Path) -> None:
     """A step or two of each; what is downloaded or large is replaced by small images."""
     recipe: dict[str, Any] = yaml.safe_load("\n".join(lines(name)))
-    args = ["--config", name, "--config", "trainer/cpu_smoke", "--data.batch_size", "3", "--data.num_workers", "0"]
-    args += ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
+    args = ["--config", name, *SMOKE]
     if recipe["data"]["init_args"]["path"] != "sklearn/digits":
         folder = images / "all" / "test" if name == "image/imagenet_eval_published" else images / "all"
         args += ["--data.path", "imagefolder", "--data.data_dir", str(folder), "--data.image_column", "image"]

@@ -183,6 +183,27 @@ def test_long_texts_are_divided(files: dict[str, str]) -> None:
     assert len(numbers) == len(set(numbers)) > 150
 
 
+def test_neighbours_are_joined(tmp_path: Path) -> None:
+    lines = ["To be, or", "", "not to be:", "that is the question."] * 50
+    (tmp_path / "play.txt").write_text("\n".join(lines))
+    options = {"label_column": None, "max_length": 29, **_NO_VALIDATION}
+    data = TextDataModule("text", data_files=str(tmp_path / "play.txt"), long_texts="join", **options)
+    pieces = [data.examples_for("train").read(row) for row in data.examples_for("train").split.rows]  # type: ignore[union-attr]
+    content = bytes(int(token) - 5 for piece in pieces for token in piece.ids[1:-1])
+    # Two batches of rows; there is no newline between them.
+    assert content.decode() == "\n".join(lines[:128]) + "\n".join(lines[128:])
+    assert [len(piece.ids) for piece in pieces].count(29) == len(pieces) - 2
+
+
+def test_what_is_no_text_is_not_joined(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "train.jsonl", [{"text": "one"}, {"text": None}, {"text": "two"}])
+    options = {"label_column": None, "long_texts": "join", **_NO_VALIDATION}
+    with pytest.raises(ReadError, match="row 1: the text is missing"):
+        text_data({"train": file}, **options).examples_for("train")
+    examples = text_data({"train": file}, on_bad_text="skip", **options).examples_for("train")
+    assert examples.lengths.tolist() == [len("one\ntwo") + 2]  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("spec", [BytesSpec(), BpeSpec(270)], ids=repr)
 def test_a_streamed_split_gives_the_same_tokens(files: dict[str, str], spec: Any) -> None:
     options = {"class_names": NAMES, "group_by_length": False, "tokenizer": spec, **_NO_VALIDATION}
@@ -362,7 +383,7 @@ def test_a_split_of_bad_texts_alone(tmp_path: Path) -> None:
         ({"max_tokens": -1}, "max_tokens: expected a whole number of at least 1, got -1"),
         ({"num_proc": 0}, "num_proc: expected a whole number of at least 1, got 0"),
         ({"mask_probability": 1.0}, r"mask_probability: expected a share of the tokens in \(0, 1\), got 1.0"),
-        ({"long_texts": "keep"}, "long_texts: expected 'cut' or 'split', got 'keep'"),
+        ({"long_texts": "keep"}, "long_texts: expected 'cut', 'split' or 'join', got 'keep'"),
         ({"long_texts": "split"}, r"long_texts='split': a label, .*; expected 'cut', or no label_column \(null\)"),
         ({"long_texts": "split", "label_column": None, "text_pair_column": "other"}, "long_texts='split': .* second"),
         ({"max_tokens": 99, "streaming": True}, "max_tokens: the lengths of streamed texts are not known"),
