@@ -40,6 +40,7 @@ Softmax-free attention on real data, from YAML recipes.
   go on with a run        softformer fit --config image/digits --ckpt_path last
   test a checkpoint       softformer test --ckpt_path runs/digits/checkpoints/best.ckpt
   classify images         softformer predict --ckpt_path FILE --data.images FOLDER --output predictions.csv
+  classify texts          softformer predict --ckpt_path FILE --data.texts FILE --output predictions.csv
   options of a class      softformer fit --model.help ImageClassifier"""
 _COMMANDS = {
     "fit": "Train by a recipe, or go on with a run.",

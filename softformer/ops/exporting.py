@@ -10,3 +10,9 @@ def is_exporting() -> bool:
     behind it is right in all releases.
     """
     return torch.compiler._is_exporting_flag
+
+
+@torch.compiler.assume_constant_result
+def is_exporting_to_onnx() -> bool:
+    """True while torch.onnx exports, also where it has the compiler trace, which would take the answer for False."""
+    return torch.onnx.is_in_onnx_export()

@@ -6,7 +6,7 @@ from torch import Tensor
 from softformer.ops import reference
 from softformer.ops.backends import BackendName, check_backend
 from softformer.ops.checks import check_inputs, check_inverse, scale_tensor
-from softformer.ops.exporting import is_exporting
+from softformer.ops.exporting import is_exporting, is_exporting_to_onnx
 from softformer.ops.inverse import Cholesky, Inverse, Newton
 from softformer.ops.precision import compute_dtype, full_precision
 from softformer.ops.registration import call_backend
@@ -69,7 +69,7 @@ def soft_attention(
     inputs = (query, value, landmarks, key, query_mask, key_mask, landmark_mask, scale)
     check_backend(backend)
     if is_exporting():
-        if isinstance(inverse, Cholesky) and torch.onnx.is_in_onnx_export():
+        if isinstance(inverse, Cholesky) and is_exporting_to_onnx():
             raise ValueError("inverse must be a Newton for ONNX, which has no operator for a Cholesky factor")
         return _plain(*inputs, inverse, symmetric_norm)
     if backend == "reference":
