@@ -61,10 +61,10 @@ def main() -> None:
                 problem = Problem(length, arguments.device, dtype, backward, batch)
                 found = measure(problem, arguments.methods, timer, bandwidth, rates)
                 rows = [row for row in rows if not _is_of(row, problem)]
-                rows += [{**row, "commit": machine["commit"]} for row in found]
+                rows += [{**row, "commit": machine["commit"], "copy_bandwidth": bandwidth, **rates} for row in found]
+                rows.sort(key=lambda row: (list(TOLERANCES).index(row["dtype"]), row["length"], row["backward"]))
                 print(markdown_table(_HEADER, [_cells(row) for row in rows if _is_of(row, problem)]), flush=True)
-                content = {**machine, "copy_bandwidth": bandwidth, **rates, "command": sys.argv[1:], "rows": rows}
-                write_results(file, content, report(machine, bandwidth, rows))
+                write_results(file, {**machine, "command": sys.argv[1:], "rows": rows}, report(machine, rows))
     draw(rows, file.with_suffix(".png"))
     print(f"written: {file.with_suffix('')}.json, .md, .png")
 
@@ -183,11 +183,13 @@ def _cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def report(machine: dict[str, Any], bandwidth: float, rows: list[dict[str, Any]]) -> str:
+def report(machine: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """The table, and what it was measured on."""
     first = rows[0]
     sizes = f"B={first['batch']} H={first['heads']} D={first['width']} M={first['landmarks']}"
-    head = f"{machine['text']} {sizes}. Measured copy bandwidth: {bandwidth / 1e9:.1f} GB/s."
+    copies = sorted({row["copy_bandwidth"] / 1e9 for row in rows})
+    measured = ", ".join(f"{value:.1f}" for value in copies)
+    head = f"{machine['text']} {sizes}. Copy bandwidth, by run: {measured} GB/s."
     return f"{head}\n\n{markdown_table(_HEADER, [_cells(row) for row in rows])}"
 
 

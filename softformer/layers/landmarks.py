@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from softformer.layers.convolution import Grid, convolve_sequence
 from softformer.layers.padding import pack, packing_of
-from softformer.layers.segments import segment_means
+from softformer.layers.segments import segment_means, smaller
 from softformer.ops.exporting import is_exporting
 
 
@@ -138,7 +138,7 @@ class AdaptiveGridLandmarks(GridLandmarks):
 
     def pool(self, x: Tensor) -> Tensor:
         # Any: sizes are symbols while torch.export looks on, which the stubs of pooling do not know.
-        size: Any = [torch.sym_min(self.side, side) for side in x.shape[1:3]]
+        size: Any = [smaller(self.side, side) for side in x.shape[1:3]]
         return _from_map(F.adaptive_avg_pool2d(_to_map(x), size), x.shape[3])
 
     def extra_repr(self) -> str:

@@ -23,12 +23,19 @@ class Segments(NamedTuple):
     """(B, M): its number of tokens, 0 for segments that a short sequence does not have."""
 
 
+def smaller(one: int, other: int) -> Any:
+    """The smaller of two sizes, the second of which may be a symbol while torch.export looks on."""
+    # The compiler knows no sym_min of numbers, and an export no min of symbols.
+    return min(one, other) if isinstance(other, int) else torch.sym_min(one, other)
+
+
 def segments_of(length: int, num_segments: int, mask: Tensor | None, device: torch.device) -> Segments:
     """The segments of sequences of `length` tokens with the given mask (B, N); min(M, N) of them, one at least.
 
     An export gets M of them whatever N is, the last ones empty for short sequences: a size that depends on N fixes N.
     """
-    possible: Any = torch.sym_max(1, torch.sym_min(num_segments, length))
+    possible = smaller(num_segments, length)
+    possible = max(1, possible) if isinstance(possible, int) else torch.sym_max(1, possible)
     used = num_segments if is_exporting() else possible
     borders = torch.arange(used + 1, device=device).unsqueeze(0)
     if mask is None:

@@ -17,6 +17,7 @@ from softformer.layers.padding import pack, packing_of, unpack
 from softformer.layers.positions import LearnedPositions, PositionKind, SinusoidalPositions
 from softformer.layers.softmax_attention import SoftmaxAttention
 from softformer.ops.backends import BackendName
+from softformer.ops.checks import check_inverse
 from softformer.ops.inverse import Cholesky, Inverse
 from softformer.ops.options import Options, check_choice
 
@@ -37,7 +38,7 @@ class SoftOptions(Options):
         backend: Implementation of the attention.
 
     Raises:
-        ValueError: The kind of landmarks is unknown. The layers check the rest.
+        ValueError: The kind of landmarks or of inverse is unknown. The layers check the rest.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class SoftOptions(Options):
         backend: BackendName = "auto",
     ) -> None:
         check_choice("landmarks", landmarks, get_args(SequenceLandmarks))
+        check_inverse(inverse)
         self.landmarks = landmarks
         self.inverse = inverse
         self.symmetric_norm = symmetric_norm
@@ -118,11 +120,13 @@ class SoftEncoder(nn.Module):
         for name, rate in (("dropout", dropout), ("drop_path", drop_path)):
             if not 0.0 <= rate < 1.0:
                 raise ValueError(f"{name} must be in [0, 1), got {rate}")
-        if attention == "softmax" and (soft != _OPTIONS or num_landmarks != _NUM_LANDMARKS):
-            raise ValueError(
-                f"soft and num_landmarks must keep their defaults with attention='softmax', which uses neither; got "
-                f"{soft} and {num_landmarks}"
-            )
+        if not isinstance(soft, SoftOptions):
+            raise ValueError(f"soft must be a SoftOptions, got {soft!r}")
+        for name, value, default in (("soft", soft, _OPTIONS), ("num_landmarks", num_landmarks, _NUM_LANDMARKS)):
+            if attention == "softmax" and value != default:
+                raise ValueError(
+                    f"{name} must be left out with attention='softmax', which does not use it, got {value!r}"
+                )
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.dim = dim
         self.gradient_checkpointing = gradient_checkpointing

@@ -177,9 +177,11 @@ def test_export_takes_any_batch_and_length() -> None:
     torch.testing.assert_close(program(x, mask), layer(x, mask))
 
 
-def test_compiles_as_one_graph_with_dynamic_length() -> None:
+@pytest.mark.parametrize("dynamic", [None, True])
+def test_compiles_as_one_graph_with_dynamic_length(dynamic: bool | None) -> None:
+    torch._dynamo.reset()
     layer = SoftAttention(DIM, HEADS, landmarks=SegmentLandmarks(5), value_kernel=3)
-    compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend="eager")
+    compiled = torch.compile(layer, fullgraph=True, dynamic=dynamic, backend="eager")
     for length in (17, 29, 23):
         x = torch.randn(2, length, DIM)
         mask = torch.arange(length) < torch.tensor([length, 9])[:, None]

@@ -152,3 +152,13 @@ def test_means_of_long_bfloat16_sequences_stay_exact() -> None:
     x = torch.ones(1, 1, 4099, 1, dtype=torch.bfloat16)
     points, _ = SegmentLandmarks(2)(x)
     torch.testing.assert_close(points.float(), torch.ones(1, 1, 2, 1), rtol=1e-2, atol=0)
+
+
+@pytest.mark.parametrize("dynamic", [None, True])
+def test_adaptive_windows_compile_as_one_graph(dynamic: bool | None) -> None:
+    torch._dynamo.reset()
+    landmarks = AdaptiveGridLandmarks(9)
+    compiled = torch.compile(landmarks, fullgraph=True, dynamic=dynamic, backend="eager")
+    for grid in ((7, 11), (5, 13), (8, 9)):
+        x = _queries(2, grid[0] * grid[1])
+        torch.testing.assert_close(compiled(x, grid=grid)[0], landmarks(x, grid=grid)[0])
