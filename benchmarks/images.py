@@ -9,13 +9,11 @@ an earlier run of the same day are kept, with their commit, unless they are meas
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from benchmarks.report import describe_machine, markdown_table, results_file, write_results
+from benchmarks.training_runs import training_run
 
 ENCODERS = ["SOFT", "softmax, same network", "timm"]
 # The timm model whose number of parameters is nearest to that of a recipe's network, among those for small pictures.
@@ -56,36 +54,13 @@ def options(recipe: str, encoder: str) -> list[str]:
 
 
 def measure(recipe: str, encoder: str, runs: Path, local: Path | None, more: list[str]) -> dict[str, Any]:
-    """One training run, as a row of the table.
-
-    Raises:
-        RuntimeError: The run failed; its last lines are in the message.
-    """
+    """One training run, as a row of the table."""
     name = f"{recipe}-{encoder.replace(' ', '_').replace(',', '')}"
-    command = [sys.executable, "-m", "softformer", "fit", "--config", f"image/{recipe}", *options(recipe, encoder)]
-    command += [*more, "--run.root", str(runs), "--run.name", name, "--run.overwrite", "true"]
-    command += ["--trainer.enable_progress_bar", "false"]
+    command = ["--config", f"image/{recipe}", *options(recipe, encoder), *more]
     if local is not None:
         command += ["--data.path", str(local / recipe), "--data.image_column", "image"]
-    log = runs / f"{name}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{log.read_text()[-2000:]}")
-    results = json.loads((runs / name / "results.json").read_text())
-    return {
-        "recipe": recipe,
-        "encoder": f"timm {PEERS[recipe]}" if encoder == "timm" else encoder,
-        "test_accuracy": results["test"]["accuracy"],
-        "val_accuracy": results["val"]["accuracy"],
-        "epochs": results["run"]["epochs"],
-        "training_seconds": results["run"]["training_seconds"],
-        "images_per_second": results["run"]["examples_per_second"],
-        "peak_memory_mb": round(results["run"].get("peak_gpu_memory_mb") or usage.ru_maxrss / 1024),
-        "parameters": results["run"]["parameters"],
-    }
+    row = training_run(name, command, runs)
+    return {"recipe": recipe, "encoder": f"timm {PEERS[recipe]}" if encoder == "timm" else encoder, **row}
 
 
 def report(machine: dict[str, Any], rows: list[dict[str, Any]]) -> str:

@@ -2,37 +2,58 @@
 
 from typing import Any, Literal
 
+import torch.nn.functional as F
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torchmetrics import Metric
 
-from softformer.training.module import SoftformerModule, Stage
+from softformer.training.module import Stage
 from tasks.classification_metrics import class_counter, classification_metrics
 from tasks.guesses import Guess, best_guesses
+from tasks.input_settings import InputSettingsModule
 from tasks.labels import shortened
 
 
-class Classifier(SoftformerModule):
+class Classifier(InputSettingsModule):
     """Base of the classifiers: a task that turns inputs into one class or several.
 
-    A subclass calls `set_classes`, and in its `step` `count`. A data module with ``input_settings()`` tells it how
-    inputs are prepared and what the classes are called; that is kept in checkpoints.
+    A subclass calls `set_classes`, and in its `step` `count`. What a data module tells it (`input_settings`) also holds
+    the names of the classes, as "class_names".
 
     Attributes:
         num_classes: Number of classes K.
         multi_label: Whether an input has any number of labels, as (B, K) zeros and ones, instead of one.
-        input_settings: How inputs are prepared, and the class names, as plain values; None before any data was met.
+        label_smoothing: Share of the target that is spread over all classes in training.
     """
 
     num_classes: int
     multi_label: bool
-    input_settings: dict[str, Any] | None
+    label_smoothing: float
 
-    def set_classes(self, num_classes: int, multi_label: bool, *, beside: Literal["top5_accuracy", "f1"]) -> None:
-        """Set up metrics; arguments as `tasks.classification_metrics.classification_metrics`."""
+    def set_classes(
+        self,
+        num_classes: int,
+        multi_label: bool,
+        *,
+        beside: Literal["top5_accuracy", "f1"],
+        label_smoothing: float = 0.0,
+    ) -> None:
+        """Set up metrics and loss.
+
+        Args:
+            num_classes: As in `tasks.classification_metrics.classification_metrics`.
+            multi_label: Likewise.
+            beside: Likewise.
+            label_smoothing: In [0, 1).
+
+        Raises:
+            ValueError: label_smoothing is out of range.
+        """
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing must lie in [0, 1), got {label_smoothing}")
         self.num_classes = num_classes
         self.multi_label = multi_label
-        self.input_settings = None
+        self.label_smoothing = label_smoothing
         self.monitor, self.monitor_mode = ("val/f1" if multi_label else "val/accuracy"), "max"
         self.make_metrics(classification_metrics(num_classes, multi_label, beside=beside))
         self.val_counts = class_counter(num_classes, multi_label)
@@ -45,6 +66,22 @@ class Classifier(SoftformerModule):
         self.log_metrics(stage, scores, target.long())
         if stage != "train" and (counts := self._counts(stage)) is not None:
             counts.update(scores, target.long())
+
+    def loss(self, logits: Tensor, target: Tensor, stage: Stage, class_weights: Tensor | None = None) -> Tensor:
+        """Cross entropy, binary for several labels; smoothed and weighted in training alone.
+
+        Args:
+            logits: (B, K) float32.
+            target: (B,) class numbers, or (B, K) shares of several labels.
+            stage: Where the batch is from.
+            class_weights: (K,) weights of the classes; with several labels those of the presence of each.
+        """
+        smoothing = self.label_smoothing if stage == "train" else 0.0
+        weights = class_weights if stage == "train" else None
+        if self.multi_label:
+            smooth = target.float() * (1 - smoothing) + smoothing / 2
+            return F.binary_cross_entropy_with_logits(logits, smooth, pos_weight=weights)
+        return F.cross_entropy(logits, target, weight=weights, label_smoothing=smoothing)
 
     def on_validation_start(self) -> None:
         """Agree with the data on the classes."""
@@ -72,10 +109,6 @@ class Classifier(SoftformerModule):
         count = getattr(getattr(self.trainer, "datamodule", None), "num_classes", None)
         if count not in (None, self.num_classes):
             raise ValueError(f"the data must have the {self.num_classes} classes of the network, got {count}")
-
-    def _told_by_data(self) -> dict[str, Any] | None:
-        describe = getattr(getattr(self.trainer, "datamodule", None), "input_settings", None)
-        return None if describe is None else describe()
 
     def on_validation_epoch_start(self) -> None:
         """Count anew."""
@@ -107,22 +140,9 @@ class Classifier(SoftformerModule):
         probabilities = logits.sigmoid() if self.multi_label else logits.softmax(-1)
         return best_guesses(probabilities, self.class_labels(), top_k)
 
-    def setup(self, stage: str) -> None:
-        """Learn from the data that is trained on how inputs are prepared and what the classes are called."""
-        if stage == "fit":
-            self.input_settings = self._told_by_data() or self.input_settings
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store how inputs are prepared."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["input_settings"] = self.input_settings
-
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over how inputs are prepared; a run that trains learned it from its own data."""
+        """Take over how inputs are prepared; warn where a run that trains has classes of other names."""
         super().on_load_checkpoint(checkpoint)
-        stored = checkpoint.get("input_settings")
-        trains = self._trainer is not None and self.trainer.state.fn == "fit"
-        if self.input_settings is None or not trains:
-            self.input_settings = stored
-        elif stored is not None and stored.get("class_names") != self.input_settings.get("class_names"):
+        ours, stored = self.input_settings, checkpoint.get("input_settings")
+        if ours is not None and stored is not None and stored.get("class_names") != ours.get("class_names"):
             rank_zero_warn("the classes of the checkpoint have other names than those of the data; check their order")

@@ -100,6 +100,7 @@ class TaskDataModule(LightningDataModule, ABC):
         self.on_bad = on_bad
         self.loading = loading
         self._examples: dict[Role, Examples | StreamExamples] = {}
+        self._made_for: dict[Role, Any] = {}
 
     # What a domain provides.
 
@@ -128,6 +129,10 @@ class TaskDataModule(LightningDataModule, ABC):
 
     def row_costs(self, examples: Examples | StreamExamples) -> RowCosts | None:
         """What rows cost, where batches are made by that; None for batches of equally many rows."""
+        return None
+
+    def preparation(self) -> Any:
+        """What examples depend on besides their rows, as a value that can be compared; None where it never changes."""
         return None
 
     def write_run_files(self, folder: Path) -> None:
@@ -221,7 +226,11 @@ class TaskDataModule(LightningDataModule, ABC):
         return split
 
     def examples_for(self, role: Role) -> Examples | StreamExamples:
-        """The examples of a role, made on first use."""
+        """The examples of a role, made on first use, and again after their `preparation` changed."""
+        preparation = self.preparation()
+        if self._made_for.get(role) != preparation:
+            self._examples.pop(role, None)
+            self._made_for[role] = preparation
         if role not in self._examples:
             if self.source.streaming:
                 self._examples[role] = self._stream(role)

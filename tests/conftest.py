@@ -35,6 +35,13 @@ def poisoned_memory() -> Iterator[None]:
 
 
 @pytest.fixture
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `datasets` keeps on disk lies in a folder of the test's own; reading streams ends without a pause."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+    monkeypatch.setattr("datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN", 0, raising=False)
+
+
+@pytest.fixture
 def shared() -> Path:
     """The folder with recorded numbers of the published model and with local data sets, where there is one."""
     folder = Path(os.environ.get("SOFTFORMER_SHARED", Path(__file__).parents[2] / "shared"))

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
-from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from softformer.adapters.huggingface import (
@@ -23,17 +22,11 @@ from softformer.adapters.huggingface import (
     SoftformerPreTrainedModel,
 )
 from softformer.adapters.huggingface_config import options_of_encoder
+from softformer.adapters.huggingface_names import CLASSIFIER, MASKED, renamed
 from softformer.models.weight_files import read_weight_file
 
 _ENCODER = "SoftEncoderSpec"
 _EMBEDDING = "softformer.backbone.embedding.weight"
-# From the names of weights in a task to those in a model.
-_CLASSIFIER = {
-    "network.backbone.": "softformer.backbone.",
-    "network.pooling.": "pooling.",
-    "network.head.": "classifier.",
-}
-_MASKED = {"network.backbone.": "softformer.backbone.", "network.head.": "lm_head."}
 
 
 def export_checkpoint(
@@ -87,7 +80,9 @@ def model_of(content: Mapping[str, Any]) -> SoftformerPreTrainedModel:
             "has a save_pretrained of its own, and others have no place in the Auto classes"
         )
     masked = task == "MaskedLanguageModel"
-    state = _renamed(content["state_dict"], _MASKED if masked else _CLASSIFIER)
+    # Metrics and the weights of the loss lie beside the network.
+    network = renamed(content["state_dict"], {"network.": ""})
+    state = renamed(network, MASKED if masked else CLASSIFIER)
     if _EMBEDDING not in state:
         raise ValueError("checkpoint: expected the weights of token embeddings, got a state_dict without them")
     options = {**options_of_encoder(encoder.get("init_args") or {}), "vocab_size": state[_EMBEDDING].shape[0]}
@@ -136,16 +131,6 @@ def _classifier_options(hyperparameters: Mapping[str, Any], settings: Mapping[st
         "label2id": {name: number for number, name in enumerate(names)},
         "problem_type": "multi_label_classification" if several else "single_label_classification",
     }
-
-
-def _renamed(state: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> dict[str, Tensor]:
-    """The weights of the network under their new names; metrics and weights of the loss are left out."""
-    renamed = {}
-    for key, value in state.items():
-        old = next((prefix for prefix in prefixes if key.startswith(prefix)), None)
-        if old is not None:
-            renamed[prefixes[old] + key.removeprefix(old)] = value
-    return renamed
 
 
 def _last_name(path: str | None) -> str:

@@ -37,11 +37,18 @@ def packing_of(mask: Tensor) -> Packing:
     return Packing(order, places, numbers < count)
 
 
+def take_tokens(x: Tensor, places: Tensor) -> Tensor:
+    """The tokens of x (B, N, C) at the given places (B, K) of their sequences, (B, K, C)."""
+    rows = places + x.shape[1] * torch.arange(x.shape[0], device=x.device).unsqueeze(1)
+    # Whole rows are copied; gather would look up each number by itself.
+    return x.flatten(0, 1).index_select(0, rows.flatten()).view(*places.shape, x.shape[2])
+
+
 def pack(x: Tensor, packing: Packing) -> Tensor:
     """The real tokens of x (B, N, C) at the front, zeros behind them."""
-    return zero_pads(x.gather(1, packing.order.unsqueeze(-1).expand_as(x)), packing.mask)
+    return zero_pads(take_tokens(x, packing.order), packing.mask)
 
 
 def unpack(x: Tensor, packing: Packing, mask: Tensor) -> Tensor:
     """Packed tokens x (B, N, C) back at their places, with zeros at pads."""
-    return zero_pads(x.gather(1, packing.places.unsqueeze(-1).expand_as(x)), mask)
+    return zero_pads(take_tokens(x, packing.places), mask)

@@ -3,7 +3,7 @@
 Letters: B batch, N tokens, C model width, H heads, D head width. Positions count real tokens from 0.
 """
 
-from math import log
+from math import log, pi
 from typing import Literal
 
 import torch
@@ -12,27 +12,30 @@ from torch import Tensor, nn
 PositionKind = Literal["none", "sinusoidal", "learned", "rotary"]
 
 _BASE = 10_000.0
+# Tokens. Waves longer than the training sequences would show longer ones values that were never trained on.
+_LONGEST_WAVE = 256
 
 
-def _angles(positions: Tensor, width: int) -> Tensor:
-    """p / 10000^(2 i / width) for i < width / 2, in float32: (...) -> (..., ceil(width / 2))."""
+def _angles(positions: Tensor, width: int, base: float) -> Tensor:
+    """p / base^(2 i / width) for i < width / 2, in float32: (...) -> (..., ceil(width / 2))."""
     steps = torch.arange(0, width, 2, device=positions.device, dtype=torch.float32)
-    return positions.float().unsqueeze(-1) * torch.exp(steps * (-log(_BASE) / width))
+    return positions.float().unsqueeze(-1) * torch.exp(steps * (-log(base) / width))
 
 
-def sinusoids(positions: Tensor, width: int) -> Tensor:
+def sinusoids(positions: Tensor, width: int, base: float = _BASE) -> Tensor:
     """The position code of Vaswani et al.: sines in even columns, cosines in odd ones.
 
     Args:
         positions: Positions, of any shape and number type.
         width: Model width C.
+        base: Waves are 2 pi to 2 pi base tokens long.
 
     Returns:
         (..., C) float32.
 
     Source: Vaswani et al. 2017 (arXiv 1706.03762), section 3.5.
     """
-    angles = _angles(positions, width)
+    angles = _angles(positions, width, base)
     return torch.stack((angles.sin(), angles.cos()), -1).flatten(-2)[..., :width]
 
 
@@ -50,7 +53,7 @@ def rotate(x: Tensor, positions: Tensor) -> Tensor:
 
     Source: Su et al. 2021 (arXiv 2104.09864), with the pairs of GPT-NeoX.
     """
-    angles = _angles(positions, x.shape[-1]).unsqueeze(1)
+    angles = _angles(positions, x.shape[-1], _BASE).unsqueeze(1)
     cos, sin = angles.cos(), angles.sin()
     if x.dtype == torch.float64:
         cos, sin = cos.double(), sin.double()
@@ -78,6 +81,10 @@ def token_positions(length: int, mask: Tensor | None, device: torch.device) -> T
 class SinusoidalPositions(nn.Module):
     """Adds sines and cosines of the position; nothing is learned, and any length works.
 
+    The waves are 2 pi to 256 tokens long. With those of up to 63,000 tokens of Vaswani et al., a network that was
+    trained on 512 tokens meets values at 4,096 that it never saw: a classifier whose accuracy was 100 % at 512 tokens
+    had 22 % and 43 % there (two seeds), and 100 % with these (`tests/models/test_longer_sequences.py`).
+
     Args:
         dim: Model width C.
     """
@@ -88,7 +95,8 @@ class SinusoidalPositions(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, N, C) plus their positions, 0 to N - 1."""
-        return x + sinusoids(torch.arange(x.shape[1], device=x.device), self.dim).to(x.dtype)
+        positions = torch.arange(x.shape[1], device=x.device)
+        return x + sinusoids(positions, self.dim, _LONGEST_WAVE / (2 * pi)).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from softformer.layers.padding import packing_of, zero_pads
+from softformer.layers.padding import packing_of, take_tokens, zero_pads
 from softformer.ops.exporting import is_exporting
 from softformer.ops.precision import compute_dtype
 
@@ -89,8 +89,7 @@ def _sums_by_gathering(tokens: Tensor, segments: Segments, mask: Tensor | None) 
     if mask is None:
         members = tokens.index_select(1, places[0])
     else:
-        places = packing_of(mask).order.gather(1, places)
-        members = tokens.gather(1, places.unsqueeze(-1).expand(-1, -1, tokens.shape[2]))
+        members = take_tokens(tokens, packing_of(mask).order.gather(1, places))
     members = members.unflatten(1, (starts.shape[1], longest)).masked_fill(~inside.unsqueeze(-1), 0)
     return members.sum(2, dtype=compute_dtype(tokens))
 

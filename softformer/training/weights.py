@@ -1,11 +1,14 @@
 """Starting weights for a network: published, our own checkpoints, timm's, or any file of plain tensors."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
+from softformer.adapters.huggingface_names import network_names, renamed
 from softformer.models.vision import adapt_state_dict
 from softformer.models.weight_files import read_weight_file, unwrap_state_dict
 
@@ -22,6 +25,7 @@ class WeightReport:
         reshaped: Names whose shapes differ, with both shapes; these keep their start.
         missing: Names of the network that the file lacks; these keep their start.
         unexpected: Names of the file that the network lacks.
+        input_settings: How inputs were prepared for the network in the file, if that is a checkpoint of our tasks.
     """
 
     path: str
@@ -29,6 +33,7 @@ class WeightReport:
     reshaped: list[str]
     missing: list[str]
     unexpected: list[str]
+    input_settings: dict[str, Any] | None = None
 
     def __str__(self) -> str:
         total = len(self.loaded) + len(self.reshaped) + len(self.missing)
@@ -80,8 +85,8 @@ def load_weights(network: nn.Module, path: str | Path) -> WeightReport:
 
     Args:
         network: Changed in place.
-        path: ``.safetensors``, ``.pth``, ``.pt``, ``.bin`` or ``.ckpt`` file, or a folder saved by timm. No pickled
-            code is executed.
+        path: ``.safetensors``, ``.pth``, ``.pt``, ``.bin`` or ``.ckpt`` file, or a folder saved by timm or
+            transformers. No pickled code is executed.
 
     Returns:
         What was loaded and what was not.
@@ -90,26 +95,32 @@ def load_weights(network: nn.Module, path: str | Path) -> WeightReport:
         FileNotFoundError: There is no such file.
         ValueError: The file holds no tensors, or none of them fits.
     """
-    found = adapt_state_dict(read_state_dict(path), network)
+    content = read_weight_file(path)
+    found = adapt_state_dict(_tensors(content, path), network)
     wanted = network.state_dict()
     loaded = {name: found[name] for name in wanted if name in found and found[name].shape == wanted[name].shape}
+    reshaped = [
+        f"{name} {tuple(found[name].shape)} for {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in found and name not in loaded
+    ]
     # Counters of batch norms are single numbers and fit any network.
     if not any(wanted[name].ndim for name in loaded):
-        raise ValueError(
-            f"none of the {len(found)} tensors in {path} fits the network: it expects names such as"
-            f" {', '.join(list(wanted)[:3])}, the file has {', '.join(list(found)[:3])}"
+        reason = (
+            f"they have its names, but other shapes, such as {_some(reshaped)}; the width or another option of the "
+            "encoder differs"
+            if reshaped
+            else f"it expects names such as {', '.join(list(wanted)[:3])}, the file has {', '.join(list(found)[:3])}"
         )
+        raise ValueError(f"none of the {len(found)} tensors in {path} fits the network: {reason}")
     network.load_state_dict(loaded, strict=False)
     return WeightReport(
         path=str(path),
         loaded=list(loaded),
-        reshaped=[
-            f"{name} {tuple(found[name].shape)} for {tuple(wanted[name].shape)}"
-            for name in wanted
-            if name in found and name not in loaded
-        ],
+        reshaped=reshaped,
         missing=[name for name in wanted if name not in found],
         unexpected=[name for name in found if name not in wanted],
+        input_settings=content.get("input_settings"),
     )
 
 
@@ -120,8 +131,16 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         FileNotFoundError: There is no such file.
         ValueError: It cannot be read without executing code, or holds no tensors.
     """
-    content = unwrap_state_dict(read_weight_file(path))
-    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    return _tensors(read_weight_file(path), path)
+
+
+def _tensors(content: Mapping[str, Any], path: str | Path) -> dict[str, Tensor]:
+    if "_class_path" in (content.get("hyper_parameters") or {}):
+        # One of our tasks, which may have tensors beside its network.
+        state = renamed(content.get("state_dict") or {}, {"network.": ""})
+    else:
+        state = network_names(unwrap_state_dict(content))
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
         raise ValueError(f"{path} holds no tensors by name; expected a state dict")
     return tensors

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from softformer.training.encoders import EncoderSpec
@@ -54,13 +53,11 @@ class ImageClassifier(Classifier):
         freeze_backbone: bool = False,
     ) -> None:
         super().__init__(optimizer=optimizer, schedule=schedule)
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing must lie in [0, 1), got {label_smoothing}")
         if mixup < 0 or cutmix < 0:
             raise ValueError(f"mixup and cutmix must be zero or positive, got {mixup} and {cutmix}")
         self.network, head = with_head(encoder.build(), num_classes)
-        self.set_classes(int(self.network.num_classes), multi_label, beside="top5_accuracy")  # type: ignore[arg-type]
-        self.label_smoothing = label_smoothing
+        found = int(self.network.num_classes)  # type: ignore[arg-type]
+        self.set_classes(found, multi_label, beside="top5_accuracy", label_smoothing=label_smoothing)
         self.mixup = mixup
         self.cutmix = cutmix
         self._channels, self._size = input_channels(self.network), only_size(self.network)
@@ -76,10 +73,7 @@ class ImageClassifier(Classifier):
         mixed = stage == "train" and (self.mixup or self.cutmix)
         if not mixed:  # a mixed image has no right answer to be counted
             self.count(stage, logits, target)
-        smoothing = self.label_smoothing if stage == "train" else 0.0
-        if self.multi_label:
-            return F.binary_cross_entropy_with_logits(logits, target.float() * (1 - smoothing) + smoothing / 2)
-        return F.cross_entropy(logits, target, label_smoothing=smoothing)
+        return self.loss(logits, target, stage)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Check a batch while it is on the CPU, where that costs nothing.

@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import datasets
 import numpy as np
@@ -10,19 +10,19 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader
 
-from tasks.data import Role, TaskDataModule
+from tasks.data import Role
 from tasks.image.augment import Augment, BatchAugment
 from tasks.image.decoding import Channels
 from tasks.image.digits import digits
 from tasks.image.examples import KeptPictures, PictureCollator, PictureReader
 from tasks.image.files import image_files
-from tasks.image.trained import normalized_as_trained, trained_settings
+from tasks.image.trained import normalized_as_trained
 from tasks.image.transforms import Preprocess, channel_statistics, measured_statistics
-from tasks.labels import Labels, labels_as_trained, labels_from, shortened
+from tasks.labelled import LabelledDataModule
+from tasks.labels import Labels
 from tasks.loaders import DEFAULT_LOADING, Loading, eval_loader
 from tasks.rows import Examples, OnBad, ReadError, Split
-from tasks.sources import DataFiles, choose_split, split_parts
-from tasks.streams import StreamExamples
+from tasks.sources import DataFiles
 
 Cache = bool | Literal["auto"]
 
@@ -36,7 +36,7 @@ _MANY = 10_000
 _LARGE = 64
 
 
-class ImageDataModule(TaskDataModule):
+class ImageDataModule(LabelledDataModule):
     """Labelled pictures from anything that `datasets.load_dataset` reads, and files to be classified.
 
     A task that was trained before is evaluated as it was trained: it gives mean and std, and a row has the class of the
@@ -77,6 +77,7 @@ class ImageDataModule(TaskDataModule):
 
     built_in: ClassVar = {"sklearn/digits": digits}
     on_bad_argument: ClassVar[str] = "on_bad_image"
+    label_column: str
 
     def __init__(
         self,
@@ -133,54 +134,20 @@ class ImageDataModule(TaskDataModule):
             )
         self.image_column = image_column
         self.label_column = label_column
+        self.given_names = class_names
         self.image_size: tuple[int, int] = (sides[0], sides[1])
         self.channels: Channels = channels
         self.preprocess = preprocess
         self.augment = augment
         self.images = images
         self.cache = cache
-        self._given_names = class_names
-        self._made_for: dict[Role, Any] = {}
 
     # What the data says of itself.
 
     @property
     def labels(self) -> Labels:
-        """The classes of the label column; in an evaluation those of the task, found by their names."""
-        known = (trained_settings(self.trainer) or {}).get("class_names")
-        if not known:
-            return self._own_labels
-        self._check_columns(self.features, next(iter(self.splits)))
-        feature = self.features[self.label_column]
-        return labels_as_trained(self.label_column, feature, known, class_names=self._given_names)
-
-    @cached_property
-    def _own_labels(self) -> Labels:
-        self._check_columns(self.features, next(iter(self.splits)))
-        feature = self.features[self.label_column]
-        rows = None
-        readable = not self.source.streaming and all(part in self.splits for part in split_parts(self.train_split))
-        if readable and self._given_names is None:
-            rows = choose_split(self.source, self.splits, "train_split", self.train_split)
-        labels = labels_from(self.label_column, feature, class_names=self._given_names, training_rows=rows)
-        if not hasattr(feature, "names"):
-            rank_zero_info(f"Classes of column {self.label_column!r}: {len(labels.names)} {shortened(labels.names)}")
-        return labels
-
-    @property
-    def num_classes(self) -> int:
-        """How many classes the data has."""
-        return len(self.labels.names)
-
-    @property
-    def class_names(self) -> list[str]:
-        """Their names, in the order of their numbers."""
-        return list(self.labels.names)
-
-    @property
-    def multi_label(self) -> bool:
-        """Whether a picture may have several classes."""
-        return self.labels.multi_label
+        """The classes of the label column, in an evaluation those of the task, found by their names."""
+        return cast(Labels, super().labels)  # there is a label column, so there are labels
 
     def input_settings(self) -> dict[str, Any]:
         """How pictures are prepared, and the class names, as plain values: what a checkpoint has to keep.
@@ -201,7 +168,7 @@ class ImageDataModule(TaskDataModule):
 
     @property
     def _settings(self) -> dict[str, Any]:
-        if trained := trained_settings(self.trainer):
+        if trained := self.trained_settings:
             return normalized_as_trained(self._geometry, trained)
         statistics = {
             name: channel_statistics(name, getattr(self.preprocess, name), self.channels, lambda: self._measured)
@@ -236,10 +203,6 @@ class ImageDataModule(TaskDataModule):
             return rows.cast_column(self.image_column, datasets.Image(decode=False))
         return rows
 
-    def classes_of(self, split: Split) -> np.ndarray | None:
-        """Check the labels of a split; its class numbers, for dividing it."""
-        return self.labels.check(split.rows, split.name, split.numbers)
-
     def reader(self, role: Role) -> PictureReader:
         """Decodes, and resizes unless that waits for a random crop."""
         resize = role != "train" or self.augment.crop != "resized"
@@ -250,13 +213,9 @@ class ImageDataModule(TaskDataModule):
         augment = BatchAugment(self.augment, self._settings, self.seed) if role == "train" else None
         return PictureCollator(self.labels, self._settings, augment)
 
-    def examples_for(self, role: Role) -> Examples | StreamExamples:
-        """The examples of a role, made on first use, and again for a task that was trained otherwise."""
-        made_for = (self._settings, self.labels)
-        if self._made_for.get(role) != made_for:
-            self._examples.pop(role, None)
-            self._made_for[role] = made_for
-        return super().examples_for(role)
+    def preparation(self) -> Any:
+        """What an evaluation takes from its task: normalization and classes."""
+        return self._settings, self.labels
 
     def map_examples(self, role: Role, split: Split) -> Examples:
         """The examples of a split, in memory if they are to be kept."""
@@ -298,7 +257,7 @@ class ImageDataModule(TaskDataModule):
         """
         if self.images is None:
             raise ValueError("images: expected files to classify: --data.images FOLDER (or a file, or a list of files)")
-        settings = trained_settings(self.trainer) or self._settings
+        settings = self.trained_settings or self._settings
         files = image_files(
             self.images, settings, on_bad=self.on_bad, remedy=self.remedy, num_threads=max(1, self.num_workers)
         )

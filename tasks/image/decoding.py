@@ -1,7 +1,5 @@
 """Pictures from files, bytes or arrays, in the channels that a network takes."""
 
-import struct
-import zlib
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -11,22 +9,10 @@ import numpy as np
 from PIL import Image, ImageOps
 from PIL.ExifTags import Base
 
+from tasks.pillow_errors import PILLOW_ERRORS
 from tasks.rows import ReadError
 
 Channels = Literal[1, 3]
-
-# What Pillow raises on broken files, by format.
-_BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 
 
 def read_picture(value: Any, channels: Channels, folder: Path = Path()) -> Image.Image:
@@ -43,7 +29,7 @@ def read_picture(value: Any, channels: Channels, folder: Path = Path()) -> Image
     """
     try:
         return to_channels(_opened(value, folder), channels)
-    except _BROKEN as error:
+    except PILLOW_ERRORS as error:
         raise ReadError(f"the picture{_name_of(value, folder)} cannot be decoded: {error}") from error
 
 

@@ -1,21 +1,6 @@
-"""What pictures take over from the task that they are to evaluate: normalization, and the names of the classes."""
+"""What pictures take over from the task that they are to evaluate: mean and standard deviation."""
 
 from typing import Any
-
-from lightning.pytorch import Trainer
-
-
-def trained_settings(trainer: Trainer | None) -> dict[str, Any] | None:
-    """Input settings of the task that a run evaluates; None where the task has none, or learns them from the data.
-
-    A checkpoint is read after the data's `setup`, so the answer is right from the making of loaders on.
-
-    Args:
-        trainer: the run; None for data without one.
-    """
-    if trainer is None or trainer.state.fn is None or trainer.state.fn == "fit":
-        return None
-    return getattr(trainer.lightning_module, "input_settings", None)
 
 
 def normalized_as_trained(geometry: dict[str, Any], trained: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from softformer.layers.pooling import PoolingKind
@@ -17,6 +16,7 @@ from tasks.classification import Classifier
 from tasks.classification_metrics import check_labels
 from tasks.guesses import BEST, Guess, columns
 from tasks.text.inputs import Text, as_batches, check_ids
+from tasks.text.vocabulary import check_same_tokens, check_token_weights
 
 ClassWeights = list[float] | Literal["balanced"] | None
 
@@ -36,6 +36,7 @@ class TextClassifier(Classifier):
         pooling: What stands for a text: "mean" of its tokens, its first token ("cls"), or "attention", a learned mean.
         class_weights: Weights of the classes in the loss, in the order of their numbers; with several labels the
             weights of the presence of each. "balanced" weighs them against their frequency in the training split.
+        label_smoothing: Share of the target that is spread over all classes, in [0, 1).
         optimizer: Optimizer and its options.
         schedule: Learning rate over the run.
         weights: File of weights to start from: our own checkpoint, of masked language modelling too, or safetensors.
@@ -54,6 +55,7 @@ class TextClassifier(Classifier):
         multi_label: bool = False,
         pooling: PoolingKind = "mean",
         class_weights: ClassWeights = None,
+        label_smoothing: float = 0.0,
         optimizer: OptimizerSpec = _OPTIMIZER,
         schedule: ScheduleSpec = _SCHEDULE,
         weights: str | None = None,
@@ -69,25 +71,23 @@ class TextClassifier(Classifier):
             )
         backbone = text_backbone(encoder.build(), vocab_size)
         self.network = TextClassifierNetwork(backbone, num_classes, pooling=pooling)
-        self.set_classes(num_classes, multi_label, beside="f1")
+        self.set_classes(num_classes, multi_label, beside="f1", label_smoothing=label_smoothing)
         self._balanced = class_weights == "balanced"
         given = torch.tensor(class_weights) if isinstance(class_weights, list) else torch.ones(num_classes)
         self.register_buffer("class_weights", given, persistent=class_weights is not None)
         head = torch.nn.ModuleList([self.network.pooling, self.network.head])
         self.begin(weights=weights, head=head, freeze_backbone=freeze_backbone)
+        check_token_weights(self.weight_report, self.network, backbone.token_weight)
 
     def forward(self, ids: Tensor, mask: Tensor | None = None, types: Tensor | None = None) -> Tensor:
         """Logits (B, K) of token ids (B, N); mask (B, N) is True at real tokens."""
         return self.network(ids, mask, types)
 
     def step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
-        """Cross entropy, binary for several labels, weighted in training alone."""
+        """Cross entropy, binary for several labels; smoothed and weighted in training alone."""
         logits, target = self._logits(batch).float(), batch["label"]
         self.count(stage, logits, target)
-        weights = self.class_weights if stage == "train" else None
-        if self.multi_label:
-            return F.binary_cross_entropy_with_logits(logits, target.float(), pos_weight=weights)
-        return F.cross_entropy(logits, target, weight=weights)
+        return self.loss(logits, target, stage, self.class_weights)
 
     def _logits(self, batch: dict[str, Any]) -> Tensor:
         return self(batch["ids"], batch["mask"], batch.get("types"))
@@ -107,9 +107,12 @@ class TextClassifier(Classifier):
         """Learn from the data that is trained on; balance the classes by their frequency there.
 
         Raises:
-            ValueError: The classes are to be balanced, and the data does not count them, or lacks one.
+            ValueError: The starting weights mean other tokens; or the classes are to be balanced, and the data does not
+                count them, or lacks one.
         """
         super().setup(stage)
+        if stage == "fit":
+            check_same_tokens(self.weight_report, self.input_settings)
         if stage == "fit" and self._balanced:
             counts = getattr(self.trainer.datamodule, "class_counts", None)  # type: ignore[attr-defined]
             if counts is None or min(counts) == 0:

@@ -5,11 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from tasks.labels import Labels
 from tasks.rows import Batch, ReadError
 from tasks.sampling import row_seeds
+from tasks.text.augment import TokenDropout
 from tasks.text.tokenizers import tokenizer_from
 
 IGNORED = -100
@@ -24,6 +26,10 @@ class TokenRow(NamedTuple):
     label: Any
     texts: tuple[str, ...]
 
+    def kept(self, which: np.ndarray) -> "TokenRow":
+        """The row with some of its tokens alone: which (n,) bool."""
+        return self._replace(ids=self.ids[which], types=None if self.types is None else self.types[which])
+
 
 class TokenReader:
     """A row of tokens as a `TokenRow`.
@@ -36,6 +42,7 @@ class TokenReader:
     def __init__(self, labels: Labels | None, texts: Sequence[str] = ()) -> None:
         self.labels = labels
         self.texts = texts
+        self._told = False
 
     def __call__(self, row: dict[str, Any]) -> TokenRow:
         """Read one row.
@@ -45,6 +52,12 @@ class TokenReader:
         """
         if row.get("_fault") is not None:
             raise ReadError(row["_fault"])
+        if row.get("_cut") and not self._told:  # only streams have the column left: nobody counted before
+            self._told = True
+            rank_zero_info(
+                f"A text of the stream is longer than {len(row['_ids']):,} tokens (max_length): its end is left out, "
+                "as are those of others (a stream does not count them)"
+            )
         types = row.get("_types")
         return TokenRow(
             np.asarray(row["_ids"]),
@@ -101,15 +114,27 @@ class TextCollator:
         pad: Token that fills up ids; the mask tells it apart.
         labels: Gives the labels.
         gaps: Makes gaps.
+        dropout: Leaves tokens out.
     """
 
-    def __init__(self, pad: int, *, labels: Labels | None = None, gaps: Gaps | None = None) -> None:
+    def __init__(
+        self,
+        pad: int,
+        *,
+        labels: Labels | None = None,
+        gaps: Gaps | None = None,
+        dropout: TokenDropout | None = None,
+    ) -> None:
         self.pad = pad
         self.labels = labels
         self.gaps = gaps
+        self.dropout = dropout
 
     def __call__(self, examples: list[TokenRow], rows: np.ndarray, epoch: int) -> Batch:
         """Rows, their numbers and the epoch to a batch."""
+        if self.dropout is not None:
+            seeds = self.dropout.seeds(rows, epoch)
+            examples = [example.kept(self.dropout(example.ids, seed)) for example, seed in zip(examples, seeds)]
         ids = [example.ids for example in examples]
         batch: Batch = {}
         if self.gaps is not None:

@@ -14,6 +14,7 @@ from tasks.loaders import DEFAULT_LOADING, Loading, eval_loader
 from tasks.rows import Examples, OnBad, Split
 from tasks.sources import DataFiles, choose_split
 from tasks.streams import StreamExamples
+from tasks.text.augment import TokenDropout
 from tasks.text.collating import Gaps, TextCollator, TokenReader
 from tasks.text.files import check_texts, text_files
 from tasks.text.learned import learned_settings
@@ -61,12 +62,14 @@ class TextDataModule(LabelledDataModule):
         class_names: names of the classes where the data has none; without them they are found in the training split.
         tokenizer: BytesSpec; CharactersSpec, WordsSpec or BpeSpec, which learn from the training split (of a stream,
             from its first 10,000 rows); or AutoTokenizerSpec.
-        max_length: most tokens of a text, special ones included. None: 512, or as the task that is evaluated was
-            trained.
+        max_length: most tokens of a text, special ones included; the log counts the longer ones. None: 512, or as the
+            task that is evaluated was trained.
         long_texts: "cut" leaves the end of a longer text out; where there are no labels, "split" makes several rows of
             it, and "join" puts neighbours together, by the 128 with newlines between, and then makes rows: for files
             whose lines are one long text.
         mask_probability: share of the tokens that masked language modelling asks for.
+        token_dropout: probability of a token to be left out when a classifier trains on its text, drawn anew in each
+            epoch: against learning a small training split by heart.
         max_tokens: most tokens of a batch, padding included; batch_size is then its most rows.
         group_by_length: put texts of similar length in a batch, in training and in evaluation.
         texts: file of texts to predict: .txt with a text in each line, or .csv, .json, .jsonl or .parquet with
@@ -103,6 +106,7 @@ class TextDataModule(LabelledDataModule):
         max_length: int | None = None,
         long_texts: LongTexts = "cut",
         mask_probability: float = 0.15,
+        token_dropout: float = 0.0,
         max_tokens: int | None = None,
         group_by_length: bool = True,
         texts: str | list[str] | None = None,
@@ -134,6 +138,13 @@ class TextDataModule(LabelledDataModule):
                 raise ValueError(f"{argument}: expected a whole number of at least 1, got {value}")
         if not 0 < mask_probability < 1:
             raise ValueError(f"mask_probability: expected a share of the tokens in (0, 1), got {mask_probability}")
+        if not 0 <= token_dropout < 1:
+            raise ValueError(f"token_dropout: expected a probability in [0, 1), got {token_dropout}")
+        if token_dropout > 0 and label_column is None:
+            raise ValueError(
+                "token_dropout: expected 0 without a label_column: masked language modelling makes gaps instead "
+                "(mask_probability)"
+            )
         if long_texts not in get_args(LongTexts):
             raise ValueError(f"long_texts: expected 'cut', 'split' or 'join', got {long_texts!r}")
         if long_texts != "cut" and (label_column is not None or text_pair_column is not None):
@@ -155,11 +166,11 @@ class TextDataModule(LabelledDataModule):
         self._max_length = max_length
         self.long_texts = long_texts
         self.mask_probability = mask_probability
+        self.token_dropout = token_dropout
         self.max_tokens = max_tokens
         self.group_by_length = group_by_length
         self.texts = texts
         self.num_proc = num_proc
-        self._made_for: dict[Role, Any] = {}
 
     # What the data says of itself.
 
@@ -272,9 +283,11 @@ class TextDataModule(LabelledDataModule):
         return TokenReader(self.labels)
 
     def collator(self, role: Role) -> TextCollator:
-        """Pads, and makes gaps where there are no labels."""
+        """Pads, and makes gaps where there are no labels; in training leaves tokens out."""
         tokenizer = self.tokenizer
-        gaps = None
+        gaps, dropout = None, None
+        if role == "train" and self.token_dropout > 0:
+            dropout = TokenDropout(self._tokenizer_settings, self.token_dropout, self.seed)
         if self.task == "masked":
             if tokenizer.mask_token_id is None:
                 raise ValueError(
@@ -282,15 +295,11 @@ class TextDataModule(LabelledDataModule):
                     "another, or BytesSpec, CharactersSpec or BpeSpec"
                 )
             gaps = Gaps(self._tokenizer_settings, self.mask_probability, self.seed if role == "train" else None)
-        return TextCollator(self._pad, labels=self.labels, gaps=gaps)
+        return TextCollator(self._pad, labels=self.labels, gaps=gaps, dropout=dropout)
 
-    def examples_for(self, role: Role) -> Examples | StreamExamples:
-        """The examples of a role, made on first use, and again for a task that was trained otherwise."""
-        made_for = (self._tokenizer_settings, self.max_length, self.labels)
-        if self._made_for.get(role) != made_for:
-            self._examples.pop(role, None)
-            self._made_for[role] = made_for
-        return super().examples_for(role)
+    def preparation(self) -> Any:
+        """What an evaluation takes from its task: tokenizer, length and classes."""
+        return self._tokenizer_settings, self.max_length, self.labels
 
     def map_examples(self, role: Role, split: Split) -> Examples:
         """The examples of a split, as tokens."""
@@ -301,6 +310,7 @@ class TextDataModule(LabelledDataModule):
             split.numbers,
             self.reader(role),
             self.collator(role),
+            max_length=self.max_length,
             on_bad=self.on_bad,
             remedy=self.remedy,
         )

@@ -1,5 +1,6 @@
 """Texts to predict, from files."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,7 +38,9 @@ def text_files(
     numbers = np.arange(len(rows))
     rows = tokenized(rows, tokenize, name="texts", num_proc=num_proc)
     read = TokenReader(None, tokenize.columns)
-    return TokenizedExamples("texts", rows, numbers, read, collate, on_bad=on_bad, remedy=remedy)
+    return TokenizedExamples(
+        "texts", rows, numbers, read, collate, max_length=tokenize.max_length, on_bad=on_bad, remedy=remedy
+    )
 
 
 def text_rows(texts: str | Sequence[str], columns: list[str]) -> datasets.Dataset:
@@ -91,10 +94,16 @@ def _lines(file: Path, columns: list[str]) -> datasets.Dataset:
             f"texts={str(file)!r}: pairs of texts are read from a table ({', '.join(_FORMATS)}) with the columns "
             f"{' and '.join(columns)}, not from lines"
         )
+    content = file.read_bytes()
     try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
+        # As text files are read: whatever a line ends with, it is "\n" then.
+        lines = io.StringIO(content.decode("utf-8-sig"), newline=None).read().split("\n")
     except UnicodeDecodeError as error:
-        raise ValueError(f"texts={str(file)!r}: the file is not UTF-8 text: {error}") from error
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"texts={str(file)!r}: line {line} is not UTF-8 text ({error.reason}, byte 0x{content[error.start]:02x}); "
+            "save the file as UTF-8"
+        ) from error
     # The last line ends with a line break, too.
     return datasets.Dataset.from_dict({columns[0]: lines[:-1] if lines[-1] == "" else lines})
 

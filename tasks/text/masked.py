@@ -12,11 +12,13 @@ from torchmetrics.text import Perplexity
 
 from softformer.models.text import MaskedLanguageNetwork, text_backbone
 from softformer.training.encoders import EncoderSpec
-from softformer.training.module import SoftformerModule, Stage
+from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
+from tasks.input_settings import InputSettingsModule
 from tasks.text.inputs import as_batches, check_ids
 from tasks.text.tokenizers import tokenizer_from
+from tasks.text.vocabulary import check_same_tokens, check_token_weights
 
 _OPTIMIZER = OptimizerSpec()
 _SCHEDULE = ScheduleSpec()
@@ -30,7 +32,7 @@ class GapPerplexity(Perplexity):
         super().update(preds.unsqueeze(0), target.unsqueeze(0))
 
 
-class MaskedLanguageModel(SoftformerModule):
+class MaskedLanguageModel(InputSettingsModule):
     """Learns to name masked tokens. Its checkpoint is a start for `TextClassifier` by ``--model.weights``.
 
     Args:
@@ -58,10 +60,20 @@ class MaskedLanguageModel(SoftformerModule):
         super().__init__(optimizer=optimizer, schedule=schedule)
         self.network = MaskedLanguageNetwork(text_backbone(encoder.build(), vocab_size))
         self.vocab_size = self.network.backbone.token_weight.shape[0]
-        self.input_settings: dict[str, Any] | None = None
         accuracy = MulticlassAccuracy(self.vocab_size, average="micro")
         self.make_metrics(MetricCollection({"accuracy": accuracy, "perplexity": GapPerplexity()}))
         self.begin(weights=weights, head=self.network.head, freeze_backbone=False)
+        check_token_weights(self.weight_report, self.network, self.network.backbone.token_weight)
+
+    def setup(self, stage: str) -> None:
+        """Learn from the data that is trained on how texts become tokens.
+
+        Raises:
+            ValueError: The starting weights mean other tokens.
+        """
+        super().setup(stage)
+        if stage == "fit":
+            check_same_tokens(self.weight_report, self.input_settings)
 
     def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """Logits (B, N, V) of token ids (B, N); mask (B, N) is True at real tokens."""
@@ -88,15 +100,6 @@ class MaskedLanguageModel(SoftformerModule):
                 "the data has labels and no gaps: set --data.label_column null for masked language modelling"
             )
         return batch
-
-    def setup(self, stage: str) -> None:
-        """Learn from the data that is trained on how texts become tokens."""
-        if stage == "fit":
-            self.input_settings = self._told_by_data() or self.input_settings
-
-    def _told_by_data(self) -> dict[str, Any] | None:
-        describe = getattr(getattr(self.trainer, "datamodule", None), "input_settings", None)
-        return None if describe is None else describe()
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
         """A row for each text: the text, the same with its masks filled, and the tokens with their probabilities."""
@@ -149,15 +152,3 @@ class MaskedLanguageModel(SoftformerModule):
                 }
             )
         return rows
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store how texts become tokens."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["input_settings"] = self.input_settings
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over how texts become tokens; a run that trains learned it from its own data."""
-        super().on_load_checkpoint(checkpoint)
-        trains = self._trainer is not None and self.trainer.state.fn == "fit"
-        if self.input_settings is None or not trains:
-            self.input_settings = checkpoint.get("input_settings")

@@ -1,29 +1,16 @@
 """Texts and pictures as strings: a picture is the sequence of its grey pixels, one character each."""
 
-import struct
-import zlib
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from tasks.pillow_errors import PILLOW_ERRORS
+
 # The 256 Braille patterns: printable, of no other use in texts, and in the order of the values.
 _FIRST = 0x2800
 ALL_PIXELS = "".join(chr(_FIRST + value) for value in range(256))
-
-# What Pillow raises on broken files, by format.
-_BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 
 
 def as_text(value: Any) -> tuple[str, str | None]:
@@ -51,6 +38,6 @@ def _pixels(value: dict[str, Any]) -> tuple[str, str | None]:
             if image.mode.startswith(("I", "F")):
                 raise ValueError(f"its pixels have more than 8 bits (mode {image.mode})")
             grey = np.asarray(image.convert("L"))
-    except _BROKEN as error:
+    except PILLOW_ERRORS as error:
         return "", f"the picture cannot be decoded: {error}"
     return (grey.astype("<u2").ravel() + np.uint16(_FIRST)).tobytes().decode("utf-16-le"), None

@@ -5,6 +5,7 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from tokenizers import Tokenizer
 
 from tasks.rows import MOST_TOLD, Examples, OnBad, ReadError, Split, logger
@@ -12,7 +13,7 @@ from tasks.text.collating import TextCollator, TokenReader
 from tasks.text.pixels import as_text
 
 # Raise it when the same settings give other tokens: it is part of what the cache goes by.
-_VERSION = 1
+_VERSION = 2
 # Texts that become tokens together; they may be books.
 _TOGETHER = 128
 
@@ -21,7 +22,8 @@ class Tokenize:
     """Rows of texts as rows of tokens; called with a batch of rows and their numbers, as `map` does.
 
     The new columns are _ids (list of int32), _types (list of int8) if asked for, _length, the number of tokens, _row,
-    the number of the row that a text came from, and _fault, which says why a row holds no tokens; None for good rows.
+    the number of the row that a text came from, _cut, whether its end was left out, and _fault, which says why a row
+    holds no tokens; None for good rows.
 
     Args:
         settings: The tokenizer, as `tasks.text.tokenizers.tokenizer_settings` describes it.
@@ -61,7 +63,8 @@ class Tokenize:
         new = {"_ids": datasets.List(datasets.Value("int32"))}
         if self.types:
             new["_types"] = datasets.List(datasets.Value("int8"))
-        new |= {"_length": datasets.Value("int32"), "_row": datasets.Value("int64"), "_fault": datasets.Value("string")}
+        new |= {"_length": datasets.Value("int32"), "_row": datasets.Value("int64"), "_cut": datasets.Value("bool")}
+        new["_fault"] = datasets.Value("string")
         return datasets.Features({name: before[name] for name in before if name not in gone} | new)
 
     def __call__(self, batch: dict[str, list[Any]], numbers: list[int]) -> dict[str, list[Any]]:
@@ -70,11 +73,11 @@ class Tokenize:
             batch, numbers = self._joined(batch, numbers)
         texts, faults = self._texts(batch)
         good = [place for place, fault in enumerate(faults) if fault is None]
-        found: list[list[dict[str, list[Any]]]] = [[{"_ids": [], "_types": []}] for _ in faults]
+        found: list[list[dict[str, Any]]] = [[{"_ids": [], "_types": [], "_cut": False}] for _ in faults]
         for place, pieces in zip(good, self._encoded([texts[place] for place in good])):
             found[place] = pieces
         least = self._backend().num_special_tokens_to_add(len(self.columns) == 2)
-        names = ["_ids", "_types"] if self.types else ["_ids"]
+        names = ["_ids", "_types", "_cut"] if self.types else ["_ids", "_cut"]
         columns: dict[str, list[Any]] = {name: [] for name in (*names, "_length", "_row", "_fault")}
         for number, pieces, fault in zip(numbers, found, faults):
             for piece in pieces:
@@ -106,7 +109,7 @@ class Tokenize:
             faults.append(next((fault for _, fault in several if fault is not None), None))
         return texts, faults
 
-    def _encoded(self, texts: list[tuple[str, ...]]) -> list[list[dict[str, list[Any]]]]:
+    def _encoded(self, texts: list[tuple[str, ...]]) -> list[list[dict[str, Any]]]:
         """The pieces of each text."""
         pieces = []
         # Given pairs of one, the library would take them for texts that are divided already.
@@ -114,7 +117,8 @@ class Tokenize:
             texts if len(self.columns) == 2 else [text for (text,) in texts]
         ):
             several = [first, *first.overflowing] if self.split else [first]
-            pieces.append([{"_ids": one.ids, "_types": one.type_ids} for one in several])
+            cut = bool(first.overflowing) and not self.split
+            pieces.append([{"_ids": one.ids, "_types": one.type_ids, "_cut": cut} for one in several])
         return pieces
 
     def _backend(self) -> Tokenizer:
@@ -155,7 +159,7 @@ def tokenized(
 
 
 class TokenizedExamples(Examples):
-    """Rows of tokens; those without tokens are found at once, not when they are read.
+    """Rows of tokens; those without tokens are found at once, not when they are read, and cut texts are counted.
 
     Args:
         name: What to call the split in messages.
@@ -164,6 +168,7 @@ class TokenizedExamples(Examples):
             then numbered by itself.
         read: As in `Examples`.
         collate: As in `Examples`.
+        max_length: Where texts were cut, for the log.
         on_bad: "error" raises at the first row without tokens, "skip" leaves such rows out.
         remedy: As in `Examples`.
 
@@ -179,13 +184,14 @@ class TokenizedExamples(Examples):
         read: TokenReader,
         collate: TextCollator,
         *,
+        max_length: int,
         on_bad: OnBad,
         remedy: str,
     ) -> None:
-        facts = rows.select_columns(["_length", "_row", "_fault"]).with_format("arrow")[:]
+        facts = rows.select_columns(["_length", "_row", "_cut", "_fault"]).with_format("arrow")[:]
         sources = numbers[facts["_row"].to_numpy()]
         tokens = [column for column in ("_ids", "_types") if column in rows.column_names]
-        reading = rows.remove_columns(["_length", "_row", "_fault"])
+        reading = rows.remove_columns(["_length", "_row", "_cut", "_fault"])
         reading = reading.with_format("numpy", columns=tokens, output_all_columns=True)
         split = Split(name, reading, sources if len(rows) == len(numbers) else np.arange(len(rows)))
         super().__init__(split, read, collate, on_bad=on_bad, remedy=remedy)
@@ -196,6 +202,11 @@ class TokenizedExamples(Examples):
             if on_bad == "error":
                 raise ReadError(f"{message}. {remedy}")
             logger.warning("skipped: %s", message)
+        if cut := int(facts["_cut"].to_numpy().sum()):
+            rank_zero_info(
+                f"{name}: {cut:,} of {len(rows):,} texts are longer than {max_length:,} tokens (max_length); their "
+                "ends are left out"
+            )
         if not good.all():
             self.unreadable[torch.from_numpy(~good)] = True
             self.keep(good)

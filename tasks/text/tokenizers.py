@@ -203,7 +203,10 @@ class AutoTokenizerSpec(TokenizerSpec):
                 else "there is no such local folder, and no such model in the cache or on the Hugging Face hub, where "
                 "that can be reached"
             )
-            raise FileNotFoundError(f"tokenizer.name={self.name!r}: {reason} ({_first_line(error)})") from error
+            remedy = "Give the folder of a tokenizer, or take BytesSpec, which needs none"
+            raise FileNotFoundError(
+                f"tokenizer.name={self.name!r}: {reason} ({_first_line(error)}). {remedy}"
+            ) from error
         again = tokenizer_from(tokenizer_settings(tokenizer)) if getattr(tokenizer, "is_fast", False) else None
         if again is None or again(_SAMPLE)["input_ids"] != tokenizer(_SAMPLE)["input_ids"]:
             raise ValueError(

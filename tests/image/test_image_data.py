@@ -20,13 +20,9 @@ from tasks.image.transforms import Preprocess, eval_transform, measured_statisti
 from tasks.rows import ReadError
 from tasks.sampling import Draw
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 _NAMES = ["ant", "bee", "cat"]
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0, raising=False)
 
 
 def _picture(number: int, size: tuple[int, int] = (11, 7)) -> Image.Image:

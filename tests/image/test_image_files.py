@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule
+from keeping import Keeping
 from PIL import Image
 from toy_rows import quiet_trainer
 
@@ -32,19 +32,6 @@ def folder(tmp_path: Path) -> Path:
         Image.new("RGB", (9, 5 + number), (40 * number, 9, 99)).save(tmp_path / "pictures" / name)
     (tmp_path / "pictures" / "notes.txt").write_text("no picture")
     return tmp_path / "pictures"
-
-
-class Keeping(LightningModule):
-    """Keeps what it is given to predict."""
-
-    def __init__(self, input_settings: dict[str, Any] | None) -> None:
-        super().__init__()
-        self.input_settings = input_settings
-        self.batches: list[dict[str, Any]] = []
-
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
-        self.batches.append(batch)
-        return batch["index"]
 
 
 def _predict(images: Any, settings: dict[str, Any] | None = None, **options: Any) -> list[dict[str, Any]]:

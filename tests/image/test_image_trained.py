@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from command_line import TINY, softformer
-from lightning.pytorch import LightningModule
+from keeping import Keeping
 from PIL import Image
 from tiny_images import TinyImages
 from toy_rows import quiet_trainer
@@ -20,6 +20,8 @@ from training_runs import classifier, trained_checkpoint
 from softformer.training.loading import load
 from tasks.image.data import ImageDataModule
 from tasks.image.transforms import Preprocess, eval_transform
+
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 _TRAINED = {
     "image_size": [9, 9],
@@ -31,26 +33,6 @@ _TRAINED = {
     "crop_mode": "squash",
     "class_names": ["ant", "bee", "cat"],
 }
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0, raising=False)
-
-
-class Keeping(LightningModule):
-    """Keeps what it is tested on."""
-
-    def __init__(self, input_settings: dict[str, Any] | None) -> None:
-        super().__init__()
-        self.input_settings = input_settings
-        self.batches: list[dict[str, Any]] = []
-
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        self.batches.append(batch)
-
-    validation_step = test_step
 
 
 def _picture(number: int) -> Image.Image:

@@ -59,7 +59,8 @@ def test_sinusoids_are_sines_and_cosines(width: int) -> None:
 def test_sinusoidal_positions_are_added() -> None:
     x = torch.randn(BATCH, LENGTH, WIDTH, dtype=torch.float64)
     added = SinusoidalPositions(WIDTH)(x) - x
-    torch.testing.assert_close(added.float(), sinusoids(torch.arange(LENGTH), WIDTH).expand(BATCH, -1, -1))
+    expected = sinusoids(torch.arange(LENGTH), WIDTH, base=128 / math.pi)
+    torch.testing.assert_close(added.float(), expected.expand(BATCH, -1, -1))
     assert SinusoidalPositions(WIDTH)(x.bfloat16()).dtype == torch.bfloat16
     assert not list(SinusoidalPositions(WIDTH).parameters())
 

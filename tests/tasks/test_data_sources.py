@@ -11,11 +11,7 @@ import pytest
 from lightning.pytorch import LightningModule
 from toy_rows import ToyData, ToyNetWithValidation, numbers, quiet_trainer
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0, raising=False)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def _write(folder: Path, kind: str, **splits: int) -> dict[str, str]:

@@ -13,7 +13,9 @@ import yaml
 from command_line import softformer
 from PIL import Image
 
+from softformer.layers.softmax_attention import SoftmaxAttention
 from softformer.models.published_keys import published_shapes
+from softformer.training.text_encoders import SoftEncoderSpec
 from tasks.image import ImageDataModule
 from tasks.recipes import find_recipe, shipped_recipes, with_recipe_files
 
@@ -76,6 +78,18 @@ def test_the_command_of_the_header_parses(name: str, tmp_path: Path) -> None:
     outcome = softformer(tmp_path, *args, "--print_config")
     assert outcome.code == 0, outcome.err
     assert yaml.safe_load(outcome.out)["run"]["name"] == name.partition("/")[2]
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if any(line.startswith("Softmax:") for line in header(name))])
+def test_softmax_takes_the_place_of_soft(name: str, tmp_path: Path) -> None:
+    (entry,) = (line for line in header(name) if line.startswith("Softmax:"))
+    args = shlex.split(entry.removeprefix("Softmax:").strip().removeprefix("add "))
+    outcome = softformer(tmp_path, "fit", "--config", name, *args, "--print_config")
+    assert outcome.code == 0, outcome.err
+    options = yaml.safe_load(outcome.out)["model"]["init_args"]["encoder"]["init_args"]
+    assert options["attention"] == "softmax"
+    encoder = SoftEncoderSpec(**{key: value for key, value in options.items() if key != "soft"}).build()
+    assert any(isinstance(module, SoftmaxAttention) for module in encoder.modules())
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

@@ -42,6 +42,20 @@ def test_the_loss_is_weighted_in_training_alone() -> None:
     assert torch.equal(weighted.step(data, "val"), F.cross_entropy(logits, data["label"]))
 
 
+def test_targets_are_smoothed_in_training_alone() -> None:
+    data = batch()
+    task = classifier(label_smoothing=0.3, class_weights=[0.5, 2.0, 0.0])
+    logits = task(data["ids"], data["mask"])
+    weights = torch.tensor([0.5, 2.0, 0.0])
+    expected = F.cross_entropy(logits, data["label"], weight=weights, label_smoothing=0.3)
+    assert torch.equal(task.step(data, "train"), expected)
+    assert torch.equal(task.step(data, "val"), F.cross_entropy(logits, data["label"]))
+    several = classifier(label_smoothing=0.3, multi_label=True)
+    data["label"] = torch.tensor([[1.0, 0.0, 0.0]] * 7)
+    expected = F.binary_cross_entropy_with_logits(logits, torch.tensor([[0.85, 0.15, 0.15]] * 7))
+    torch.testing.assert_close(several.step(data, "train"), expected)
+
+
 def test_several_labels() -> None:
     data = batch() | {"label": torch.randint(2, (7, 3)).float()}
     task = classifier(multi_label=True, class_weights=[3.0, 1.0, 2.0])
@@ -118,6 +132,7 @@ def test_only_the_head_trains() -> None:
         ({"vocab_size": None}, "vocab_size must be given: the encoder has no token embeddings of its own"),
         ({"class_weights": [1.0]}, "class_weights must be 3 numbers"),
         ({"class_weights": [1.0, -1.0, 1.0]}, "none of them negative"),
+        ({"label_smoothing": 1.0}, r"label_smoothing must lie in \[0, 1\), got 1.0"),
         ({"pooling": "max"}, "pooling must be one of 'mean', 'cls', 'attention', got 'max'"),
     ],
 )

@@ -26,13 +26,9 @@ from tasks.text.tokenizers import (
     tokenizer_from,
 )
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 _NO_VALIDATION = {"val_fraction": 0.0}
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0, raising=False)
 
 
 @pytest.fixture
@@ -107,6 +103,31 @@ def test_tokens_are_those_of_transformers(files: dict[str, str], spec: Any, leng
         assert rows[number]["ids"] == expected
         assert len(expected) <= length
         assert expected[-1] == 3  # what is cut keeps its end
+
+
+@pytest.mark.parametrize("pair", [None, "other"])
+def test_cut_texts_are_counted_once(files: dict[str, str], pair: str | None, caplog: pytest.LogCaptureFixture) -> None:
+    data = text_data(files, max_length=60, text_pair_column=pair)
+    with caplog.at_level("INFO", logger="lightning"):
+        for _ in range(2):
+            list(data.test_dataloader())
+    whole = text_data(files, max_length=10_000, text_pair_column=pair)
+    expected = sum(len(row["ids"]) > 60 for row in _rows(whole.test_dataloader()).values())
+    assert 0 < expected < 13
+    message = f"split 'test': {expected} of 13 texts are longer than 60 tokens (max_length); their ends are left out"
+    assert caplog.text.count(message) == 1
+    with caplog.at_level("INFO", logger="lightning"):
+        caplog.clear()
+        list(whole.test_dataloader())
+        list(text_data(files, max_length=60, label_column=None, long_texts="split").test_dataloader())
+    assert "longer than" not in caplog.text
+
+
+def test_a_stream_tells_once_that_texts_are_cut(files: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+    data = text_data(files, max_length=29, streaming=True, class_names=NAMES)
+    with caplog.at_level("INFO", logger="lightning"):
+        list(data.test_dataloader())
+    assert caplog.text.count("A text of the stream is longer than 29 tokens (max_length)") == 1
 
 
 def _bert_like(folder: Path) -> AutoTokenizerSpec:
@@ -383,6 +404,7 @@ def test_a_split_of_bad_texts_alone(tmp_path: Path) -> None:
         ({"max_tokens": -1}, "max_tokens: expected a whole number of at least 1, got -1"),
         ({"num_proc": 0}, "num_proc: expected a whole number of at least 1, got 0"),
         ({"mask_probability": 1.0}, r"mask_probability: expected a share of the tokens in \(0, 1\), got 1.0"),
+        ({"token_dropout": 1.0}, r"token_dropout: expected a probability in \[0, 1\), got 1.0"),
         ({"long_texts": "keep"}, "long_texts: expected 'cut', 'split' or 'join', got 'keep'"),
         ({"long_texts": "split"}, r"long_texts='split': a label, .*; expected 'cut', or no label_column \(null\)"),
         ({"long_texts": "split", "label_column": None, "text_pair_column": "other"}, "long_texts='split': .* second"),
@@ -455,6 +477,7 @@ def test_built_in_data() -> None:
         ("max_tokens=4096", "max_tokens", 4096),
         ("group_by_length=false", "group_by_length", False),
         ("mask_probability=0.3", "mask_probability", 0.3),
+        ("token_dropout=0.3", "token_dropout", 0.3),
         ("texts=a.txt", "texts", "a.txt"),
         ("texts=[a.txt,b.csv]", "texts", ["a.txt", "b.csv"]),
         ("on_bad_text=skip", "on_bad", "skip"),

@@ -6,8 +6,7 @@ from typing import Any
 
 import datasets
 import pytest
-import torch
-from lightning.pytorch import LightningModule
+from keeping import Keeping
 from text_files import WORDS
 from toy_rows import quiet_trainer
 
@@ -16,31 +15,14 @@ from tasks.text.data import TextDataModule
 from tasks.text.files import text_rows
 from tasks.text.tokenizers import BpeSpec, BytesSpec, tokenizer_from, tokenizer_settings
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 _SETTINGS = {
     "tokenizer": tokenizer_settings(BpeSpec(263, lowercase=True).build([" ".join(WORDS)] * 3)),
     "max_length": 19,
     "class_names": ["ant", "bee"],
     "multi_label": False,
 }
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0, raising=False)
-
-
-class Keeping(LightningModule):
-    """Keeps what it is given to predict."""
-
-    def __init__(self, input_settings: dict[str, Any] | None) -> None:
-        super().__init__()
-        self.input_settings = input_settings
-        self.batches: list[dict[str, Any]] = []
-
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
-        self.batches.append(batch)
-        return batch["index"]
 
 
 def _predict(texts: Any, settings: dict[str, Any] | None = _SETTINGS, **options: Any) -> list[dict[str, Any]]:
@@ -141,7 +123,7 @@ def test_several_files_and_line_ends_of_other_systems(tmp_path: Path, lines: str
         ),
         ("a.doc", b"x", ValueError, r"texts='.*a.doc': expected a file ending in .txt, .csv, .json, .jsonl, .parquet"),
         ("a.txt", b"", ValueError, r"texts='.*a.txt': the file holds no texts"),
-        ("b.txt", b"caf\xe9\n", ValueError, r"texts='.*b.txt': the file is not UTF-8 text"),
+        ("b.txt", b"one\ncaf\xe9\n", ValueError, r"texts='.*b.txt': line 2 is not UTF-8 text \(.*, byte 0xe9\); save"),
         ("a.parquet", b"x", ValueError, r"a.parquet.*cannot be read"),
     ],
 )

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import pytest
 import torch
@@ -16,13 +15,9 @@ from tasks.text.collating import Gaps, TextCollator, TokenRow, padded
 from tasks.text.data import TextDataModule
 from tasks.text.tokenizers import BytesSpec, tokenizer_settings
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 _BYTES = tokenizer_settings(BytesSpec().build([]))
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0, raising=False)
 
 
 @pytest.fixture

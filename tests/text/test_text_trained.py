@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from command_line import softformer
+from keeping import Keeping
 from lightning.pytorch import LightningModule
 from text_files import NAMES, WORDS, labelled, text_data, write_rows
 from toy_rows import quiet_trainer
@@ -16,28 +17,10 @@ from toy_rows import quiet_trainer
 from tasks.text.data import TextDataModule
 from tasks.text.tokenizers import BpeSpec, BytesSpec, CharactersSpec, tokenizer_from, tokenizer_settings
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 _BPE = tokenizer_settings(BpeSpec(263, lowercase=True).build([" ".join(WORDS)] * 3))
 _TRAINED = {"tokenizer": _BPE, "max_length": 11, "class_names": ["cat", "owl", "ant", "bee"], "multi_label": False}
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0, raising=False)
-
-
-class Keeping(LightningModule):
-    """Keeps what it is tested on."""
-
-    def __init__(self, input_settings: dict[str, Any] | None) -> None:
-        super().__init__()
-        self.input_settings = input_settings
-        self.batches: list[dict[str, Any]] = []
-
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        self.batches.append(batch)
-
-    validation_step = test_step
 
 
 def _tested(data: TextDataModule, settings: dict[str, Any] | None = _TRAINED) -> dict[int, dict[str, Any]]:

@@ -1,0 +1,47 @@
+"""Training runs of the command line, each in a process of its own, as rows of a table."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def training_run(name: str, options: Sequence[str], runs: Path) -> dict[str, Any]:
+    """Runs `softformer fit` and reads its results; nothing else should run meanwhile.
+
+    Args:
+        name: Name of the run's folder, and of the log beside it.
+        options: The command line after "fit".
+        runs: Where the folder goes. One of the same name is deleted.
+
+    Returns:
+        val_accuracy, test_accuracy (None where the run does not test), epochs, training_seconds, examples_per_second,
+        peak_memory_mb, parameters.
+
+    Raises:
+        RuntimeError: The run failed; its last lines are in the message.
+    """
+    command = [sys.executable, "-m", "softformer", "fit", *options]
+    command += ["--run.root", str(runs), "--run.name", name, "--run.overwrite", "true"]
+    command += ["--trainer.enable_progress_bar", "false"]
+    log = runs / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{log.read_text()[-2000:]}")
+    results = json.loads((runs / name / "results.json").read_text())
+    run = results["run"]
+    return {
+        "test_accuracy": results["test"]["accuracy"] if "test" in results else None,
+        "val_accuracy": results["val"]["accuracy"],
+        "epochs": run["epochs"],
+        "training_seconds": run["training_seconds"],
+        "examples_per_second": run["examples_per_second"],
+        "peak_memory_mb": round(run.get("peak_gpu_memory_mb") or usage.ru_maxrss / 1024),
+        "parameters": run["parameters"],
+    }

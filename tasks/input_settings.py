@@ -1,0 +1,38 @@
+"""What all tasks keep of the data that they learned from: how inputs are prepared."""
+
+from typing import Any
+
+from softformer.training.module import SoftformerModule
+
+
+class InputSettingsModule(SoftformerModule):
+    """Base of the tasks that know how their inputs are prepared.
+
+    A data module with ``input_settings()`` tells it when training begins; checkpoints keep it.
+
+    Attributes:
+        input_settings: How inputs are prepared, as plain values; None before any data was met.
+    """
+
+    input_settings: dict[str, Any] | None = None
+
+    def setup(self, stage: str) -> None:
+        """Learn from the data that is trained on how inputs are prepared."""
+        if stage == "fit":
+            self.input_settings = self._told_by_data() or self.input_settings
+
+    def _told_by_data(self) -> dict[str, Any] | None:
+        describe = getattr(getattr(self.trainer, "datamodule", None), "input_settings", None)
+        return None if describe is None else describe()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store how inputs are prepared."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["input_settings"] = self.input_settings
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over how inputs are prepared; a run that trains learned it from its own data."""
+        super().on_load_checkpoint(checkpoint)
+        trains = self._trainer is not None and self.trainer.state.fn == "fit"
+        if self.input_settings is None or not trains:
+            self.input_settings = checkpoint.get("input_settings")
