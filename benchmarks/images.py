@@ -73,7 +73,7 @@ def report(machine: dict[str, Any], rows: list[dict[str, Any]]) -> str:
             row["encoder"],
             f"{row['test_accuracy']:.2%}",
             f"{row['epochs']} epochs, {row['training_seconds'] / 60:.1f} min",
-            f"{row['images_per_second']:.0f}",
+            f"{row['examples_per_second']:.0f}",
             f"{row['peak_memory_mb']:,} MB",
             f"{row['parameters'] / 1e6:.2f} M",
             row["commit"],

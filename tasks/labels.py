@@ -11,6 +11,8 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from tasks.rows import ReadError
+
 _MOST_LISTED = 20
 
 
@@ -34,7 +36,7 @@ class Labels:
         """Class number of one row's value, or its numbers if multi-label.
 
         Raises:
-            ValueError: no such class.
+            ReadError: no such class.
         """
         if self.multi_label:
             return [self._number(entry) for entry in value or []]
@@ -42,7 +44,7 @@ class Labels:
 
     def _number(self, value: Any) -> int:
         if value not in self.number_of:
-            raise ValueError(f"{value!r} is not one of the {self._described()}")
+            raise ReadError(f"{value!r} is not one of the {self._described()}")
         return self.number_of[value]
 
     def check(self, rows: datasets.Dataset, split: str, numbers: np.ndarray) -> np.ndarray | None:

@@ -149,7 +149,10 @@ class LengthBatches(TrainBatches):
 
 
 class LengthEvalBatches(EvalBatches):
-    """Batches of rows of similar cost, longest first, every row once, with the same number of batches on each rank.
+    """Batches of rows of similar cost, every row once, with the same number of batches on each rank.
+
+    The longest come first, so that a batch that does not fit into memory shows at once; the others in an order that
+    never changes, so that a part of the batches is a fair part of the rows.
 
     Where there is a row too few for that, a batch is cut in two, or, if it has but one row, that is read twice, as in
     `EvalBatches`.
@@ -170,6 +173,9 @@ class LengthEvalBatches(EvalBatches):
             rows = costs.rows_within(costs.values[self.order[start]], batch_size)
             self.steps.append(slice(start, start + rows * num_replicas))
             start += rows * num_replicas
+        # The last one may have too few rows, which is mended there.
+        middle = torch.randperm(max(0, len(self.steps) - 2), generator=torch.Generator().manual_seed(0)).tolist()
+        self.steps[1:-1] = [self.steps[1 + place] for place in middle]
 
     def __len__(self) -> int:
         return len(self.steps)

@@ -163,7 +163,14 @@ class MaskedLanguageNetwork(nn.Module):
         self.backbone = backbone
         self.head = MaskedLanguageHead(backbone.dim, backbone.token_weight.shape[0])
 
-    def forward(self, ids: Tensor, mask: Tensor | None = None, *, places: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        ids: Tensor,
+        mask: Tensor | None = None,
+        types: Tensor | None = None,
+        *,
+        places: Tensor | None = None,
+    ) -> Tensor:
         """Logits of ids (B, N): (B, N, V), or (P, V) at `places` (B, N) bool alone, which saves most of the work."""
-        hidden = self.backbone(ids, mask)
+        hidden = self.backbone(ids, mask, types)
         return self.head(hidden if places is None else hidden[places], self.backbone.token_weight)

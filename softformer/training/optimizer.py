@@ -15,6 +15,8 @@ from timm.optim import (
 from torch import nn
 from torch.optim import Optimizer
 
+from softformer.layers.positions import LearnedPositions
+
 # What timm, torchvision, open_clip and transformers call position embeddings and class tokens, as parameters or as
 # tables; for networks that do not list them.
 _UNDECAYED = {
@@ -134,7 +136,7 @@ def undecayed_names(network: nn.Module) -> set[str]:
     tables = {
         f"{name}.weight"
         for name, module in network.named_modules()
-        if isinstance(module, nn.Embedding) and _is_undecayed(name)
+        if isinstance(module, LearnedPositions) or (isinstance(module, nn.Embedding) and _is_undecayed(name))
     }
     return names | tables | set(listed())
 

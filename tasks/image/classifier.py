@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from softformer.training.encoders import EncoderSpec
@@ -113,7 +112,6 @@ class ImageClassifier(Classifier):
         files = batch.get("file", indices)
         return [{"index": index, "file": file, **columns(best)} for index, file, best in zip(indices, files, guesses)]
 
-    @torch.inference_mode()
     def predict(
         self, images: Picture | Sequence[Picture], *, top_k: int = BEST, batch_size: int = 32
     ) -> list[list[Guess]]:
@@ -137,11 +135,10 @@ class ImageClassifier(Classifier):
                 "the task does not know how to prepare images: load it with softformer.load(checkpoint), train it with"
                 " an ImageDataModule, or set task.input_settings = data.input_settings()"
             )
-        pictures, training = as_list(images), self.training
-        self.eval()
+        pictures = as_list(images)
         guesses: list[list[Guess]] = []
-        for start in range(0, len(pictures), batch_size):
-            batch = prepared(pictures[start : start + batch_size], self.input_settings)
-            guesses += self.guesses(self(batch.to(self.device)), top_k)
-        self.train(training)
+        with self.predicting():
+            for start in range(0, len(pictures), batch_size):
+                batch = prepared(pictures[start : start + batch_size], self.input_settings)
+                guesses += self.guesses(self(batch.to(self.device)), top_k)
         return guesses

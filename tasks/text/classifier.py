@@ -16,7 +16,7 @@ from tasks.classification import Classifier
 from tasks.classification_metrics import check_labels
 from tasks.guesses import BEST, Guess, columns
 from tasks.text.inputs import Text, as_batches, check_ids
-from tasks.text.vocabulary import check_same_tokens, check_token_weights
+from tasks.text.vocabulary import TokenTask, check_token_weights
 
 ClassWeights = list[float] | Literal["balanced"] | None
 
@@ -24,7 +24,7 @@ _OPTIMIZER = OptimizerSpec()
 _SCHEDULE = ScheduleSpec()
 
 
-class TextClassifier(Classifier):
+class TextClassifier(TokenTask, Classifier):
     """Classifies texts, or pairs of texts.
 
     Args:
@@ -64,16 +64,14 @@ class TextClassifier(Classifier):
         super().__init__(optimizer=optimizer, schedule=schedule)
         if num_classes is None or num_classes < 2:
             raise ValueError(f"num_classes must be given and at least 2, got {num_classes}")
-        if isinstance(class_weights, list) and (len(class_weights) != num_classes or min(class_weights) < 0):
-            raise ValueError(
-                f"class_weights must be {num_classes} numbers, one a class, none of them negative, or 'balanced', got "
-                f"{class_weights}"
-            )
+        if class_weights is not None and class_weights != "balanced":
+            _check_weights(class_weights, num_classes)
         backbone = text_backbone(encoder.build(), vocab_size)
         self.network = TextClassifierNetwork(backbone, num_classes, pooling=pooling)
         self.set_classes(num_classes, multi_label, beside="f1", label_smoothing=label_smoothing)
         self._balanced = class_weights == "balanced"
-        given = torch.tensor(class_weights) if isinstance(class_weights, list) else torch.ones(num_classes)
+        named = class_weights is None or isinstance(class_weights, str)
+        given = torch.ones(num_classes) if named else torch.tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", given, persistent=class_weights is not None)
         head = torch.nn.ModuleList([self.network.pooling, self.network.head])
         self.begin(weights=weights, head=head, freeze_backbone=freeze_backbone)
@@ -96,8 +94,10 @@ class TextClassifier(Classifier):
         """Check a batch while it is on the CPU, where that costs nothing.
 
         Raises:
-            ValueError: Tokens or labels do not fit the network.
+            ValueError: Tokens or labels do not fit the network, or there are gaps in place of labels.
         """
+        if "target" in batch:
+            raise ValueError("the data has gaps and no labels: set --data.label_column to the column of the classes")
         check_ids(batch["ids"], self.network.backbone.token_weight.shape[0])
         if "label" in batch:
             check_labels(batch["label"], self.num_classes, self.multi_label)
@@ -111,8 +111,6 @@ class TextClassifier(Classifier):
                 count them, or lacks one.
         """
         super().setup(stage)
-        if stage == "fit":
-            check_same_tokens(self.weight_report, self.input_settings)
         if stage == "fit" and self._balanced:
             counts = getattr(self.trainer.datamodule, "class_counts", None)  # type: ignore[attr-defined]
             if counts is None or min(counts) == 0:
@@ -126,12 +124,12 @@ class TextClassifier(Classifier):
         return len(self.trainer.datamodule.split_for("train"))  # type: ignore[attr-defined]
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
-        """A row for each text: the text, then class and probability of the best five."""
+        """A row for each text: the text or the pair, then class and probability of the best five."""
         guesses, indices = self.guesses(self._logits(batch), BEST), batch["index"].tolist()
-        texts = batch.get("text", indices)
-        return [{"index": index, "text": text, **columns(best)} for index, text, best in zip(indices, texts, guesses)]
+        given = [name for name in ("text", "text_pair") if name in batch]
+        texts = [dict(zip(given, several)) for several in zip(*(batch[name] for name in given))] or [{}] * len(indices)
+        return [{"index": index, **text, **columns(best)} for index, text, best in zip(indices, texts, guesses)]
 
-    @torch.inference_mode()
     def predict(self, texts: Text | Sequence[Text], *, top_k: int = BEST, batch_size: int = 32) -> list[list[Guess]]:
         """The likeliest classes of texts, which become tokens as those of the training did.
 
@@ -146,14 +144,20 @@ class TextClassifier(Classifier):
         Raises:
             ValueError: The task does not know its tokenizer, as it never met a data module; or a text is empty.
         """
-        training = self.training
-        self.eval()
         found: dict[int, list[Guess]] = {}
-        for batch in as_batches(texts, self.input_settings, batch_size):
-            moved = {name: value.to(self.device) for name, value in batch.items()}
-            found |= zip(moved["index"].tolist(), self.guesses(self._logits(moved), top_k))
-        self.train(training)
+        with self.predicting():
+            for batch in as_batches(texts, self.input_settings, batch_size):
+                moved = {name: value.to(self.device) for name, value in batch.items()}
+                found |= zip(moved["index"].tolist(), self.guesses(self._logits(moved), top_k))
         return [found[number] for number in range(len(found))]
+
+
+def _check_weights(weights: Any, num_classes: int) -> None:
+    numbers = isinstance(weights, Sequence) and all(isinstance(weight, int | float) for weight in weights)
+    if not numbers or len(weights) != num_classes or not min(weights) > 0:
+        raise ValueError(
+            f"class_weights must be {num_classes} positive numbers, one a class, or 'balanced', got {weights!r}"
+        )
 
 
 def balanced_weights(counts: list[int], rows: int, multi_label: bool) -> Tensor:

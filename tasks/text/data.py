@@ -40,7 +40,8 @@ class TextDataModule(LabelledDataModule):
     A batch holds ids (B, N) int64, padded to its longest text, mask (B, N) bool, True at real tokens, and index (B,),
     the row number; label (B,) int64 or, where a row has several, (B, K) float32 of zeros and ones; without labels
     target (B, N) int64, the tokens that are asked for and -100 elsewhere; of pairs types (B, N) int64, where the
-    tokenizer gives them. A batch of texts to predict holds ids, mask, index and text, the texts themselves.
+    tokenizer gives them. A batch of texts to predict holds ids, mask, types, index, and text, the texts themselves,
+    with text_pair where they are pairs.
 
     Args:
         path: hub name, local folder, a format of local files (parquet, csv, json, text, ...), or "listops" or
@@ -206,6 +207,7 @@ class TextDataModule(LabelledDataModule):
             "max_length": self.max_length,
             "class_names": self.class_names,
             "multi_label": self.multi_label,
+            "pairs": len(self.text_columns) == 2,
         }
 
     @property
@@ -262,7 +264,13 @@ class TextDataModule(LabelledDataModule):
 
     def _tokenize(self, *, to_predict: bool = False) -> Tokenize:
         tokenizer, pairs = self.tokenizer, len(self.text_columns) == 2
-        least = tokenizer.num_special_tokens_to_add(pairs) + len(self.text_columns)
+        added = tokenizer.num_special_tokens_to_add(pairs)
+        if pairs and added == 0:
+            raise ValueError(
+                "text_pair_column: the tokenizer puts nothing between the texts of a pair, so where the first one ends "
+                "would be lost; choose another tokenizer, or BytesSpec, CharactersSpec, WordsSpec or BpeSpec"
+            )
+        least = added + len(self.text_columns)
         if self.max_length < least:
             raise ValueError(
                 f"max_length: expected at least {least}, which leaves room for a token beside the special ones of the "

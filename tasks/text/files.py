@@ -10,6 +10,7 @@ import numpy as np
 from tasks.rows import OnBad
 from tasks.sources import Source
 from tasks.text.collating import TextCollator, TokenReader
+from tasks.text.pixels import as_text
 from tasks.text.tokenized import Tokenize, TokenizedExamples, tokenized
 
 _FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
@@ -82,7 +83,12 @@ def _rows(file: Path, columns: list[str]) -> datasets.Dataset:
                 f"{argument}={column!r}: the file {str(file)!r} has no such column; it has: "
                 f"{', '.join(rows.column_names)}"
             )
-        check_texts(argument, column, rows.features[column])
+        if check_texts(argument, column, rows.features[column]):
+            # What the network sees of a picture; one that cannot be read is an empty text, which is told below.
+            pictures = rows.cast_column(column, datasets.Image(decode=False))[column]
+            others = [other for other in columns if other != column]
+            kept = rows.select_columns(others).to_dict() if others else {}
+            rows = datasets.Dataset.from_dict({**kept, column: [as_text(value)[0] for value in pictures]})
     rows = rows.select_columns(columns)
     features = datasets.Features({column: datasets.Value("string") for column in columns})
     return rows if rows.features == features else rows.cast(features)

@@ -3,21 +3,41 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from tasks.text.collating import padded
 from tasks.text.tokenizers import tokenizer_from
 
 Text = str | tuple[str, str]
 
 
-def as_list(texts: Text | Sequence[Text]) -> list[Text]:
-    """One text, or one pair, or several of either as a list."""
+def as_list(texts: Text | Sequence[Text], pairs: bool | None) -> list[Text]:
+    """One text, or one pair, or several of either as a list.
+
+    Args:
+        texts: Strings, or pairs of strings as tuples.
+        pairs: Whether the task takes pairs; None if it does not tell, when a tuple of two strings is taken for one.
+
+    Raises:
+        ValueError: A text is no string, or not a pair where pairs are expected, or empty.
+    """
     if isinstance(texts, str):
-        return [texts]
-    if isinstance(texts, tuple) and len(texts) == 2 and all(isinstance(part, str) for part in texts):
-        return [(str(texts[0]), str(texts[1]))]
-    return list(texts)
+        several: list[Any] = [texts]
+    elif pairs is not False and isinstance(texts, tuple) and [type(part) for part in texts] == [str, str]:
+        several = [texts]
+    else:
+        several = list(texts)
+    expected = {True: "pairs of strings", False: "strings", None: "strings or pairs of strings"}[pairs]
+    for number, text in enumerate(several):
+        parts = text if isinstance(text, tuple) else (text,)
+        fits = len(parts) in {True: (2,), False: (1,), None: (1, 2)}[pairs]
+        if not fits or not all(isinstance(part, str) for part in parts):
+            raise ValueError(f"texts: expected {expected}, got {text!r} at place {number}")
+        if not all(part.strip() for part in parts):
+            raise ValueError(f"texts: the text at place {number} is empty")
+    return several
 
 
 def as_batches(
@@ -38,13 +58,7 @@ def as_batches(
             "the task does not know its tokenizer: load it with softformer.load(checkpoint), train it with a"
             " TextDataModule, or set task.input_settings = data.input_settings()"
         )
-    several = as_list(texts)
-    for number, text in enumerate(several):
-        parts = text if isinstance(text, tuple) else (text,)
-        if len(parts) > 2 or not all(isinstance(part, str) for part in parts):
-            raise ValueError(f"texts: expected strings or pairs of strings, got {text!r} at place {number}")
-        if not parts[0].strip():
-            raise ValueError(f"texts: the text at place {number} is empty")
+    several = as_list(texts, settings.get("pairs"))
     tokenizer = tokenizer_from(settings["tokenizer"])
     rows = [
         tokenizer(*((text,) if isinstance(text, str) else text), truncation=True, max_length=settings["max_length"])
@@ -53,10 +67,10 @@ def as_batches(
     order = sorted(range(len(rows)), key=lambda number: len(rows[number]["input_ids"]))
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        padded = tokenizer.pad([rows[number] for number in chosen], return_tensors="pt")
-        batch = {"ids": padded["input_ids"], "mask": padded["attention_mask"].bool(), "index": torch.tensor(chosen)}
-        if "token_type_ids" in padded:
-            batch["types"] = padded["token_type_ids"]
+        ids, mask = padded([np.array(rows[number]["input_ids"]) for number in chosen], tokenizer.pad_token_id or 0)
+        batch = {"ids": ids, "mask": mask, "index": torch.tensor(chosen)}
+        if "token_type_ids" in rows[chosen[0]]:
+            batch["types"] = padded([np.array(rows[number]["token_type_ids"]) for number in chosen], 0)[0]
         yield batch
 
 

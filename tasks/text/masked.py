@@ -1,5 +1,6 @@
 """Masked language modelling: an encoder learns a language by filling gaps in texts."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,10 +16,9 @@ from softformer.training.encoders import EncoderSpec
 from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
-from tasks.input_settings import InputSettingsModule
 from tasks.text.inputs import as_batches, check_ids
 from tasks.text.tokenizers import tokenizer_from
-from tasks.text.vocabulary import check_same_tokens, check_token_weights
+from tasks.text.vocabulary import TokenTask, check_token_weights
 
 _OPTIMIZER = OptimizerSpec()
 _SCHEDULE = ScheduleSpec()
@@ -32,7 +32,7 @@ class GapPerplexity(Perplexity):
         super().update(preds.unsqueeze(0), target.unsqueeze(0))
 
 
-class MaskedLanguageModel(InputSettingsModule):
+class MaskedLanguageModel(TokenTask):
     """Learns to name masked tokens. Its checkpoint is a start for `TextClassifier` by ``--model.weights``.
 
     Args:
@@ -65,28 +65,21 @@ class MaskedLanguageModel(InputSettingsModule):
         self.begin(weights=weights, head=self.network.head, freeze_backbone=False)
         check_token_weights(self.weight_report, self.network, self.network.backbone.token_weight)
 
-    def setup(self, stage: str) -> None:
-        """Learn from the data that is trained on how texts become tokens.
-
-        Raises:
-            ValueError: The starting weights mean other tokens.
-        """
-        super().setup(stage)
-        if stage == "fit":
-            check_same_tokens(self.weight_report, self.input_settings)
-
-    def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, ids: Tensor, mask: Tensor | None = None, types: Tensor | None = None) -> Tensor:
         """Logits (B, N, V) of token ids (B, N); mask (B, N) is True at real tokens."""
-        return self.network(ids, mask)
+        return self.network(ids, mask, types)
 
     def step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
         """Cross entropy of the gaps, which target marks by other numbers than -100."""
         gaps = batch["target"] != -100
-        logits, target = self.network(batch["ids"], batch["mask"], places=gaps).float(), batch["target"][gaps]
+        logits, target = self._logits(batch, gaps), batch["target"][gaps]
         if not len(target):
             return logits.sum()  # a batch of very short texts may have no gap: zero, and no gradient
         self.log_metrics(stage, logits.detach(), target)
         return F.cross_entropy(logits, target)
+
+    def _logits(self, batch: dict[str, Any], places: Tensor) -> Tensor:
+        return self.network(batch["ids"], batch["mask"], batch.get("types"), places=places).float()
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Check a batch while it is on the CPU.
@@ -109,7 +102,6 @@ class MaskedLanguageModel(InputSettingsModule):
             for index, text, row in zip(batch["index"].tolist(), batch["text"], rows)
         ]
 
-    @torch.inference_mode()
     def predict(self, texts: str | Sequence[str], *, batch_size: int = 32) -> list[dict[str, str]]:
         """Texts with their masks filled.
 
@@ -118,18 +110,16 @@ class MaskedLanguageModel(InputSettingsModule):
             batch_size: Texts in the network at a time.
 
         Returns:
-            For each text: filled, the text; tokens and probabilities, those of the masks in their order.
+            For each text: filled, the text; tokens and probabilities, lists in JSON of what stands for its masks.
 
         Raises:
             ValueError: The task does not know its tokenizer, as it never met a data module; or a text is empty.
         """
-        training = self.training
-        self.eval()
         found: dict[int, dict[str, str]] = {}
-        for batch in as_batches(texts, self.input_settings, batch_size):
-            moved = {name: value.to(self.device) for name, value in batch.items()}
-            found |= zip(moved["index"].tolist(), self._filled(moved))
-        self.train(training)
+        with self.predicting():
+            for batch in as_batches(texts, self.input_settings, batch_size):
+                moved = {name: value.to(self.device) for name, value in batch.items()}
+                found |= zip(moved["index"].tolist(), self._filled(moved))
         return [found[number] for number in range(len(found))]
 
     def _filled(self, batch: dict[str, Any]) -> list[dict[str, str]]:
@@ -137,18 +127,22 @@ class MaskedLanguageModel(InputSettingsModule):
             raise ValueError("the task does not know its tokenizer: load it with softformer.load(checkpoint)")
         tokenizer = tokenizer_from(self.input_settings["tokenizer"])
         masked = batch["ids"] == tokenizer.mask_token_id
-        logits = self.network(batch["ids"], batch["mask"], places=masked).float()
+        logits = self._logits(batch, masked)
         probabilities, best = logits.softmax(-1).max(-1)
         filled = batch["ids"].masked_scatter(masked, best)
+        roles = ("cls_token_id", "sep_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
+        around = torch.tensor([number for role in roles if (number := getattr(tokenizer, role)) is not None])
         rows = []
         ends = masked.sum(1).cumsum(0).tolist()
         for number, (begin, end) in enumerate(zip([0, *ends], ends)):
-            ids = filled[number][batch["mask"][number]]
+            ids = filled[number][batch["mask"][number]].cpu()
+            found = [tokenizer.decode([token]) for token in best[begin:end].tolist()]
             rows.append(
                 {
-                    "filled": tokenizer.decode(ids, skip_special_tokens=True),
-                    "tokens": " ".join(tokenizer.decode([token]).strip() for token in best[begin:end].tolist()),
-                    "probabilities": " ".join(f"{value:.6f}" for value in probabilities[begin:end].tolist()),
+                    # What a tokenizer does not know stays as it says that, such as [UNK].
+                    "filled": tokenizer.decode(ids[~torch.isin(ids, around)]),
+                    "tokens": json.dumps(found, ensure_ascii=False),
+                    "probabilities": json.dumps([round(value, 6) for value in probabilities[begin:end].tolist()]),
                 }
             )
         return rows

@@ -188,12 +188,16 @@ class TokenizedExamples(Examples):
         on_bad: OnBad,
         remedy: str,
     ) -> None:
+        if len(rows) == 0:
+            raise ReadError(f"{name}: all texts are empty. {remedy}")
         facts = rows.select_columns(["_length", "_row", "_cut", "_fault"]).with_format("arrow")[:]
         sources = numbers[facts["_row"].to_numpy()]
         tokens = [column for column in ("_ids", "_types") if column in rows.column_names]
         reading = rows.remove_columns(["_length", "_row", "_cut", "_fault"])
         reading = reading.with_format("numpy", columns=tokens, output_all_columns=True)
-        split = Split(name, reading, sources if len(rows) == len(numbers) else np.arange(len(rows)))
+        # Pieces of a text would share its number, by which gaps are drawn.
+        whole = len(np.unique(sources)) == len(sources)
+        split = Split(name, reading, sources if whole else np.arange(len(rows)))
         super().__init__(split, read, collate, on_bad=on_bad, remedy=remedy)
         self._lengths = facts["_length"].to_numpy()
         good = facts["_fault"].is_null().to_numpy()

@@ -126,10 +126,14 @@ class WordsSpec(TokenizerSpec):
     def build(self, texts: Iterable[str]) -> "PreTrainedTokenizerFast":
         """A tokenizer of the words that occur in the texts."""
         counts: Counter[str] = Counter()
+        lower, blanks = normalizers.Lowercase(), pre_tokenizers.WhitespaceSplit()
         for text in texts:
-            counts.update((text.lower() if self.lowercase else text).split())
-        words = sorted((word for word in counts if counts[word] >= self.min_frequency), key=lambda w: (-counts[w], w))
-        vocab = _numbered(words[: self.vocab_size - len(SPECIAL_TOKENS)])
+            # As the tokenizer itself does it: Python has other blanks, and another lower case of some letters.
+            words = blanks.pre_tokenize_str(lower.normalize_str(text) if self.lowercase else text)
+            counts.update(word for word, _ in words)
+        frequent = (word for word in counts if counts[word] >= self.min_frequency)
+        ranked = sorted(frequent, key=lambda word: (-counts[word], word))
+        vocab = _numbered(ranked[: self.vocab_size - len(SPECIAL_TOKENS)])
         tokenizer = Tokenizer(models.WordLevel(vocab=vocab, unk_token=SPECIAL_TOKENS["unk_token"]))
         tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
         return _finished(tokenizer, self.lowercase)

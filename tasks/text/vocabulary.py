@@ -1,4 +1,4 @@
-"""Whether starting weights mean the same tokens as the data."""
+"""Whether weights, of a start or of a run that goes on, mean the same tokens as the data."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from softformer.training.weights import WeightReport
+from tasks.input_settings import InputSettingsModule
 from tasks.text.tokenizers import tokenizer_from
 
 _REMEDY = (
@@ -51,23 +52,61 @@ def check_same_tokens(report: WeightReport | None, data: dict[str, Any] | None) 
     settings = (data or {}).get("tokenizer")
     if report is None or settings is None:
         return
-    theirs, ours = _tokens(report), _by_number(tokenizer_from(settings).get_vocab())
-    if theirs is None or theirs == ours:
-        return
-    number = next(number for number in sorted(theirs.keys() | ours.keys()) if theirs.get(number) != ours.get(number))
-    raise ValueError(
-        f"weights: {report.path} belongs to another tokenizer: token {number} is {theirs.get(number)!r} there, and "
-        f"{ours.get(number)!r} in the data; {_REMEDY}"
-    )
+    theirs = _tokens(report)
+    if theirs is not None and (difference := _difference(theirs, settings)):
+        raise ValueError(f"weights: {report.path} belongs to another tokenizer: {difference}; {_REMEDY}")
+
+
+def _difference(theirs: dict[int, str], settings: dict[str, Any]) -> str | None:
+    """The first token that is not the same in the data, whose tokenizer has the given settings; None without one."""
+    ours = _by_number(tokenizer_from(settings).get_vocab())
+    numbers = (number for number in sorted(theirs.keys() | ours.keys()) if theirs.get(number) != ours.get(number))
+    number = next(numbers, None)
+    if number is None:
+        return None
+    return f"token {number} is {theirs.get(number)!r} there, and {ours.get(number)!r} in the data"
 
 
 def _tokens(report: WeightReport) -> dict[int, str] | None:
     """The tokens of the weights by their numbers, from our checkpoint or from a folder; None where they are unknown."""
     if settings := (report.input_settings or {}).get("tokenizer"):
         return _by_number(tokenizer_from(settings).get_vocab())
-    file = Path(report.path).expanduser() / "tokenizer.json"
+    path = Path(report.path).expanduser()
+    file = (path if path.is_dir() else path.parent) / "tokenizer.json"
     return _by_number(Tokenizer.from_file(str(file)).get_vocab(with_added_tokens=True)) if file.is_file() else None
 
 
 def _by_number(vocabulary: dict[str, int]) -> dict[int, str]:
     return {number: token for token, number in vocabulary.items()}
+
+
+class TokenTask(InputSettingsModule):
+    """Base of the tasks on tokens: they train on data whose tokens are those of the weights that they begin with."""
+
+    def setup(self, stage: str) -> None:
+        """Learn from the data that is trained on how texts become tokens.
+
+        Raises:
+            ValueError: The starting weights mean other tokens.
+        """
+        super().setup(stage)
+        if stage == "fit":
+            check_same_tokens(self.weight_report, self.input_settings)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over how texts become tokens.
+
+        Raises:
+            ValueError: A run goes on, and its data has other tokens by now.
+        """
+        super().on_load_checkpoint(checkpoint)
+        known = (checkpoint.get("input_settings") or {}).get("tokenizer")
+        ours = (self.input_settings or {}).get("tokenizer")
+        if not self.trains or known is None or ours is None:
+            return
+        if difference := _difference(_by_number(tokenizer_from(known).get_vocab()), ours):
+            raise ValueError(
+                f"the run that goes on had another tokenizer: {difference}. Give it the data and the settings that it "
+                "began with, or the folder 'tokenizer' of its own by --data.tokenizer AutoTokenizerSpec "
+                "--data.tokenizer.name FOLDER"
+            )

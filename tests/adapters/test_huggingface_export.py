@@ -79,7 +79,7 @@ def _inputs(folder: Path) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("pooling", ["mean", "cls", "attention"])
 def test_classifier(tmp_path: Path, encoder: str, pooling: Any) -> None:
-    task = _classifier(encoder, pooling=pooling, class_weights=[float(number) for number in range(CLASSES)])
+    task = _classifier(encoder, pooling=pooling, class_weights=[float(number) for number in range(1, CLASSES + 1)])
     model, _ = export_checkpoint(_checkpoint(task, tmp_path / "a.ckpt"), tmp_path / "folder")
     again = AutoModelForSequenceClassification.from_pretrained(tmp_path / "folder")
     assert type(again) is type(model) is SoftformerForSequenceClassification

@@ -1,5 +1,6 @@
 """MaskedLanguageModel: loss and metrics of gaps, and filled texts."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -85,5 +86,8 @@ def test_it_learns_to_fill_gaps(tmp_path: Path) -> None:
         optimizer.step()
     several = task.predict(["ab[MASK]abcabc", "abc", "abcabca[MASK]c"])
     assert [row["filled"] for row in several] == ["abcabcabc", "abc", "abcabcabc"]
-    assert [row["tokens"] for row in several] == ["c", "", "b"]
-    assert all(0 <= float(value) <= 1 for row in several for value in row["probabilities"].split())
+    assert [json.loads(row["tokens"]) for row in several] == [["c"], [], ["b"]]
+    assert [len(json.loads(row["probabilities"])) for row in several] == [1, 0, 1]
+    assert all(0 <= value <= 1 for row in several for value in json.loads(row["probabilities"]))
+    alone = task.predict(("ab[MASK]abcabc", "abc"))
+    assert [row["filled"] for row in alone] == ["abcabcabc", "abc"]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from softformer.training.encoders import EncoderSpec
 from softformer.training.text_encoders import SoftEncoderSpec
 from tasks.classification_metrics import classification_metrics
-from tasks.text import MaskedLanguageModel, TextClassifier
+from tasks.text import MaskedLanguageModel, TextClassifier, TextDataModule
 from tasks.text.classifier import balanced_weights
 
 ENCODER = SoftEncoderSpec(6, 1, 3, num_landmarks=5)
@@ -33,20 +33,20 @@ def batch(rows: int = 7, length: int = 11) -> dict[str, Tensor]:
 
 def test_the_loss_is_weighted_in_training_alone() -> None:
     data = batch()
-    plain, weighted = classifier(), classifier(class_weights=[0.5, 2.0, 0.0])
+    plain, weighted = classifier(), classifier(class_weights=[0.5, 2.0, 0.1])
     logits = plain(data["ids"], data["mask"])
     assert torch.equal(weighted(data["ids"], data["mask"]), logits)
     assert torch.equal(plain.step(data, "train"), F.cross_entropy(logits, data["label"]))
-    expected = F.cross_entropy(logits, data["label"], weight=torch.tensor([0.5, 2.0, 0.0]))
+    expected = F.cross_entropy(logits, data["label"], weight=torch.tensor([0.5, 2.0, 0.1]))
     assert torch.equal(weighted.step(data, "train"), expected)
     assert torch.equal(weighted.step(data, "val"), F.cross_entropy(logits, data["label"]))
 
 
 def test_targets_are_smoothed_in_training_alone() -> None:
     data = batch()
-    task = classifier(label_smoothing=0.3, class_weights=[0.5, 2.0, 0.0])
+    task = classifier(label_smoothing=0.3, class_weights=[0.5, 2.0, 0.1])
     logits = task(data["ids"], data["mask"])
-    weights = torch.tensor([0.5, 2.0, 0.0])
+    weights = torch.tensor([0.5, 2.0, 0.1])
     expected = F.cross_entropy(logits, data["label"], weight=weights, label_smoothing=0.3)
     assert torch.equal(task.step(data, "train"), expected)
     assert torch.equal(task.step(data, "val"), F.cross_entropy(logits, data["label"]))
@@ -130,8 +130,10 @@ def test_only_the_head_trains() -> None:
         ({"num_classes": None}, "num_classes must be given and at least 2, got None"),
         ({"num_classes": 1}, "num_classes must be given and at least 2, got 1"),
         ({"vocab_size": None}, "vocab_size must be given: the encoder has no token embeddings of its own"),
-        ({"class_weights": [1.0]}, "class_weights must be 3 numbers"),
-        ({"class_weights": [1.0, -1.0, 1.0]}, "none of them negative"),
+        ({"class_weights": [1.0]}, "class_weights must be 3 positive numbers"),
+        ({"class_weights": [1.0, 0.0, 1.0]}, "class_weights must be 3 positive numbers, one a class, or 'balanced'"),
+        ({"class_weights": "balance"}, "class_weights must be 3 positive numbers, .* got 'balance'"),
+        ({"class_weights": torch.ones(3)}, "class_weights must be 3 positive numbers"),
         ({"label_smoothing": 1.0}, r"label_smoothing must lie in \[0, 1\), got 1.0"),
         ({"pooling": "max"}, "pooling must be one of 'mean', 'cls', 'attention', got 'max'"),
     ],
@@ -156,7 +158,7 @@ def test_predictions_keep_the_order_of_the_texts(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the task does not know its tokenizer"):
         task.predict("a cat")
     task.input_settings = data.input_settings()
-    texts = ["a cat sat on the mat and slept", "mice", ("the cat", "slept on it")]
+    texts = ["a cat sat on the mat and slept", "mice", "the cat slept on it"]
     together = task.predict(texts, top_k=2, batch_size=2)
     assert [len(guesses) for guesses in together] == [2, 2, 2]
     for text, guesses in zip(texts, together):
@@ -166,8 +168,28 @@ def test_predictions_keep_the_order_of_the_texts(tmp_path: Path) -> None:
         assert {guess.label for guess in guesses} <= set(NAMES)
     with pytest.raises(ValueError, match="the text at place 1 is empty"):
         task.predict(["a", "  "])
-    with pytest.raises(ValueError, match="expected strings or pairs of strings, got 3 at place 0"):
+    with pytest.raises(ValueError, match="expected strings, got 3 at place 0"):
         task.predict([3])  # type: ignore[list-item]
+
+
+def test_pairs_are_what_the_task_was_trained_on() -> None:
+    data = TextDataModule("csv", text_pair_column="other", class_names=NAMES)
+    settings = {"tokenizer": data._own_tokenizer, "max_length": 19, "class_names": NAMES}
+    task = classifier()
+    task.input_settings = {**settings, "pairs": True}
+    assert len(task.predict(("a", "b"))) == len(task.predict([("a", "b")])) == 1
+    with pytest.raises(ValueError, match="expected pairs of strings, got 'a' at place 0"):
+        task.predict(["a", "b"])
+    with pytest.raises(ValueError, match="the text at place 0 is empty"):
+        task.predict([("a", " ")])
+    task.input_settings = {**settings, "pairs": False}
+    assert len(task.predict(("a", "b"))) == 2
+    with pytest.raises(ValueError, match=r"expected strings, got \('a', 'b'\) at place 0"):
+        task.predict([("a", "b")])
+    task.train()
+    with pytest.raises(ValueError, match="is empty"):
+        task.predict([""])
+    assert task.training
 
 
 def test_masked_language_modelling_is_a_start(tmp_path: Path) -> None:

@@ -86,7 +86,44 @@ def test_masks_are_filled(trained: Path, tmp_path: Path) -> None:
     rows = rows_of(tmp_path / "predictions.csv")
     assert rows[1]["filled"] == "no mask here"
     assert rows[0]["filled"].startswith("the c")
-    assert len(rows[0]["probabilities"].split()) == 1
+    assert len(json.loads(rows[0]["probabilities"])) == len(json.loads(rows[0]["tokens"])) == 1
+
+
+def test_classes_without_labels_are_an_error(trained: Path, tmp_path: Path) -> None:
+    checkpoint = str(trained / "runs" / "classes" / "checkpoints" / "best.ckpt")
+    outcome = softformer(tmp_path, "test", "--ckpt_path", checkpoint, "--data.label_column", "null")
+    assert outcome.code == 2
+    assert "the data has gaps and no labels: set --data.label_column" in outcome.err
+
+
+def test_a_run_does_not_go_on_with_another_tokenizer(trained: Path, tmp_path: Path) -> None:
+    rows = [{"text": f"{row['text']} Zzz", "label": row["label"]} for row in labelled(31)]
+    file = write_rows(tmp_path / "other.jsonl", rows)
+    data = ["--data", "TextDataModule", "--data.path", "json", "--data.data_files", file, "--data.batch_size", "7"]
+    data += ["--data.tokenizer", "CharactersSpec", "--data.label_column", "null"]
+    masked = ["--model", "MaskedLanguageModel", *ENCODER, *QUIET, "--run.name", "characters"]
+    outcome = softformer(tmp_path, "fit", *data, *masked)
+    assert outcome.code == 0, outcome.err
+    write_rows(tmp_path / "other.jsonl", [{**row, "text": row["text"].replace("Z", "Y")} for row in rows])
+    outcome = softformer(tmp_path, "fit", *data, *masked, "--trainer.max_epochs", "2", "--ckpt_path", "last")
+    assert outcome.code == 2
+    assert "the run that goes on had another tokenizer: token " in outcome.err
+    assert "is 'Z' there, and 'Y' in the data" in outcome.err
+
+
+def test_weights_are_tested_with_their_own_tokenizer(trained: Path, tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "other.jsonl", [{**row, "text": row["text"].upper()} for row in labelled(31)])
+    weights = str(trained / "runs" / "classes" / "checkpoints" / "best.ckpt")
+    data = ["--data", "TextDataModule", "--data.path", "json", "--data.data_files.test", rows]
+    data += ["--data.tokenizer.lowercase", "true", "--data.data_files.train", rows]
+    task = ["--model", "TextClassifier", *ENCODER, "--model.weights", weights, "--run.name", "again"]
+    outcome = softformer(tmp_path, "test", *data, *task, "--trainer.accelerator", "cpu")
+    assert outcome.code == 0, outcome.err
+    own = json.loads((tmp_path / "runs" / "again" / "results.json").read_text())["test"]
+    outcome = softformer(tmp_path, "test", "--ckpt_path", weights, *data[:-2], "--run.name", "standing")
+    assert outcome.code == 0, outcome.err
+    standing = json.loads((tmp_path / "runs" / "standing" / "results.json").read_text())["test"]
+    assert own["loss"] == pytest.approx(standing["loss"])
 
 
 def test_masked_modelling_with_labels_is_an_error(trained: Path, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ import torch
 from jsonargparse import ArgumentParser
 from PIL import Image
 from text_files import NAMES, labelled, text_data, texts, write_rows
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from tasks.rows import ReadError
 from tasks.sampling import Draw
@@ -121,6 +123,37 @@ def test_cut_texts_are_counted_once(files: dict[str, str], pair: str | None, cap
         list(whole.test_dataloader())
         list(text_data(files, max_length=60, label_column=None, long_texts="split").test_dataloader())
     assert "longer than" not in caplog.text
+
+
+def test_a_wrong_label_in_a_stream_has_its_place(tmp_path: Path) -> None:
+    rows = labelled(7)
+    rows[3]["label"] = "yak"
+    file = write_rows(tmp_path / "train.jsonl", rows)
+    options = {"streaming": True, "class_names": NAMES, "test_split": "train"}
+    with pytest.raises(ReadError, match=r"row 3 of the stream: 'yak' is not one of the 3 classes"):
+        list(text_data({"train": file}, **options).test_dataloader())
+    batches = list(text_data({"train": file}, on_bad_text="skip", **options).test_dataloader())
+    assert sum(len(batch["index"]) for batch in batches) == 6
+
+
+def test_joined_texts_draw_gaps_of_their_own(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "train.jsonl", [{"text": "abcdefghijklmnopqrstuvwxyz"}] * 8)
+    options = {"label_column": None, "long_texts": "join", "max_length": 29, "test_split": "train", **_NO_VALIDATION}
+    (batch,) = text_data({"train": file}, batch_size=8, **options).test_dataloader()
+    assert len(set(batch["index"].tolist())) == len(batch["index"])
+    write_rows(tmp_path / "train.jsonl", [{"text": " "}] * 8)
+    with pytest.raises(ReadError, match="split 'train': all texts are empty"):
+        text_data({"train": file}, **options).test_dataloader()
+
+
+def test_a_tokenizer_that_keeps_no_pairs_apart(files: dict[str, str], tmp_path: Path) -> None:
+    backend = Tokenizer(models.WordLevel({"[UNK]": 0, "the": 1}, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]").save_pretrained(tmp_path / "plain")
+    spec = AutoTokenizerSpec(str(tmp_path / "plain"))
+    list(text_data(files, tokenizer=spec).test_dataloader())
+    with pytest.raises(ValueError, match="text_pair_column: the tokenizer puts nothing between the texts of a pair"):
+        text_data(files, tokenizer=spec, text_pair_column="other").test_dataloader()
 
 
 def test_a_stream_tells_once_that_texts_are_cut(files: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:

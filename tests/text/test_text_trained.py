@@ -20,7 +20,13 @@ from tasks.text.tokenizers import BpeSpec, BytesSpec, CharactersSpec, tokenizer_
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 _BPE = tokenizer_settings(BpeSpec(263, lowercase=True).build([" ".join(WORDS)] * 3))
-_TRAINED = {"tokenizer": _BPE, "max_length": 11, "class_names": ["cat", "owl", "ant", "bee"], "multi_label": False}
+_TRAINED = {
+    "tokenizer": _BPE,
+    "max_length": 11,
+    "class_names": ["cat", "owl", "ant", "bee"],
+    "multi_label": False,
+    "pairs": False,
+}
 
 
 def _tested(data: TextDataModule, settings: dict[str, Any] | None = _TRAINED) -> dict[int, dict[str, Any]]:

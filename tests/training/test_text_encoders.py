@@ -104,6 +104,30 @@ def test_any_encoder_of_transformers(bert: str) -> None:
     assert not torch.equal(fresh.token_weight, network.token_weight)
 
 
+def test_an_encoder_of_transformers_trains(bert: str) -> None:
+    from transformers import RobertaConfig, RobertaModel
+
+    for pretrained in (True, False):
+        network: Any = AutoModelSpec(bert, pretrained=pretrained).build()
+        assert all(module.training for module in network.modules())
+        network(torch.randint(31, (2, 17))).sum().backward()
+        assert all(parameter.grad is not None for parameter in network.parameters() if parameter.requires_grad)
+    with pytest.raises(ValueError, match=r"ids has 19 tokens, but the model has positions for 17: .*max_length 17"):
+        network(torch.randint(31, (2, 19)))
+    BertModel.from_pretrained(bert).half().save_pretrained(f"{bert}/half")
+    assert AutoModelSpec(f"{bert}/half").build()(torch.randint(31, (2, 5))).dtype == torch.float32
+    RobertaModel(
+        RobertaConfig(
+            vocab_size=31, hidden_size=12, num_hidden_layers=1, num_attention_heads=3, intermediate_size=7,
+            max_position_embeddings=17, pad_token_id=1,
+        )
+    ).save_pretrained(f"{bert}/roberta")  # fmt: skip
+    roberta = AutoModelSpec(f"{bert}/roberta").build()
+    assert roberta(torch.randint(2, 31, (2, 15))).shape == (2, 15, 12)
+    with pytest.raises(ValueError, match="ids has 16 tokens, but the model has positions for 15"):
+        roberta(torch.randint(2, 31, (2, 16)))
+
+
 def test_a_checkpoint_does_not_ask_for_weights_again(bert: str) -> None:
     from softformer.training.checkpoint import rebuildable_hyperparameters
     from tasks.text import TextClassifier

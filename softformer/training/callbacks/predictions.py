@@ -54,7 +54,7 @@ def write_rows(rows: list[dict[str, Any]], path: Path) -> None:
     """Write dictionaries of the same keys as CSV, without their ``index``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     names = [name for name in (rows[0] if rows else {}) if name != "index"]
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
