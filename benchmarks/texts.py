@@ -5,8 +5,8 @@
 
 Each row but those of TF-IDF is a whole training run of the command line, one after the other, each in a process of its
 own; nothing else should run on the machine. "pretrained" first fills gaps in the training texts (the recipe
-RECIPE_mlm), whose time counts. "TF-IDF" is a logistic regression on TF-IDF of words and pairs of words that occur twice; its time is
-that of features and fit, while that of networks begins after their texts became tokens. Writes
+RECIPE_mlm), whose time counts. "TF-IDF" is a logistic regression on TF-IDF of words and pairs of words that occur
+twice; its time is that of features and fit, while that of networks begins after their texts became tokens. Writes
 benchmarks/results/texts_DEVICE_DATE.json and .md; rows of an earlier run of the same day are kept, with their commit,
 unless they are measured again.
 """
