@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import describe_machine, markdown_table, results_file, write_results
+from benchmarks.report import describe_machine, markdown_table, results_file, with_new_rows, write_results
 from benchmarks.training_runs import training_run
 
 ENCODERS = ["SOFT", "softmax, same network", "timm"]
@@ -36,7 +36,7 @@ def main() -> None:
         for encoder in arguments.encoders:
             row = measure(recipe, encoder, arguments.runs, arguments.local, arguments.options)
             row["commit"] = machine["commit"]
-            rows = [old for old in rows if (old["recipe"], old["encoder"]) != (row["recipe"], row["encoder"])] + [row]
+            rows = with_new_rows(rows, [row], ["recipe", "encoder"])
             write_results(file, {**machine, "rows": rows}, report(machine, rows))
             print(report(machine, rows), flush=True)
 

@@ -31,6 +31,7 @@ from benchmarks.report import (
     markdown_table,
     parse_device,
     results_file,
+    with_new_rows,
     write_results,
 )
 
@@ -65,8 +66,8 @@ def main() -> None:
     for size in arguments.sizes:
         batch = max(1, arguments.batch * 224**2 // size**2)
         found = measure(arguments.models, size, batch, timer, dtype)
-        rows = [row for row in rows if row["size"] != size or row["model"] not in arguments.models]
-        rows += [{**row, "commit": machine["commit"]} for row in found]
+        new = [{**row, "commit": machine["commit"]} for row in found]
+        rows = with_new_rows(rows, new, ["size", "model"])
         write_results(file, {**machine, "command": sys.argv[1:], "rows": rows}, report(machine, rows))
         print(report(machine, rows), flush=True)
 

@@ -41,6 +41,14 @@ def write_results(file: Path, content: dict[str, Any], text: str) -> None:
     file.with_suffix(".md").write_text(text)
 
 
+def with_new_rows(
+    rows: Sequence[dict[str, Any]], found: Sequence[dict[str, Any]], columns: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Rows of an earlier run, and those found now in place of those that are alike in the given columns."""
+    new = {tuple(row[column] for column in columns) for row in found}
+    return [row for row in rows if tuple(row[column] for column in columns) not in new] + list(found)
+
+
 def today() -> str:
     """The date, as it stands in file names."""
     return datetime.date.today().isoformat()

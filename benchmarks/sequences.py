@@ -28,9 +28,10 @@ from benchmarks.report import (
     markdown_table,
     parse_device,
     results_file,
+    with_new_rows,
     write_results,
 )
-from benchmarks.training_runs import training_run
+from benchmarks.training_runs import SOFTMAX_ENCODER, training_run
 from softformer.models.sequence import SoftEncoder
 
 Attention = Literal["soft", "softmax"]
@@ -61,11 +62,10 @@ def main() -> None:
     accuracy: list[dict[str, Any]] = known.get("accuracy", [])
 
     def keep(rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> None:
-        new = {(row["length"], row["attention"]) for row in found}
-        rows[:] = [row for row in rows if (row["length"], row["attention"]) not in new]
-        rows += [{**row, "commit": machine["commit"]} for row in found]
+        new = [{**row, "commit": machine["commit"]} for row in found]
+        rows[:] = with_new_rows(rows, new, ["length", "attention"])
         text = report(machine, speed, accuracy)
-        write_results(file, {**machine, "command": sys.argv[1:], "speed": speed, "accuracy": accuracy}, text)
+        write_results(file, {**machine, "speed": speed, "accuracy": accuracy}, text)
         print(text, flush=True)
 
     timer = Timer(torch.device(arguments.device), rounds=50, seconds=arguments.seconds)
@@ -144,8 +144,7 @@ def trained(length: int, attention: Attention, runs: Path, local: Path | None) -
     """The recipe text/imdb with this attention, texts cut at `length` tokens."""
     options = ["--config", "text/imdb", "--data.max_length", str(length)]
     if attention == "softmax":
-        # The number of landmarks has to be back at its default, which means that none is set.
-        options += ["--model.encoder.attention", "softmax", "--model.encoder.num_landmarks", "64"]
+        options += SOFTMAX_ENCODER
     if local is not None:
         options += ["--data.path", str(local / "imdb")]
     return {"length": length, "attention": attention, **training_run(f"imdb-{length}-{attention}", options, runs)}

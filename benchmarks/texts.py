@@ -22,13 +22,12 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.report import describe_machine, markdown_table, results_file, write_results
-from benchmarks.training_runs import training_run
+from benchmarks.report import describe_machine, markdown_table, results_file, with_new_rows, write_results
+from benchmarks.training_runs import SOFTMAX_ENCODER, training_run
 
 NETWORKS = ["TF-IDF", "SOFT", "softmax, same network", "SOFT, pretrained"]
 # Which rows a recipe has.
 RECIPES = {"ag_news": NETWORKS, "imdb": NETWORKS, "listops_512": ["SOFT", "softmax, same network"]}
-_COLUMNS = ("recipe", "network", "seed")
 
 
 def main() -> None:
@@ -54,7 +53,7 @@ def main() -> None:
                 else:
                     found = measure(recipe, network, seed, arguments.runs, arguments.local, arguments.options)
                 row = {"recipe": recipe, "network": network, "seed": seed, **found, "commit": machine["commit"]}
-                rows = [old for old in rows if any(old[name] != row[name] for name in _COLUMNS)] + [row]
+                rows = with_new_rows(rows, [row], ["recipe", "network", "seed"])
                 write_results(file, {**machine, "rows": rows}, report(machine, rows))
                 print(report(machine, rows), flush=True)
 
@@ -70,8 +69,7 @@ def measure(
     if network != "SOFT, pretrained":
         options = ["--config", f"text/{recipe}", *common]
         if network != "SOFT":
-            # The number of landmarks has to be at its default, which means that none is set.
-            options += ["--model.encoder.attention", "softmax", "--model.encoder.num_landmarks", "64"]
+            options += SOFTMAX_ENCODER
         return training_run(name, options, runs)
     before = training_run(f"{name}-mlm", ["--config", f"text/{recipe}_mlm", *common], runs)
     folder = runs / f"{name}-mlm"

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+# Softmax in the encoder of a recipe; the number of landmarks has to be at its default, which means that none is set.
+SOFTMAX_ENCODER = ["--model.encoder.attention", "softmax", "--model.encoder.num_landmarks", "64"]
+
 
 def training_run(name: str, options: Sequence[str], runs: Path) -> dict[str, Any]:
     """Runs `softformer fit` and reads its results; nothing else should run meanwhile.

@@ -40,6 +40,7 @@ class AutoBackbone(TextBackbone):
         # It comes in the type that it was stored in, and in evaluation mode.
         self.model.float().train()
         self.dim = config.hidden_size
+        self._most_tokens = _num_positions(self.model)
         self._takes_types = getattr(config, "type_vocab_size", 0) > 1
 
     @property
@@ -53,11 +54,10 @@ class AutoBackbone(TextBackbone):
         Raises:
             ValueError: There are more tokens than the model has positions.
         """
-        most = _num_positions(self.model)
-        if most is not None and ids.shape[1] > most:
+        if self._most_tokens is not None and ids.shape[1] > self._most_tokens:
             raise ValueError(
-                f"ids has {ids.shape[1]} tokens, but the model has positions for {most}: cut the texts "
-                f"(--data.max_length {most})"
+                f"ids has {ids.shape[1]} tokens, but the model has positions for {self._most_tokens}: cut the texts "
+                f"(--data.max_length {self._most_tokens})"
             )
         more = {"token_type_ids": types} if types is not None and self._takes_types else {}
         attended = None if mask is None else mask.long()

@@ -59,7 +59,7 @@ def check_same_tokens(report: WeightReport | None, data: dict[str, Any] | None) 
 
 def _difference(theirs: dict[int, str], settings: dict[str, Any]) -> str | None:
     """The first token that is not the same in the data, whose tokenizer has the given settings; None without one."""
-    ours = _by_number(tokenizer_from(settings).get_vocab())
+    ours = _tokens_of(settings)
     numbers = (number for number in sorted(theirs.keys() | ours.keys()) if theirs.get(number) != ours.get(number))
     number = next(numbers, None)
     if number is None:
@@ -70,10 +70,15 @@ def _difference(theirs: dict[int, str], settings: dict[str, Any]) -> str | None:
 def _tokens(report: WeightReport) -> dict[int, str] | None:
     """The tokens of the weights by their numbers, from our checkpoint or from a folder; None where they are unknown."""
     if settings := (report.input_settings or {}).get("tokenizer"):
-        return _by_number(tokenizer_from(settings).get_vocab())
+        return _tokens_of(settings)
     path = Path(report.path).expanduser()
     file = (path if path.is_dir() else path.parent) / "tokenizer.json"
     return _by_number(Tokenizer.from_file(str(file)).get_vocab(with_added_tokens=True)) if file.is_file() else None
+
+
+def _tokens_of(settings: dict[str, Any]) -> dict[int, str]:
+    """The tokens of a tokenizer with the given settings, by their numbers."""
+    return _by_number(tokenizer_from(settings).get_vocab())
 
 
 def _by_number(vocabulary: dict[str, int]) -> dict[int, str]:
@@ -104,7 +109,7 @@ class TokenTask(InputSettingsModule):
         ours = (self.input_settings or {}).get("tokenizer")
         if not self.trains or known is None or ours is None:
             return
-        if difference := _difference(_by_number(tokenizer_from(known).get_vocab()), ours):
+        if difference := _difference(_tokens_of(known), ours):
             raise ValueError(
                 f"the run that goes on had another tokenizer: {difference}. Give it the data and the settings that it "
                 "began with, or the folder 'tokenizer' of its own by --data.tokenizer AutoTokenizerSpec "
