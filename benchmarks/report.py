@@ -55,11 +55,11 @@ def today() -> str:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Device, threads, versions and commit, and a line of text that says so."""
+    """Device, threads, versions and commit, and a line that says so. Results are no part of what is measured."""
     gpu = torch.cuda.is_available()
     name = torch.cuda.get_device_name() if gpu else f"{_processor()}, {torch.get_num_threads()} threads"
     commit = _git("rev-parse", "--short", "HEAD") or "unknown"
-    if _git("status", "--porcelain", "--untracked-files=no"):
+    if _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)benchmarks/results"):
         commit += " with local changes"
     versions = {"torch": torch.__version__, "python": platform.python_version()}
     listed = ", ".join(f"{library} {version}" for library, version in versions.items())
