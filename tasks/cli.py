@@ -27,7 +27,7 @@ from tasks.explain import paragraph
 from tasks.parser import HelpFormatter, Parser, fail
 from tasks.quiet import quiet
 from tasks.recipes import recipe_files, with_recipe_files
-from tasks.run_outputs import SaveConfig, TestSplitCheck, best_checkpoint, fit_callbacks, run_loggers
+from tasks.run_outputs import ReplaceRun, SaveConfig, TestSplitCheck, best_checkpoint, fit_callbacks, run_loggers
 from tasks.run_settings import RunSettings, default_name, evaluation_folder
 
 TRACEBACK = "SOFTFORMER_TRACEBACK"
@@ -48,6 +48,12 @@ _COMMANDS = {
     "test": "Measure a checkpoint on the test split.",
     "predict": "Classify files with a checkpoint, into a CSV file.",
 }
+_NOT_TRAINED = (
+    "predict needs a trained network: give the checkpoint of a run by --ckpt_path runs/NAME/checkpoints/best.ckpt, or "
+    "a recipe with --model.weights FILE"
+)
+# Options that name a network, or only ask what there is.
+_NETWORKS = ("--ckpt_path", "--config", "--model", "--help", "-h", "--print_config", "--data.help")
 _COMMON: dict[str, Any] = {"allow_abbrev": False, "formatter_class": HelpFormatter}
 _CKPT_PATH = "Checkpoint: a file, or best or last of the run. fit goes on from it; the others need nothing else."
 
@@ -168,8 +174,11 @@ class SoftformerCLI(LightningCLI):
     def _warn_of_random_weights(self, config: Any) -> None:
         options = config.model.get("init_args") or {}
         started = options.get("weights") or (options.get("encoder") or {}).get("init_args", {}).get("pretrained")
-        if not config.ckpt_path and not started:
-            rank_zero_warn(f"{self.subcommand} without --ckpt_path or --model.weights uses a network of random weights")
+        if config.ckpt_path or started:
+            return
+        if self.subcommand == "predict":
+            raise ValueError(_NOT_TRAINED)
+        rank_zero_warn(f"{self.subcommand} without --ckpt_path or --model.weights uses a network of random weights")
 
     def instantiate_classes(self) -> None:
         """Build the objects; with a checkpoint, without the weights that it replaces."""
@@ -199,6 +208,8 @@ class SoftformerCLI(LightningCLI):
         kwargs.setdefault("default_root_dir", config.default_root_dir or str(self.folder.path))
         if self.subcommand == "fit":
             kwargs["logger"] = run_loggers(config.logger, self.folder)
+            if self._fresh and self._get(self.config_init, "run").overwrite:
+                callbacks.insert(0, ReplaceRun(self.folder))
             callbacks += fit_callbacks(
                 self.model, self.folder, callbacks, kwargs["logger"], config.enable_checkpointing
             )
@@ -221,12 +232,9 @@ class SoftformerCLI(LightningCLI):
         return {**super()._prepare_subcommand_kwargs(subcommand), "ckpt_path": path, **quieter.get(subcommand, {})}
 
     def before_fit(self) -> None:
-        """Delete what an earlier run left, if that is wanted, now that everything else was understood."""
+        """Look again whether the run may write into its folder, as building the objects may have taken long."""
         if self._fresh:
-            overwrite = self._get(self.config_init, "run").overwrite
-            self.folder.claim(overwrite=overwrite)
-            if overwrite:
-                self.folder.clear()
+            self.folder.claim(overwrite=self._get(self.config_init, "run").overwrite)
 
     def after_fit(self) -> None:
         """Test the best checkpoint once, if the run asks for it, and show what was reached."""
@@ -278,6 +286,8 @@ def main(args: list[str] | None = None) -> None:
     args = list(sys.argv[1:] if args is None else args)
     try:
         args = with_recipe_files(args)
+        if args[:1] == ["predict"] and not any(arg.startswith(_NETWORKS) for arg in args):
+            raise ValueError(_NOT_TRAINED)
         name = default_name(recipe_files(args))
         with quiet():
             SoftformerCLI(with_checkpoint_settings(args, name), name)

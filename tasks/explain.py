@@ -93,7 +93,8 @@ def _literal(match: re.Match[str], report: _Report, options: list[str]) -> str:
 
 def _no_class(match: re.Match[str], report: _Report, options: list[str]) -> str:
     name = match["name"]
-    return f"{report.where}: there is no class {name!r}.{_among(name, _class_names(report))}"
+    where = f"{report.where}: " if report.where else ""
+    return f"{where}there is no class {name!r}.{_among(name, _class_names(report))}"
 
 
 def _plain(line: str, report: _Report) -> str:

@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import Logger
 
-from softformer.training.callbacks import LastCheckpoint, LearningCurves
+from softformer.training.callbacks import BestCheckpoint, LastCheckpoint, LearningCurves
 from softformer.training.module import SoftformerModule
 from softformer.training.run_logger import RunLogger
 from softformer.training.runs import CONFIG, RunFolder
@@ -38,6 +38,21 @@ class SaveConfig(SaveConfigCallback):
             data = getattr(trainer, "datamodule", None)
             if isinstance(data, TaskDataModule):
                 data.write_run_files(folder)
+
+
+class ReplaceRun(Callback):
+    """Deletes what an earlier run left in the folder, when training really starts: a run that fails before keeps it.
+
+    Args:
+        folder: The folder of the run.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Delete, before other callbacks write."""
+        self.folder.clear()
 
 
 class TestSplitCheck(Callback):
@@ -77,15 +92,7 @@ def fit_callbacks(
     callbacks: list[Callback] = []
     if enable_checkpointing is not False:
         if not any(isinstance(callback, ModelCheckpoint) and callback.monitor for callback in own):
-            best = ModelCheckpoint(
-                folder.checkpoints,
-                filename="best",
-                monitor=task.monitor,
-                mode=task.monitor_mode,
-                auto_insert_metric_name=False,
-                enable_version_counter=False,
-            )
-            callbacks.append(best)
+            callbacks.append(BestCheckpoint(folder.checkpoints, task.monitor, task.monitor_mode))
         callbacks.append(LastCheckpoint(folder.checkpoints))
     if isinstance(loggers, list) and isinstance(loggers[0], RunLogger):
         callbacks += [LearningRateMonitor("step"), LearningCurves(loggers[0])]

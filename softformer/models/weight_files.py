@@ -46,6 +46,12 @@ def read_weight_file(
             return load_file(path, device=str(map_location))
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{path} is not a readable {kind}: {error}") from error
+    with path.open("rb") as file:
+        begin = file.read(2)
+    if begin != b"PK" and begin[:1] != b"\x80":  # a zip archive, or a pickle of older releases
+        raise ValueError(
+            f"{path} is not a {kind}: expected a file that torch.save wrote, or one that ends in .safetensors"
+        )
     try:
         # Training scripts store their arguments beside the weights; a Namespace is a plain record.
         with torch.serialization.safe_globals([argparse.Namespace]):

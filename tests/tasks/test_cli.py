@@ -187,6 +187,12 @@ def test_overwriting(copy: Path) -> None:
     outcome = softformer(copy, "fit", *options, "--model.encoder.name", "no_such_model")
     assert outcome.code == 2
     assert set(results(copy)) == {"val", "run"}  # a mistake deletes nothing
+    failing = ["--trainer.callbacks", "DeviceStatsMonitor", "--trainer.logger", "false"]
+    outcome = softformer(copy, "fit", *options, *failing)
+    assert outcome.code == 2
+    assert "DeviceStatsMonitor" in outcome.err
+    assert set(results(copy)) == {"val", "run"}  # nor one that shows while training is prepared
+    assert (copy / "runs/first/checkpoints/best.ckpt").is_file()
     assert not yaml.safe_load((copy / "runs/first/config.yaml").read_text())["run"]["overwrite"]
 
 

@@ -44,7 +44,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "runs" / "used" / "notes.txt").touch()
     (folder / "runs" / "photos").mkdir()
     (folder / "runs" / "photos" / "cat.png").touch()
-    (folder / "bare.pth").write_bytes(b"nothing")
+    (folder / "bare.pth").write_bytes(b"\x80nothing")
+    (folder / "text.txt").write_text("nothing")
     whole = (folder / "one.ckpt").read_bytes()
     (folder / "truncated.ckpt").write_bytes(whole[: len(whole) // 2])
     save_file({"weight": torch.zeros(1)}, folder / "alien.safetensors")
@@ -136,6 +137,18 @@ MISTAKES = {
     ),
     "no recipe": (["fit"], "missing: fit.data, fit.model. Give a recipe, such as --config image/digits"),
     "no command": ([], "a command is missing: fit, validate, test or predict"),
+    "prediction without a network": (
+        ["predict", "--data.images", "photos"],
+        "predict needs a trained network: give the",
+    ),
+    "prediction by random weights": (
+        ["predict", *TINY],
+        "predict needs a trained network: give the checkpoint of a run by --ckpt_path",
+    ),
+    "help of an unknown class": (
+        ["fit", "--model.help", "ImageClasifier"],
+        "error: there is no class 'ImageClasifier'",
+    ),
     "unknown command": (["trian"], "'trian'"),
     "no GPU": (["fit", *TINY, "--trainer.accelerator", "gpu"], "set it to cpu"),
     "used folder": (["fit", *TINY, "--run.name", "used"], "the run folder runs/used is not empty"),
@@ -153,6 +166,7 @@ MISTAKES = {
     ),
     "no such checkpoint": (["test", "--ckpt_path", "none.ckpt"], "there is no checkpoint at none.ckpt"),
     "no checkpoint at all": (["test", "--ckpt_path", "bare.pth"], "bare.pth is not a readable checkpoint"),
+    "a text as checkpoint": (["test", "--ckpt_path", "text.txt"], "text.txt is not a checkpoint: expected a file that"),
     "bare weights as checkpoint": (["test", "--ckpt_path", "alien.pth"], "Pass bare weights as --model.weights"),
     "going on from no checkpoint at all": (["fit", *TINY, "--ckpt_path", "bare.pth"], "is not a readable checkpoint"),
     "going on from half a checkpoint": (

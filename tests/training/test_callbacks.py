@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 from sklearn.metrics import multilabel_confusion_matrix, precision_recall_fscore_support
+from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassConfusionMatrix
+from training_runs import quiet_trainer
 
+from softformer.training.callbacks.best import BestCheckpoint
 from softformer.training.callbacks.class_report import class_figures, draw_confusion, write_class_report
 from softformer.training.callbacks.curves import draw_learning_curves
 from softformer.training.callbacks.predictions import write_rows
@@ -64,6 +68,50 @@ def test_best_epoch(tmp_path: Path) -> None:
     assert best_epoch(file, "val/loss", "min") == {"accuracy": 0.2, "loss": 1.0, "epoch": 0.0}
     assert best_epoch(file, "val/f1", "max") == {}
     assert best_epoch(tmp_path / "none.csv", "val/f1", "max") == {}
+
+
+# Accuracy and loss of five validations; the third is kept, as its loss is the lowest of those of equal accuracy.
+_ACCURACIES, _LOSSES = (0.5, 0.75, 0.75, 0.75, 0.25), (0.9, 0.4, 0.2, 0.3, 0.1)
+
+
+class _Scripted(LightningModule):
+    """Logs the figures above."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        return self.weight.sum()
+
+    def validation_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+        figures = {"val/accuracy": _ACCURACIES[self.current_epoch], "val/loss": _LOSSES[self.current_epoch]}
+        self.log_dict(figures, batch_size=1)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+@pytest.mark.parametrize("stop_after", [None, 2, 3])
+def test_of_equal_epochs_that_with_the_lowest_loss_is_kept(tmp_path: Path, stop_after: int | None) -> None:
+    """A resumed run knows the loss of what it kept before."""
+    rows, kept = DataLoader(torch.zeros(1)), tmp_path / "best.ckpt"  # type: ignore[arg-type]
+
+    def fit(epochs: int, start: Path | None) -> Trainer:
+        best = BestCheckpoint(tmp_path, "val/accuracy", "max")
+        trainer = quiet_trainer(tmp_path, best, max_epochs=epochs, enable_checkpointing=True)
+        trainer.fit(_Scripted(), rows, rows, ckpt_path=start)
+        return trainer
+
+    if stop_after is not None:
+        fit(stop_after, None).save_checkpoint(tmp_path / "last.ckpt")
+    fit(5, tmp_path / "last.ckpt" if stop_after else None)
+    assert torch.load(kept)["epoch"] == 2
+    logger = RunLogger(tmp_path)
+    for epoch, (accuracy, loss) in enumerate(zip(_ACCURACIES, _LOSSES)):
+        logger.log_metrics({"val/accuracy": accuracy, "val/loss": loss, "epoch": epoch}, epoch)
+    logger.save()
+    assert best_epoch(logger.path, "val/accuracy", "max")["epoch"] == 2
 
 
 def test_the_logger_goes_on_after_earlier_rows(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     torch.save({"model": Payload()}, "evil.pth")
     torch.save({"epoch": 3}, "empty.pth")
     torch.save({"other.weight": torch.zeros(1)}, "alien.pth")
-    Path("broken.pth").write_bytes(b"no archive")
+    Path("broken.pth").write_bytes(b"\x80no archive")
     Path("broken.safetensors").write_bytes(b"no archive")
     Path("folder").mkdir()
     for name in ("evil.pth", "broken.pth", "broken.safetensors"):

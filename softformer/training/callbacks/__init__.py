@@ -1,5 +1,6 @@
 """What a run leaves behind, one idea a file."""
 
+from softformer.training.callbacks.best import BestCheckpoint as BestCheckpoint
 from softformer.training.callbacks.checkpoints import LastCheckpoint as LastCheckpoint
 from softformer.training.callbacks.class_report import ClassReport as ClassReport
 from softformer.training.callbacks.curves import LearningCurves as LearningCurves

@@ -123,11 +123,12 @@ def read_results(path: Path) -> dict[str, Any]:
 
 
 def best_epoch(metrics_file: Path, monitor: str, mode: str) -> dict[str, float]:
-    """The validation metrics of the epoch where the monitored one was best; empty without validation."""
+    """The validation metrics of the epoch of the best checkpoint (`BestCheckpoint`); empty without validation."""
     rows = [row for row in read_metrics(metrics_file) if row.get(monitor, float("nan")) == row.get(monitor)]
     if not rows:
         return {}
-    best = (max if mode == "max" else min)(rows, key=lambda row: row[monitor])
+    sign = -1 if mode == "max" else 1
+    best = min(rows, key=lambda row: (sign * row[monitor], row.get("val/loss", float("inf"))))
     figures = {name.removeprefix("val/"): value for name, value in best.items() if name.startswith("val/")}
     return {**figures, "epoch": best["epoch"]}
 
