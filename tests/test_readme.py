@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from command_line import softformer
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SNIPPETS = re.findall(r"^```python\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
@@ -55,6 +56,19 @@ def test_the_sequence_module_of_the_readme_trains_a_step() -> None:
     optimizer.step()
     changed = [not torch.equal(old, new) for old, new in zip(before, module.parameters())]
     assert sum(changed) > 0.8 * len(changed)  # the bias of queries cancels in differences of points
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_the_recipe_of_the_readme_trains(tmp_path: Path) -> None:
+    (recipe,) = re.findall(r"^```yaml\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+    (tmp_path / "reviews.yaml").write_text(recipe)
+    rows = ("a good film,glad\n", "a bad film,sad\n")
+    for split, count in (("train", 13), ("test", 2)):
+        (tmp_path / f"{split}.csv").write_text("review,mood\n" + "".join(rows[number % 2] for number in range(count)))
+    quick = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--run.test_after_fit", "true"]
+    outcome = softformer(tmp_path, "fit", "--config", "reviews.yaml", *quick)
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "runs" / "reviews" / "checkpoints" / "best.ckpt").is_file()
 
 
 def test_links_to_files_exist() -> None:

@@ -1,6 +1,7 @@
 """Masked language modelling: an encoder learns a language by filling gaps in texts."""
 
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from softformer.training.schedule import ScheduleSpec
 from tasks.text.inputs import as_batches, check_ids
 from tasks.text.tokenizers import tokenizer_from
 from tasks.text.vocabulary import TokenTask, check_token_weights
+
+logger = logging.getLogger(__name__)
 
 _OPTIMIZER = OptimizerSpec()
 _SCHEDULE = ScheduleSpec()
@@ -94,9 +97,20 @@ class MaskedLanguageModel(TokenTask):
             )
         return batch
 
+    def on_predict_start(self) -> None:
+        """Count texts that have gaps."""
+        self._gaps = 0
+
+    def on_predict_end(self) -> None:
+        """Say so where there was nothing to fill."""
+        if not self._gaps:
+            mask = tokenizer_from((self.input_settings or {})["tokenizer"]).mask_token
+            logger.warning("no text has a gap to fill: gaps are written %s", mask)
+
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
         """A row for each text: the text, the same with its masks filled, and the tokens with their probabilities."""
         rows = self._filled(batch)
+        self._gaps += sum(row["tokens"] != "[]" for row in rows)
         return [
             {"index": index, "text": text, **row}
             for index, text, row in zip(batch["index"].tolist(), batch["text"], rows)

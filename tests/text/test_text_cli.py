@@ -78,7 +78,7 @@ def test_a_checkpoint_stands_alone(trained: Path, tmp_path: Path) -> None:
         assert float(rows[number]["probability_1"]) == pytest.approx(guesses[0].probability, abs=1e-5)
 
 
-def test_masks_are_filled(trained: Path, tmp_path: Path) -> None:
+def test_masks_are_filled(trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     checkpoint = str(trained / "runs" / "masked" / "checkpoints" / "last.ckpt")
     (tmp_path / "texts.txt").write_text("the c[MASK]t sat\nno mask here\n")
     outcome = softformer(tmp_path, "predict", "--ckpt_path", checkpoint, "--data.texts", "texts.txt")
@@ -87,6 +87,10 @@ def test_masks_are_filled(trained: Path, tmp_path: Path) -> None:
     assert rows[1]["filled"] == "no mask here"
     assert rows[0]["filled"].startswith("the c")
     assert len(json.loads(rows[0]["probabilities"])) == len(json.loads(rows[0]["tokens"])) == 1
+    assert "gap" not in caplog.text
+    (tmp_path / "texts.txt").write_text("no mask\nat all <mask>\n")
+    softformer(tmp_path, "predict", "--ckpt_path", checkpoint, "--data.texts", "texts.txt")
+    assert "no text has a gap to fill: gaps are written [MASK]" in caplog.text
 
 
 def test_classes_without_labels_are_an_error(trained: Path, tmp_path: Path) -> None:
