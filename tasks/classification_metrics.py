@@ -51,6 +51,20 @@ def classification_metrics(
     return MetricCollection({"accuracy": MulticlassAccuracy(num_classes, average="micro"), beside: more[beside]})
 
 
+def check_num_classes(num_classes: int | None) -> int:
+    """The number of classes, if there are two at least.
+
+    Raises:
+        ValueError: It is missing, or there are fewer.
+    """
+    if num_classes is None or num_classes < 2:
+        single = "; the label column has a single class: choose another label_column or train_split"
+        raise ValueError(
+            f"num_classes must be given and at least 2, got {num_classes}{single if num_classes == 1 else ''}"
+        )
+    return num_classes
+
+
 def check_labels(labels: Tensor, num_classes: int, multi_label: bool) -> None:
     """Accept labels that a classifier can be trained on.
 

@@ -58,11 +58,6 @@ class LabelledDataModule(TaskDataModule):
         if readable and self.given_names is None:
             rows = choose_split(self.source, self.splits, "train_split", self.train_split)
         labels = labels_from(self.label_column, feature, class_names=self.given_names, training_rows=rows)
-        if len(labels.names) < 2 and not labels.multi_label:
-            raise ValueError(
-                f"label_column={self.label_column!r}: expected at least two classes, got {shortened(labels.names)} "
-                "alone; choose another column or train_split, or give class_names"
-            )
         if not hasattr(feature, "names"):
             rank_zero_info(f"Classes of column {self.label_column!r}: {len(labels.names)} {shortened(labels.names)}")
         return labels

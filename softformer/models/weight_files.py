@@ -50,7 +50,7 @@ def read_weight_file(
         begin = file.read(2)
     if begin != b"PK" and begin[:1] != b"\x80":  # a zip archive, or a pickle of older releases
         raise ValueError(
-            f"{path} is not a {kind}: expected a file that torch.save wrote, or one that ends in .safetensors"
+            f"{path} is not a readable {kind}: expected a file that torch.save wrote, or one that ends in .safetensors"
         )
     try:
         # Training scripts store their arguments beside the weights; a Namespace is a plain record.

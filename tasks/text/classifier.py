@@ -13,7 +13,7 @@ from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
 from tasks.classification import Classifier
-from tasks.classification_metrics import check_labels
+from tasks.classification_metrics import check_labels, check_num_classes
 from tasks.guesses import BEST, Guess, columns
 from tasks.text.inputs import Text, as_batches, check_ids
 from tasks.text.vocabulary import TokenTask, check_token_weights
@@ -62,8 +62,7 @@ class TextClassifier(TokenTask, Classifier):
         freeze_backbone: bool = False,
     ) -> None:
         super().__init__(optimizer=optimizer, schedule=schedule)
-        if num_classes is None or num_classes < 2:
-            raise ValueError(f"num_classes must be given and at least 2, got {num_classes}")
+        num_classes = check_num_classes(num_classes)
         if class_weights is not None and class_weights != "balanced":
             _check_weights(class_weights, num_classes)
         backbone = text_backbone(encoder.build(), vocab_size)

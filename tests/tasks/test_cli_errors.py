@@ -166,7 +166,7 @@ MISTAKES = {
     ),
     "no such checkpoint": (["test", "--ckpt_path", "none.ckpt"], "there is no checkpoint at none.ckpt"),
     "no checkpoint at all": (["test", "--ckpt_path", "bare.pth"], "bare.pth is not a readable checkpoint"),
-    "a text as checkpoint": (["test", "--ckpt_path", "text.txt"], "text.txt is not a checkpoint: expected a file that"),
+    "a text as checkpoint": (["test", "--ckpt_path", "text.txt"], "text.txt is not a readable checkpoint: expected a"),
     "bare weights as checkpoint": (["test", "--ckpt_path", "alien.pth"], "Pass bare weights as --model.weights"),
     "going on from no checkpoint at all": (["fit", *TINY, "--ckpt_path", "bare.pth"], "is not a readable checkpoint"),
     "going on from half a checkpoint": (

@@ -128,7 +128,7 @@ def test_only_the_head_trains() -> None:
     ("options", "message"),
     [
         ({"num_classes": None}, "num_classes must be given and at least 2, got None"),
-        ({"num_classes": 1}, "num_classes must be given and at least 2, got 1"),
+        ({"num_classes": 1}, "num_classes must be given and at least 2, got 1; the label column has"),
         ({"vocab_size": None}, "vocab_size must be given: the encoder has no token embeddings of its own"),
         ({"class_weights": [1.0]}, "class_weights must be 3 positive numbers"),
         ({"class_weights": [1.0, 0.0, 1.0]}, "class_weights must be 3 positive numbers, one a class, or 'balanced'"),

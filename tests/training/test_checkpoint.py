@@ -190,7 +190,7 @@ def test_what_is_no_checkpoint_of_ours(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"there is no checkpoint at"):
         load(tmp_path / "none.ckpt")
     (tmp_path / "text.ckpt").write_text("no checkpoint")
-    with pytest.raises(ValueError, match=r"is not a checkpoint: expected a file that torch.save wrote"):
+    with pytest.raises(ValueError, match=r"is not a readable checkpoint: expected a file that torch.save wrote"):
         load(tmp_path / "text.ckpt")
     torch.save([Tensor([1.0])], tmp_path / "list.ckpt")
     with pytest.raises(ValueError, match=r"is not a checkpoint: it must hold a dictionary, got list"):
