@@ -21,8 +21,9 @@ def training_run(name: str, options: Sequence[str], runs: Path) -> dict[str, Any
         runs: Where the folder goes. One of the same name is deleted.
 
     Returns:
-        val_accuracy, test_accuracy (None where the run does not test), epochs, training_seconds, examples_per_second,
-        peak_memory_mb, parameters.
+        val and test, all metrics of these splits (test is empty where the run does not test); val_accuracy and
+        test_accuracy, None where there are none; epochs, training_seconds, examples_per_second, peak_memory_mb,
+        parameters.
 
     Raises:
         RuntimeError: The run failed; its last lines are in the message.
@@ -39,9 +40,12 @@ def training_run(name: str, options: Sequence[str], runs: Path) -> dict[str, Any
         raise RuntimeError(f"{' '.join(command)} failed:\n{log.read_text()[-2000:]}")
     results = json.loads((runs / name / "results.json").read_text())
     run = results["run"]
+    val, test = results["val"], results.get("test", {})
     return {
-        "test_accuracy": results["test"]["accuracy"] if "test" in results else None,
-        "val_accuracy": results["val"]["accuracy"],
+        "val": val,
+        "test": test,
+        "test_accuracy": test.get("accuracy"),
+        "val_accuracy": val.get("accuracy"),
         "epochs": run["epochs"],
         "training_seconds": run["training_seconds"],
         "examples_per_second": run["examples_per_second"],

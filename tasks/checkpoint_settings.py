@@ -17,7 +17,13 @@ from tasks.run_settings import RunSettings
 _WITHIN_PATH = ("name", "data_dir", "data_files")
 # Arguments of a task that the data module's attributes of the same names set, where it has them, and what they are
 # where nothing tells them.
-FROM_DATA: dict[str, Any] = {"num_classes": None, "multi_label": False, "vocab_size": None}
+FROM_DATA: dict[str, Any] = {
+    "num_classes": None,
+    "multi_label": False,
+    "vocab_size": None,
+    "num_units": None,
+    "sample_rate": None,
+}
 
 _SUBCOMMANDS = ("fit", "validate", "test", "predict")
 

@@ -8,7 +8,8 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from softformer.training.module import Stage
-from tasks.classification_metrics import class_counter, classification_metrics
+from tasks.class_weights import ClassWeights, balanced_weights, starting_weights
+from tasks.classification_metrics import class_counter, classification_metrics, ranking_metrics
 from tasks.guesses import Guess, best_guesses
 from tasks.input_settings import InputSettingsModule
 from tasks.labels import shortened
@@ -24,11 +25,13 @@ class Classifier(InputSettingsModule):
         num_classes: Number of classes K.
         multi_label: Whether an input has any number of labels, as (B, K) zeros and ones, instead of one.
         label_smoothing: Share of the target that is spread over all classes in training.
+        class_weights: (K,) weights of the classes in the loss, in training alone.
     """
 
     num_classes: int
     multi_label: bool
     label_smoothing: float
+    class_weights: Tensor
 
     def set_classes(
         self,
@@ -37,6 +40,7 @@ class Classifier(InputSettingsModule):
         *,
         beside: Literal["top5_accuracy", "f1"],
         label_smoothing: float = 0.0,
+        class_weights: ClassWeights = None,
     ) -> None:
         """Set up metrics and loss.
 
@@ -45,17 +49,25 @@ class Classifier(InputSettingsModule):
             multi_label: Likewise.
             beside: Likewise.
             label_smoothing: In [0, 1).
+            class_weights: Weights of the classes in the loss, in the order of their numbers; with several labels those
+                of the presence of each. "balanced" weighs them against their frequency in the training split.
 
         Raises:
-            ValueError: label_smoothing is out of range.
+            ValueError: label_smoothing or the weights are out of range.
         """
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing must lie in [0, 1), got {label_smoothing}")
         self.num_classes = num_classes
         self.multi_label = multi_label
         self.label_smoothing = label_smoothing
+        self._class_weights = class_weights
+        kept = class_weights is not None
+        self.register_buffer("class_weights", starting_weights(class_weights, num_classes), persistent=kept)
         self.monitor, self.monitor_mode = ("val/f1" if multi_label else "val/accuracy"), "max"
         self.make_metrics(classification_metrics(num_classes, multi_label, beside=beside))
+        if multi_label:
+            for metrics in (self.val_metrics, self.test_metrics):
+                metrics.add_metrics(ranking_metrics(num_classes))
         self.val_counts = class_counter(num_classes, multi_label)
         self.test_counts = class_counter(num_classes, multi_label)
 
@@ -67,17 +79,29 @@ class Classifier(InputSettingsModule):
         if stage != "train" and (counts := self._counts(stage)) is not None:
             counts.update(scores, target.long())
 
-    def loss(self, logits: Tensor, target: Tensor, stage: Stage, class_weights: Tensor | None = None) -> Tensor:
+    def setup(self, stage: str) -> None:
+        """Learn from the data that is trained on; balance the classes by their frequency there.
+
+        Raises:
+            ValueError: The classes are to be balanced, and the data does not count them, or lacks one.
+        """
+        super().setup(stage)
+        if stage == "fit" and self._class_weights == "balanced":
+            data: Any = getattr(self.trainer, "datamodule", None)
+            counts = getattr(data, "class_counts", None)
+            rows = 0 if counts is None else len(data.split_for("train"))
+            self.class_weights.copy_(balanced_weights(counts, rows, self.multi_label))
+
+    def loss(self, logits: Tensor, target: Tensor, stage: Stage) -> Tensor:
         """Cross entropy, binary for several labels; smoothed and weighted in training alone.
 
         Args:
             logits: (B, K) float32.
             target: (B,) class numbers, or (B, K) shares of several labels.
             stage: Where the batch is from.
-            class_weights: (K,) weights of the classes; with several labels those of the presence of each.
         """
         smoothing = self.label_smoothing if stage == "train" else 0.0
-        weights = class_weights if stage == "train" else None
+        weights = self.class_weights if stage == "train" and self._class_weights is not None else None
         if self.multi_label:
             smooth = target.float() * (1 - smoothing) + smoothing / 2
             return F.binary_cross_entropy_with_logits(logits, smooth, pos_weight=weights)

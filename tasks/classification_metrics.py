@@ -9,6 +9,7 @@ from torchmetrics.classification import (
     MulticlassConfusionMatrix,
     MulticlassF1Score,
     MultilabelAccuracy,
+    MultilabelAveragePrecision,
     MultilabelConfusionMatrix,
     MultilabelExactMatch,
     MultilabelF1Score,
@@ -63,6 +64,14 @@ def check_num_classes(num_classes: int | None) -> int:
             f"num_classes must be given and at least 2, got {num_classes}{single if num_classes == 1 else ''}"
         )
     return num_classes
+
+
+def ranking_metrics(num_classes: int) -> dict[str, Metric]:
+    """What several labels are measured by besides, in evaluations alone, as it keeps the scores of all rows.
+
+    "map" is the mean over classes of the average precision; classes without a row do not count.
+    """
+    return {"map": MultilabelAveragePrecision(num_classes, average="macro")}
 
 
 def check_labels(labels: Tensor, num_classes: int, multi_label: bool) -> None:

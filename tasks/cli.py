@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
 import softformer.training.text_encoders  # noqa: F401  (short class names are those of imported classes)
 import tasks.image
-import tasks.text  # noqa: F401
+import tasks.text
 from softformer.training.callbacks import ClassReport, PredictionTable, ResultTable
 from softformer.training.callbacks.results import print_results
 from softformer.training.divergence import DivergedError
@@ -23,12 +23,19 @@ from softformer.training.module import SoftformerModule
 from softformer.training.runs import RunFolder
 from softformer.training.specs import root_error
 from tasks.checkpoint_settings import FROM_DATA, option, with_checkpoint_settings
-from tasks.explain import paragraph
+from tasks.explain import AUDIO_EXTRA, paragraph
 from tasks.parser import HelpFormatter, Parser, fail
 from tasks.quiet import quiet
 from tasks.recipes import recipe_files, with_recipe_files
 from tasks.run_outputs import ReplaceRun, SaveConfig, TestSplitCheck, best_checkpoint, fit_callbacks, run_loggers
 from tasks.run_settings import RunSettings, default_name, evaluation_folder
+
+try:
+    import tasks.audio  # noqa: F401
+except ImportError as missing:
+    # Images and texts need no extra; `tasks.explain` says what the classes of sound need.
+    if missing.name != AUDIO_EXTRA:
+        raise
 
 TRACEBACK = "SOFTFORMER_TRACEBACK"
 _USER_ERRORS = (ValueError, OSError, ModuleNotFoundError, MisconfigurationException, DivergedError)
@@ -41,12 +48,13 @@ Softmax-free attention on real data, from YAML recipes.
   test a checkpoint       softformer test --ckpt_path runs/digits/checkpoints/best.ckpt
   classify images         softformer predict --ckpt_path FILE --data.images FOLDER --output predictions.csv
   classify texts          softformer predict --ckpt_path FILE --data.texts FILE --output predictions.csv
+  classify sounds         softformer predict --ckpt_path FILE --data.sounds FOLDER --output predictions.csv
   options of a class      softformer fit --model.help ImageClassifier"""
 _COMMANDS = {
     "fit": "Train by a recipe, or go on with a run.",
     "validate": "Measure a checkpoint on the validation split.",
     "test": "Measure a checkpoint on the test split.",
-    "predict": "Classify files with a checkpoint, into a CSV file.",
+    "predict": "Classify files with a checkpoint, or write down the speech in them, into a CSV file.",
 }
 _NOT_TRAINED = (
     "predict needs a trained network: give the checkpoint of a run by --ckpt_path runs/NAME/checkpoints/best.ckpt, or "
@@ -254,7 +262,8 @@ class SoftformerCLI(LightningCLI):
         """Say where the predictions are."""
         table = next(callback for callback in self.trainer.callbacks if isinstance(callback, PredictionTable))  # type: ignore[attr-defined]
         if self.trainer.is_global_zero:
-            print(f"{table.written} predictions written to {table.path}")
+            files = f", and their files into {table.folder}" if table.folder else ""
+            print(f"{table.written} predictions written to {table.path}{files}")
 
     def _show(self) -> None:
         if self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]

@@ -52,7 +52,7 @@ class TaskDataModule(LightningDataModule, ABC):
         loading: workers and shuffling in detail.
     """
 
-    built_in: ClassVar[Mapping[str, Callable[[], datasets.DatasetDict]]] = {}
+    built_in: ClassVar[Mapping[str, Callable[..., datasets.DatasetDict]]] = {}
     # What a domain calls the argument on_bad, for messages.
     on_bad_argument: ClassVar[str] = "on_bad"
 
@@ -138,6 +138,16 @@ class TaskDataModule(LightningDataModule, ABC):
     def write_run_files(self, folder: Path) -> None:
         """Write what the folder of a training run is to hold of its data; nothing here."""
         return
+
+    @property
+    def trained_settings(self) -> dict[str, Any] | None:
+        """Input settings of the task that a run evaluates; None where it has none, or learns them from the data.
+
+        A checkpoint is read after `setup`, so the answer is right from the making of loaders on.
+        """
+        if self.trainer is None or self.trainer.state.fn is None or self.trainer.state.fn == "fit":
+            return None
+        return getattr(self.trainer.lightning_module, "input_settings", None)
 
     @property
     def remedy(self) -> str:

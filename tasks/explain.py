@@ -20,6 +20,9 @@ _MISSING = re.compile(r"the following arguments are required: (?P<names>.*)")
 _WRAPPED = re.compile(r"Original Traceback.*\n(?P<type>[\w.]+): (?P<message>.*)\Z", re.DOTALL)
 _MOST_LISTED = 24
 
+AUDIO_EXTRA = "softformer[audio]"
+_OF_AUDIO = ("AudioClassifier", "SpeechRecognizer", "AudioDataModule", "SpeechDataModule")
+
 
 @dataclass
 class _Report:
@@ -94,6 +97,8 @@ def _literal(match: re.Match[str], report: _Report, options: list[str]) -> str:
 def _no_class(match: re.Match[str], report: _Report, options: list[str]) -> str:
     name = match["name"]
     where = f"{report.where}: " if report.where else ""
+    if name in _OF_AUDIO:  # there is one where the extra is installed
+        return f"{where}{name} needs the extra for sound: pip install '{AUDIO_EXTRA}'."
     return f"{where}there is no class {name!r}.{_among(name, _class_names(report))}"
 
 

@@ -1,7 +1,6 @@
 """What data modules of labelled rows share: the classes of the label column, found, named and counted."""
 
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
@@ -24,16 +23,6 @@ class LabelledDataModule(TaskDataModule):
 
     label_column: str | None
     given_names: list[str] | None
-
-    @property
-    def trained_settings(self) -> dict[str, Any] | None:
-        """Input settings of the task that a run evaluates; None where it has none, or learns them from the data.
-
-        A checkpoint is read after `setup`, so the answer is right from the making of loaders on.
-        """
-        if self.trainer is None or self.trainer.state.fn is None or self.trainer.state.fn == "fit":
-            return None
-        return getattr(self.trainer.lightning_module, "input_settings", None)
 
     @property
     def labels(self) -> Labels | None:

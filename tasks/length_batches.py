@@ -27,24 +27,26 @@ class RowCosts:
         most: Most that a batch may cost, rows times the longest; None for any.
         grouped: Put rows of similar length together.
         argument: What the user calls `most`.
+        longer_alone: Whether a row that costs more than `most` is a batch by itself, and not an error.
     """
 
     values: np.ndarray
     most: float | None = None
     grouped: bool = True
     argument: str = "max_cost"
+    longer_alone: bool = False
 
     def __post_init__(self) -> None:
         longest = self.values.max()
-        if self.most is not None and longest > self.most:
+        if self.most is not None and longest > self.most and not self.longer_alone:
             raise ValueError(
                 f"{self.argument}: expected at least {longest:g}, which is what the longest row takes, got "
-                f"{self.most:g}; raise it, or shorten the rows"
+                f"{self.most:g}; raise it, or shorten such rows or leave them out"
             )
 
     def rows_within(self, longest: float, batch_size: int) -> int:
         """How many rows a batch may have whose longest is given; at most `batch_size`."""
-        return batch_size if self.most is None else min(batch_size, int(self.most // longest))
+        return batch_size if self.most is None else min(batch_size, max(1, int(self.most // longest)))
 
     @property
     def layout(self) -> dict[str, int]:

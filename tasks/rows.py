@@ -1,7 +1,7 @@
 """Rows of a split as batches: read each row, leave out what cannot be read, collate."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -77,8 +77,10 @@ class Examples(Dataset[Batch]):
         self.on_bad = on_bad
         self.remedy = remedy
         self.positions = np.arange(len(split))
-        # Shared memory: workers mark the rows that they could not read, the main process counts them.
-        self.unreadable = torch.zeros(len(split) if on_bad == "skip" else 0, dtype=torch.bool).share_memory_()
+        # Shared memory: workers mark the rows that they could not read, the main process counts them. Threads do
+        # so, too, and do not share the inference mode in which a loader may be made.
+        with torch.inference_mode(False):
+            self.unreadable = torch.zeros(len(split) if on_bad == "skip" else 0, dtype=torch.bool).share_memory_()
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -91,6 +93,29 @@ class Examples(Dataset[Batch]):
     def remove_unreadable(self, num_threads: int = 1) -> None:
         """Read every row once and leave out those that cannot be read."""
         self.keep(np.array([example is not None for example in self.read_each(num_threads)]))
+
+    def leave_out(self, faults: Mapping[int, str], numbers: np.ndarray | None = None) -> None:
+        """Leave out rows of which it is known that they cannot be read, before any other is left out.
+
+        Args:
+            faults: what is wrong with each, by its place in the split.
+            numbers: (N,) what messages call the rows; by default their own numbers.
+
+        Raises:
+            ReadError: there are such rows and `on_bad` is "error", or there are no others.
+        """
+        numbers = self.split.numbers if numbers is None else numbers
+        places = sorted(faults)
+        for place in places[: 1 if self.on_bad == "error" else MOST_TOLD]:
+            message = f"{self.split.name}, row {numbers[place]}: {faults[place]}"
+            if self.on_bad == "error":
+                raise ReadError(f"{message}. {self.remedy}")
+            logger.warning("skipped: %s", message)
+        if places:
+            good = np.ones(len(self.split), dtype=bool)
+            good[places] = False
+            self.unreadable[torch.from_numpy(~good)] = True
+            self.keep(good)
 
     def keep(self, good: np.ndarray) -> None:
         """Leave out the rows whose place in `good` (N,) is False.

@@ -1,6 +1,7 @@
 """Where data comes from: the splits of anything that `datasets.load_dataset` reads, with errors that say what to do."""
 
 import glob
+import inspect
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -32,7 +33,8 @@ class Source:
         data_dir: folder of the files.
         data_files: files, a list of files, or files by split; patterns are allowed.
         streaming: read while training instead of preparing a copy in the cache of `datasets`.
-        built_in: data sets that come with an installed package, by name.
+        built_in: data sets that come with an installed package, or are made from another, by name. A function takes
+            those of name, data_dir and data_files that its signature names.
     """
 
     path: str
@@ -40,7 +42,7 @@ class Source:
     data_dir: str | None
     data_files: DataFiles | None
     streaming: bool
-    built_in: Mapping[str, Callable[[], datasets.DatasetDict]]
+    built_in: Mapping[str, Callable[..., datasets.DatasetDict]]
 
     def load(self, split: str | None = None) -> Any:
         """Read all splits, or one given by a slice such as "train[:90%]".
@@ -101,10 +103,14 @@ class Source:
         return f"data path={self.path!r}" + "".join(f", {key}={value!r}" for key, value in given.items() if value)
 
     def _load_built_in(self) -> datasets.DatasetDict:
-        extra = [key for key in ("name", "data_dir", "data_files", "streaming") if getattr(self, key)]
+        make = self.built_in[self.path]
+        names = ("name", "data_dir", "data_files", "streaming")
+        given = {name: getattr(self, name) for name in names if getattr(self, name)}
+        taken = inspect.signature(make).parameters
+        extra = [name for name in given if name not in taken]
         if extra:
             raise ValueError(f"path={self.path!r} is built in and takes no {', '.join(extra)}; leave these out")
-        return self.built_in[self.path]()
+        return make(**given)
 
     def _check_local(self) -> None:
         path = os.path.expanduser(self.path)

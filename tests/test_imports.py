@@ -27,7 +27,7 @@ ROOMS = [
 THIRD_PARTY = {
     "softformer.ops": set(),
     "softformer.layers": set(),
-    "softformer.models": {"timm", "safetensors"},
+    "softformer.models": {"timm", "safetensors", "torchaudio"},
     "softformer.adapters": {"timm", "transformers", "tokenizers"},
 }
 

@@ -90,12 +90,14 @@ class SoftformerModule(LightningModule):
         self.val_metrics = metrics.clone(prefix="val/")
         self.test_metrics = metrics.clone(prefix="test/")
 
-    def log_metrics(self, stage: Stage, predictions: Tensor, targets: Tensor) -> None:
-        """Update the metrics of a stage and log them at the end of the epoch."""
+    def log_metrics(self, stage: Stage, predictions: Any, targets: Any) -> None:
+        """Update the metrics of a stage, with tensors or lists of texts, and log them at the end of the epoch."""
         metrics = getattr(self, f"{stage}_metrics")
         metrics.update(predictions, targets)
         for name, metric in metrics.items(keep_base=False, copy_state=False):
-            self.log(name, metric, on_step=False, on_epoch=True, prog_bar=name == self.monitor)
+            shown = name == self.monitor
+            # Lightning would guess the number of rows from the batch, which it does not need for a metric.
+            self.log(name, metric, on_step=False, on_epoch=True, prog_bar=shown, batch_size=len(targets))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """One step of training; stops the run when the loss is not a number."""
@@ -114,7 +116,11 @@ class SoftformerModule(LightningModule):
     def _logged_step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
         loss = self.step(batch, stage)
         training = stage == "train"
-        self.log(f"{stage}/loss", loss, on_step=training, on_epoch=True, prog_bar=training, sync_dist=True)
+        # Lightning would look for the number of rows in every value, and warn of lists of texts.
+        rows = len(batch["index"]) if "index" in batch else None
+        self.log(
+            f"{stage}/loss", loss, on_step=training, on_epoch=True, prog_bar=training, sync_dist=True, batch_size=rows
+        )
         return loss
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -16,6 +16,7 @@ _FILES = (
     METRICS,
     RESULTS,
     "results.md",
+    "units.json",
     "learning_curves.png",
     *(f"class_report_{stage}.csv" for stage in ("val", "test")),
     *(f"confusion_matrix_{stage}.png" for stage in ("val", "test")),

@@ -1,7 +1,5 @@
 """Image files to be classified: a folder or a list of files, with their names."""
 
-import glob
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from tasks.image.examples import PictureReader
 from tasks.image.transforms import normalized
+from tasks.named_files import list_files
 from tasks.rows import Batch, Examples, OnBad, Split
 
 
@@ -27,23 +26,7 @@ def list_images(images: str | Sequence[str]) -> list[str]:
         FileNotFoundError: one of them does not exist.
         ValueError: no image files among them.
     """
-    found: list[str] = []
-    for entry in [images] if isinstance(images, str) else images:
-        path = Path(entry).expanduser()
-        if path.is_dir():
-            files = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
-            found += sorted(file for file in files if file.lower().endswith(IMG_EXTENSIONS))
-        elif path.is_file():
-            found.append(str(path))
-        elif matches := sorted(glob.glob(str(path), recursive=True)):
-            found += matches
-        else:
-            raise FileNotFoundError(f"images: there is no file or folder {entry!r}")
-    if not found:
-        raise ValueError(
-            f"images={images!r}: no image files there; expected files ending in {', '.join(IMG_EXTENSIONS)}"
-        )
-    return found
+    return list_files("images", images, IMG_EXTENSIONS, "image")
 
 
 class FileCollator:

@@ -1,7 +1,7 @@
 """Text classification: one text or a pair, one label or several, with any encoder."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,13 +12,12 @@ from softformer.training.encoders import EncoderSpec
 from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
+from tasks.class_weights import ClassWeights
 from tasks.classification import Classifier
 from tasks.classification_metrics import check_labels, check_num_classes
 from tasks.guesses import BEST, Guess, columns
 from tasks.text.inputs import Text, as_batches, check_ids
 from tasks.text.vocabulary import TokenTask, check_token_weights
-
-ClassWeights = list[float] | Literal["balanced"] | None
 
 _OPTIMIZER = OptimizerSpec()
 _SCHEDULE = ScheduleSpec()
@@ -44,7 +43,6 @@ class TextClassifier(TokenTask, Classifier):
     """
 
     network: TextClassifierNetwork
-    class_weights: Tensor
 
     def __init__(
         self,
@@ -63,15 +61,11 @@ class TextClassifier(TokenTask, Classifier):
     ) -> None:
         super().__init__(optimizer=optimizer, schedule=schedule)
         num_classes = check_num_classes(num_classes)
-        if class_weights is not None and class_weights != "balanced":
-            _check_weights(class_weights, num_classes)
         backbone = text_backbone(encoder.build(), vocab_size)
         self.network = TextClassifierNetwork(backbone, num_classes, pooling=pooling)
-        self.set_classes(num_classes, multi_label, beside="f1", label_smoothing=label_smoothing)
-        self._balanced = class_weights == "balanced"
-        named = class_weights is None or isinstance(class_weights, str)
-        given = torch.ones(num_classes) if named else torch.tensor(class_weights, dtype=torch.float32)
-        self.register_buffer("class_weights", given, persistent=class_weights is not None)
+        self.set_classes(
+            num_classes, multi_label, beside="f1", label_smoothing=label_smoothing, class_weights=class_weights
+        )
         head = torch.nn.ModuleList([self.network.pooling, self.network.head])
         self.begin(weights=weights, head=head, freeze_backbone=freeze_backbone)
         check_token_weights(self.weight_report, self.network, backbone.token_weight)
@@ -84,7 +78,7 @@ class TextClassifier(TokenTask, Classifier):
         """Cross entropy, binary for several labels; smoothed and weighted in training alone."""
         logits, target = self._logits(batch).float(), batch["label"]
         self.count(stage, logits, target)
-        return self.loss(logits, target, stage, self.class_weights)
+        return self.loss(logits, target, stage)
 
     def _logits(self, batch: dict[str, Any]) -> Tensor:
         return self(batch["ids"], batch["mask"], batch.get("types"))
@@ -101,26 +95,6 @@ class TextClassifier(TokenTask, Classifier):
         if "label" in batch:
             check_labels(batch["label"], self.num_classes, self.multi_label)
         return batch
-
-    def setup(self, stage: str) -> None:
-        """Learn from the data that is trained on; balance the classes by their frequency there.
-
-        Raises:
-            ValueError: The starting weights mean other tokens; or the classes are to be balanced, and the data does not
-                count them, or lacks one.
-        """
-        super().setup(stage)
-        if stage == "fit" and self._balanced:
-            counts = getattr(self.trainer.datamodule, "class_counts", None)  # type: ignore[attr-defined]
-            if counts is None or min(counts) == 0:
-                raise ValueError(
-                    f"class_weights='balanced' needs training rows of every class that can be counted, got {counts}; "
-                    "give the weights as numbers"
-                )
-            self.class_weights.copy_(balanced_weights(counts, self._training_rows(), self.multi_label))
-
-    def _training_rows(self) -> int:
-        return len(self.trainer.datamodule.split_for("train"))  # type: ignore[attr-defined]
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
         """A row for each text: the text or the pair, then class and probability of the best five."""
@@ -149,26 +123,3 @@ class TextClassifier(TokenTask, Classifier):
                 moved = {name: value.to(self.device) for name, value in batch.items()}
                 found |= zip(moved["index"].tolist(), self.guesses(self._logits(moved), top_k))
         return [found[number] for number in range(len(found))]
-
-
-def _check_weights(weights: Any, num_classes: int) -> None:
-    numbers = isinstance(weights, Sequence) and all(isinstance(weight, int | float) for weight in weights)
-    if not numbers or len(weights) != num_classes or not min(weights) > 0:
-        raise ValueError(
-            f"class_weights must be {num_classes} positive numbers, one a class, or 'balanced', got {weights!r}"
-        )
-
-
-def balanced_weights(counts: list[int], rows: int, multi_label: bool) -> Tensor:
-    """Weights of classes against their frequency.
-
-    Args:
-        counts: Training rows of each class.
-        rows: Training rows in all.
-        multi_label: Whether a row may have several classes.
-
-    Returns:
-        (K,): rows / (K counts) for one label, as scikit-learn does; absences over presences for several.
-    """
-    present = torch.tensor(counts, dtype=torch.float32)
-    return (rows - present) / present if multi_label else rows / (len(counts) * present)

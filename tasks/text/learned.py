@@ -1,14 +1,12 @@
 """Tokenizers that learn from texts, learned once and kept in the cache of `datasets`."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import datasets
-from filelock import FileLock
 
+from tasks.kept import kept
 from tasks.text.pixels import ALL_PIXELS, as_text
 from tasks.text.tokenizers import TokenizerSpec, tokenizer_settings
 
@@ -38,18 +36,7 @@ def learned_settings(spec: TokenizerSpec, rows: Any, columns: list[str], *, pict
 
 
 def _kept(spec: TokenizerSpec, key: list[Any], texts: Callable[[], Iterable[str]]) -> dict[str, Any]:
-    name = hashlib.sha256(json.dumps([_VERSION, spec.to_dict(), key]).encode()).hexdigest()[:32]
-    file = Path(datasets.config.HF_DATASETS_CACHE) / "softformer" / f"tokenizer-{name}.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{file}.lock"):
-        if file.is_file():
-            return json.loads(file.read_text())
-        settings = tokenizer_settings(spec.build(texts()))
-        # A run that is killed leaves no half of a file behind.
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps(settings))
-        part.replace(file)
-    return settings
+    return kept("tokenizer", [_VERSION, spec.to_dict(), key], lambda: tokenizer_settings(spec.build(texts())))
 
 
 def _with_pixels(texts: Iterable[str], pictures: bool) -> Iterator[str]:

@@ -4,11 +4,10 @@ from typing import Any
 
 import datasets
 import numpy as np
-import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from tokenizers import Tokenizer
 
-from tasks.rows import MOST_TOLD, Examples, OnBad, ReadError, Split, logger
+from tasks.rows import Examples, OnBad, ReadError, Split
 from tasks.text.collating import TextCollator, TokenReader
 from tasks.text.pixels import as_text
 
@@ -200,20 +199,13 @@ class TokenizedExamples(Examples):
         split = Split(name, reading, sources if whole else np.arange(len(rows)))
         super().__init__(split, read, collate, on_bad=on_bad, remedy=remedy)
         self._lengths = facts["_length"].to_numpy()
-        good = facts["_fault"].is_null().to_numpy()
-        for position in np.flatnonzero(~good)[: 1 if on_bad == "error" else MOST_TOLD].tolist():
-            message = f"{name}, row {sources[position]}: {facts['_fault'][position]}"
-            if on_bad == "error":
-                raise ReadError(f"{message}. {remedy}")
-            logger.warning("skipped: %s", message)
+        faults = facts["_fault"].to_pylist()
+        self.leave_out({place: fault for place, fault in enumerate(faults) if fault is not None}, sources)
         if cut := int(facts["_cut"].to_numpy().sum()):
             rank_zero_info(
                 f"{name}: {cut:,} of {len(rows):,} texts are longer than {max_length:,} tokens (max_length); their "
                 "ends are left out"
             )
-        if not good.all():
-            self.unreadable[torch.from_numpy(~good)] = True
-            self.keep(good)
 
     @property
     def lengths(self) -> np.ndarray:

@@ -98,6 +98,16 @@ def test_data_that_does_not_exist(arguments: dict[str, Any], error: type[Excepti
         ToyData(**arguments).setup("fit")
 
 
+def test_a_built_in_set_takes_the_arguments_that_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    def joined(data_dir: str | None = None) -> datasets.DatasetDict:
+        return numbers(train=len(data_dir or ""))
+
+    monkeypatch.setattr(ToyData, "built_in", {"joined": joined})
+    assert len(ToyData("joined", data_dir="seventh", val_fraction=0.0).split_for("train")) == 7
+    with pytest.raises(ValueError, match="path='joined' is built in and takes no data_files; leave these out"):
+        ToyData("joined", data_dir="seventh", data_files="x.csv").setup("fit")
+
+
 def test_a_file_in_place_of_a_path(tmp_path: Path) -> None:
     file = _write(tmp_path, "parquet", train=3)["train"]
     with pytest.raises(ValueError, match=f"is a file.*--data.path parquet --data.data_files.train {file}"):

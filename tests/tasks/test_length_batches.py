@@ -67,6 +67,18 @@ def test_a_cap_is_used_up() -> None:
     assert values.sum() > 0.9 * sum(_cost(values, batch) for batch in ranks[0])
 
 
+def test_a_row_above_the_cap_may_be_a_batch_by_itself() -> None:
+    values = np.array([2.0, 31.0, 3.0, 5.0, 2.0])
+    costs = RowCosts(values, 7.0, argument="max_seconds", longer_alone=True)
+    evaluated = [draw.positions for draw in LengthEvalBatches(costs, 13)]
+    assert sorted(map(sorted, evaluated)) == [[0, 2], [1], [3], [4]]
+    (trained,) = _ranks(costs, 13, 1)  # which leaves out a row, another one in each epoch
+    assert len(trained) == 3
+    assert all(batch == [1] or _cost(values, batch) <= 7 for batch in trained)
+    with pytest.raises(ValueError, match=r"max_seconds: expected at least 31, .* raise it, or .* leave them out"):
+        RowCosts(values, 7.0, argument="max_seconds")
+
+
 def test_grouping_saves_padding() -> None:
     values = _lengths(1013)
     padding = {}

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ import torch
 import yaml
 from command_line import softformer
 from PIL import Image
+from spoken_digits import write_digits
 
 from softformer.layers.softmax_attention import SoftmaxAttention
 from softformer.models.published_keys import published_shapes
 from softformer.training.text_encoders import SoftEncoderSpec
+from tasks.audio import SpeechDataModule
+from tasks.audio.connected_digits import connected_digits
 from tasks.image import ImageDataModule
 from tasks.recipes import find_recipe, shipped_recipes, with_recipe_files
 
@@ -127,6 +131,25 @@ def test_text_recipes_run(name: str, tmp_path: Path) -> None:
     found = {path.name for path in (tmp_path / "runs" / "smoke").rglob("*")}
     assert {"results.json", "config.yaml", "best.ckpt", "last.ckpt", "learning_curves.png", "tokenizer.json"} <= found
     assert not recipe["run"].get("test_after_fit") or "confusion_matrix_test.png" in found
+
+
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.parametrize("name", [name for name in TASKS if name.startswith("audio/")])
+def test_audio_recipes_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step or two of each, on clips of half a second."""
+    few = partial(connected_digits, num_train=17, num_val=7, num_test=5)
+    monkeypatch.setattr(SpeechDataModule, "built_in", {"connected_digits": few})
+    folder = write_digits(tmp_path / "digits", samples=4_001)
+    recipe: dict[str, Any] = yaml.safe_load("\n".join(lines(name)))
+    data = ["--data.data_dir", folder]
+    if recipe["data"]["init_args"]["path"] != "connected_digits":
+        data += ["--data.path", "parquet", "--data.data_files", "null"]
+    outcome = softformer(tmp_path, "fit", "--config", name, *SMOKE, *data)
+    assert outcome.code == 0, outcome.err
+    results = json.loads((tmp_path / "runs" / "smoke" / "results.json").read_text())
+    assert {"wer", "cer"} <= set(results["test"]) or "accuracy" in results["test"]
+    found = {path.name for path in (tmp_path / "runs" / "smoke").rglob("*")}
+    assert {"config.yaml", "best.ckpt", "last.ckpt", "learning_curves.png"} <= found
 
 
 @pytest.mark.parametrize("name", [name for name in TASKS if name.startswith("image/")])

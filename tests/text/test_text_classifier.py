@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from softformer.training.encoders import EncoderSpec
 from softformer.training.text_encoders import SoftEncoderSpec
+from tasks.class_weights import balanced_weights
 from tasks.classification_metrics import classification_metrics
 from tasks.text import MaskedLanguageModel, TextClassifier, TextDataModule
-from tasks.text.classifier import balanced_weights
 
 ENCODER = SoftEncoderSpec(6, 1, 3, num_landmarks=5)
 

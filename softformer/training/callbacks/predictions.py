@@ -11,18 +11,22 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 class PredictionTable(Callback):
     """Writes what `predict_step` returns, a list of rows for each batch, as one CSV file.
 
-    Each row is a dictionary; its key ``index`` orders the rows of several processes and is not written.
+    Each row is a dictionary; its key ``index`` orders the rows of several processes. It is not written, nor are keys
+    that begin with an underscore. A task with a method ``write_predictions(rows, folder)`` also writes files of its
+    own, into a folder beside the table.
 
     Args:
         path: The file.
 
     Attributes:
         written: Number of rows that were written.
+        folder: Where the task wrote files of its own; None where it did not.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.written = 0
+        self.folder: Path | None = None
         self._rows: list[dict[str, Any]] = []
 
     def on_predict_batch_end(
@@ -44,16 +48,20 @@ class PredictionTable(Callback):
             gathered = [[] for _ in range(trainer.world_size)]
             torch.distributed.all_gather_object(gathered, self._rows)
         if trainer.is_global_zero:
-            rows = {row["index"]: row for part in gathered for row in part}
-            write_rows([rows[index] for index in sorted(rows)], self.path)
+            by_index = {row["index"]: row for part in gathered for row in part}
+            rows = [by_index[index] for index in sorted(by_index)]
+            write_rows(rows, self.path)
             self.written = len(rows)
+            if write_files := getattr(pl_module, "write_predictions", None):
+                self.folder = self.path.with_name(f"{self.path.stem}_files")
+                write_files(rows, self.folder)
         self._rows = []
 
 
 def write_rows(rows: list[dict[str, Any]], path: Path) -> None:
-    """Write dictionaries of the same keys as CSV, without their ``index``."""
+    """Write dictionaries of the same keys as CSV, without their ``index`` and keys that begin with an underscore."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    names = [name for name in (rows[0] if rows else {}) if name != "index"]
+    names = [name for name in (rows[0] if rows else {}) if name != "index" and name[0] != "_"]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, extrasaction="ignore")
         writer.writeheader()

@@ -1,0 +1,138 @@
+"""Rows of sounds as batches: decoded, padded with zeros; and splits of them whose lengths are known beforehand.
+
+Letters: B batch, T samples, N rows, K classes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from tasks.audio.decoding import read_sound
+from tasks.labels import Labels
+from tasks.rows import Batch, Examples, OnBad, Split
+
+
+class SoundReader:
+    """A row as its sound: (T,) float32.
+
+    Args:
+        column: The column of the sounds.
+        sample_rate: Sample rate of the result (Hz).
+        folder: What relative file names are relative to.
+        shortest: Fewest seconds of a sound.
+    """
+
+    def __init__(self, column: str, sample_rate: int, *, folder: Path = Path(), shortest: float = 0.0) -> None:
+        self.column = column
+        self.sample_rate = sample_rate
+        self.folder = folder
+        self.shortest = shortest
+
+    def __call__(self, row: dict[str, Any]) -> Tensor:
+        """Decode the sound of a row.
+
+        Raises:
+            ReadError: It cannot be read, or is no sound to learn from.
+        """
+        return read_sound(row[self.column], self.sample_rate, self.folder, shortest=self.shortest)
+
+
+class LabelledSoundReader:
+    """A row as its sound and its class number or numbers.
+
+    Args:
+        sound: Reads the sound.
+        labels: How the label column is read.
+    """
+
+    def __init__(self, sound: SoundReader, labels: Labels) -> None:
+        self.sound = sound
+        self.labels = labels
+
+    def __call__(self, row: dict[str, Any]) -> tuple[Tensor, Any]:
+        """Read a row; the label first, as that takes no time.
+
+        Raises:
+            ReadError: Its sound cannot be read, or its label is no class.
+        """
+        label = self.labels.encode_row(row[self.labels.column])
+        return self.sound(row), label
+
+
+def padded_sounds(sounds: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Sounds (T,) as wave (B, T) float32, zero behind each, and length (B,) int64."""
+    length = torch.tensor([len(sound) for sound in sounds])
+    # A single one, which may last hours, is not copied.
+    wave = sounds[0][None] if len(sounds) == 1 else pad_sequence(list(sounds), batch_first=True)
+    return {"wave": wave, "length": length}
+
+
+class LabelledSoundCollator:
+    """Sounds and class numbers as a batch: wave (B, T), length (B,), label and index (B,).
+
+    Args:
+        labels: Gives the targets: (B,) int64, or (B, K) float32 where a row has several.
+    """
+
+    def __init__(self, labels: Labels) -> None:
+        self.labels = labels
+
+    def __call__(self, examples: list[tuple[Tensor, Any]], rows: np.ndarray, epoch: int) -> Batch:
+        """Examples of `LabelledSoundReader` and their row numbers to a batch."""
+        sounds, labels = zip(*examples)
+        return {**padded_sounds(sounds), "label": self.labels.targets(labels), "index": torch.from_numpy(rows)}
+
+
+class SoundExamples(Examples):
+    """Sounds of known lengths; those whose rows are known to be bad are found at once, not when they are read.
+
+    Args:
+        split: The rows.
+        read: As in `Examples`.
+        collate: As in `Examples`.
+        seconds: (N,) their lengths.
+        faults: What is wrong with rows, by their place in the split.
+        on_bad: "error" raises at the first row that is bad, "skip" leaves such rows out.
+        remedy: As in `Examples`.
+
+    Raises:
+        ReadError: A row is bad and `on_bad` is "error", or none is good.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        read: Callable[[dict[str, Any]], Any],
+        collate: Callable[[list[Any], np.ndarray, int], Batch],
+        seconds: np.ndarray,
+        faults: Mapping[int, str],
+        *,
+        on_bad: OnBad,
+        remedy: str,
+    ) -> None:
+        super().__init__(split, read, collate, on_bad=on_bad, remedy=remedy)
+        self._seconds = seconds
+        self.leave_out(faults)
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """(N,) lengths of the sounds that are read."""
+        return self._seconds[self.positions]
+
+    def remove_unreadable(self, num_threads: int = 1) -> None:
+        """Decode each sound that is left once, and leave out those that cannot be read.
+
+        Args:
+            num_threads: Sounds in memory at a time; they may last hours.
+        """
+        with ThreadPoolExecutor(num_threads) as pool:
+            self.keep(np.array(list(pool.map(self._can_be_read, self.positions.tolist()))))
+
+    def _can_be_read(self, position: int) -> bool:
+        return self._read_row(self.split.rows[position], position) is not None

@@ -1,0 +1,12 @@
+"""The libraries of the extra ``audio``: whatever needs them takes them from here, so that one place says what to do."""
+
+from tasks.explain import AUDIO_EXTRA
+
+try:
+    import soundfile as soundfile
+    import torchaudio as torchaudio
+except (ImportError, OSError, RuntimeError) as error:
+    # Beside what is not installed: soundfile without the library it stands on, torchaudio beside another torch.
+    raise ImportError(
+        f"the audio tasks need the extra: pip install '{AUDIO_EXTRA}' ({error})", name=AUDIO_EXTRA
+    ) from error

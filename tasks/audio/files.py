@@ -1,0 +1,69 @@
+"""Sound files to be predicted: a folder, a file, a pattern, or a list of these, with their names."""
+
+from collections.abc import Sequence
+
+import datasets
+import numpy as np
+import torch
+from torch import Tensor
+
+from tasks.audio.decoding import SOUND_SUFFIXES
+from tasks.audio.examples import SoundExamples, SoundReader, padded_sounds
+from tasks.audio.headers import ReadHeaders
+from tasks.named_files import list_files
+from tasks.rows import Batch, OnBad, Split
+
+_COLUMN = "file"
+
+
+class FileCollator:
+    """Sounds of files as a batch: wave (B, T) float32, length (B,), file (list of names), index (B,)."""
+
+    def __init__(self, files: list[str]) -> None:
+        self.files = files
+
+    def __call__(self, examples: list[Tensor], rows: np.ndarray, epoch: int) -> Batch:
+        """Sounds and their row numbers to a batch."""
+        files = [self.files[row] for row in rows.tolist()]
+        return {**padded_sounds(examples), "file": files, "index": torch.from_numpy(rows)}
+
+
+def sound_files(
+    sounds: str | Sequence[str],
+    sample_rate: int,
+    *,
+    shortest: float = 0.0,
+    on_bad: OnBad = "error",
+    remedy: str = "Repair or remove it",
+    num_threads: int = 1,
+) -> SoundExamples:
+    """Files as examples.
+
+    Args:
+        sounds: As in `tasks.named_files.list_files`.
+        sample_rate: Sample rate of the batches (Hz).
+        shortest: Fewest seconds of a sound.
+        on_bad: At a file that cannot be read, "error" raises, "skip" leaves it out.
+        remedy: What the error advises.
+        num_threads: Files decoded at a time while those to be left out are looked for.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ReadError: A file cannot be read and `on_bad` is "error", or none can.
+        ValueError: No file is a sound.
+    """
+    files = list_files("sounds", sounds, SOUND_SUFFIXES, "sound")
+    facts = ReadHeaders(_COLUMN, shortest=shortest)({_COLUMN: files})
+    split = Split("sounds", datasets.Dataset.from_dict({_COLUMN: files}), np.arange(len(files)))
+    examples = SoundExamples(
+        split,
+        SoundReader(_COLUMN, sample_rate, shortest=shortest),
+        FileCollator(files),
+        np.array(facts["_seconds"]),
+        {place: fault for place, fault in enumerate(facts["_fault"]) if fault is not None},
+        on_bad=on_bad,
+        remedy=remedy,
+    )
+    if on_bad == "skip":
+        examples.remove_unreadable(num_threads)
+    return examples

@@ -1,0 +1,292 @@
+"""Speech recognition: recordings of any length to text, by connectionist temporal classification."""
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
+from torchmetrics import MetricCollection
+
+from softformer.models.audio import AudioBackbone, SpeechNetwork
+from softformer.models.audio_augment import AudioAugment
+from softformer.models.audio_windows import Windows
+from softformer.training.encoders import EncoderSpec
+from softformer.training.module import Stage
+from softformer.training.optimizer import OptimizerSpec
+from softformer.training.schedule import ScheduleSpec
+from tasks.audio.ctc import ctc_loss, likeliest_units, long_enough
+from tasks.audio.error_rates import CharacterErrors, WordErrors
+from tasks.audio.features import FeatureSpec, check_sample_rate
+from tasks.audio.left_out import LeftOut
+from tasks.audio.recordings import MOST_SECONDS, Sound, as_batches, check_lengths
+from tasks.audio.transcripts import Transcript, write_transcripts
+from tasks.audio.unit_checks import check_batch_units, check_data_units, check_same_units, check_unit_weights
+from tasks.audio.units import Units, units_from
+from tasks.audio.word_times import WordTime, word_times
+from tasks.audio.writing import writing_from
+from tasks.input_settings import InputSettingsModule
+
+_OPTIMIZER = OptimizerSpec()
+_SCHEDULE = ScheduleSpec()
+# Recordings of a training batch whose errors are counted, which the processor does while the GPU waits.
+_COUNTED = 4
+# Characters of the example in the log.
+_SHOWN = 300
+
+
+class SpeechRecognizer(InputSettingsModule):
+    """Writes down what is said in recordings of any length; time and memory grow with it alone.
+
+    Metrics are the rates of wrong words (wer) and characters (cer) of greedy decoding, those of training over the first
+    recordings of each batch alone. A recording with fewer tokens than its transcript needs is left out of the loss,
+    which would be infinite, and named in the log.
+
+    Args:
+        encoder: The network: a SoftEncoderSpec, or your own, called as ``encoder(x, mask)`` with frames x (B, N, C) and
+            their mask (B, N), and with its width C as the attribute ``dim``.
+        num_units: Number of units of writing, the blank included; a data module on the command line sets it.
+        sample_rate: Sample rate of the recordings (Hz); set likewise.
+        features: How sound becomes frames.
+        subsampling: How many frames become one token: 1, 2, 4 or 8.
+        augment: What chance changes in training.
+        windows: How recordings are heard that are longer than those of the training: in overlapping windows, as long as
+            the longest of these where `seconds` says nothing else. None hears each in one pass.
+        optimizer: Optimizer and its options.
+        schedule: Learning rate over the run.
+        weights: File of weights to start from: our own checkpoint, of an AudioClassifier too, or safetensors.
+        freeze_backbone: Whether only the head trains; the rest is then as in evaluation, so nothing is augmented.
+    """
+
+    network: SpeechNetwork
+    monitor = "val/wer"
+    monitor_mode = "min"
+
+    def __init__(
+        self,
+        encoder: EncoderSpec,
+        *,
+        num_units: int | None = None,
+        sample_rate: int | None = None,
+        features: FeatureSpec = FeatureSpec(),  # noqa: B008  (never changes, and recipes read it here)
+        subsampling: int = 4,
+        augment: AudioAugment = AudioAugment(),  # noqa: B008
+        windows: Windows | None = Windows(),  # noqa: B008
+        optimizer: OptimizerSpec = _OPTIMIZER,
+        schedule: ScheduleSpec = _SCHEDULE,
+        weights: str | None = None,
+        freeze_backbone: bool = False,
+    ) -> None:
+        super().__init__(optimizer=optimizer, schedule=schedule)
+        if num_units is None or num_units < 2:
+            raise ValueError(
+                f"num_units must be given and at least 2, blank included, got {num_units}; a SpeechDataModule sets it "
+                "on the command line"
+            )
+        log_mel = features.build(sample_rate)
+        self.num_units = num_units
+        self.sample_rate = log_mel.sample_rate
+        backbone = AudioBackbone(log_mel, encoder.build(), subsampling=subsampling, augment=augment, windows=windows)
+        self.network = SpeechNetwork(backbone, num_units)
+        # Rates of words and characters have states of the same names and may begin alike; they are not to be merged.
+        self.make_metrics(MetricCollection({"wer": WordErrors(), "cer": CharacterErrors()}, compute_groups=False))
+        self.begin(weights=weights, head=self.network.head, freeze_backbone=freeze_backbone)
+        check_unit_weights(self.weight_report, self.network.head)
+        self._left_out = LeftOut()
+        self._example: tuple[str, str] | None = None
+
+    def forward(self, wave: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """Logarithms of the probabilities of units, (B, N, V) float32, and how many of the N tokens are real, (B,).
+
+        Args:
+            wave: (B, T) samples in [-1, 1].
+            length: (B,) int64, how many of the T are sound.
+        """
+        return self.network(wave, length)
+
+    def step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
+        """Loss of transcripts; counts the errors of greedy decoding."""
+        log_probs, num_tokens = self(batch["wave"], batch["length"])
+        target = batch["units"], batch["num_units"]
+        self._left_out.add(stage, batch["index"][~long_enough(num_tokens, *target)].tolist())
+        counted = slice(_COUNTED if stage == "train" else None)
+        heard, spoken = self._texts(log_probs.detach()[counted], num_tokens[counted]), batch["transcript"][counted]
+        self.log_metrics(stage, heard, spoken)
+        if stage == "val" and self._example is None:
+            self._example = heard[0], spoken[0]
+        return ctc_loss(log_probs, num_tokens, *target)
+
+    def _texts(self, log_probs: Tensor, num_tokens: Tensor) -> list[str]:
+        units = self.units
+        return [units.decode(ids) for ids in likeliest_units(log_probs, num_tokens)]
+
+    def teardown(self, stage: str) -> None:
+        """Say how many recordings were too short for their transcripts."""
+        self._left_out.tell()
+
+    def on_validation_epoch_start(self) -> None:
+        """Look for an example anew."""
+        self._example = None
+
+    def on_validation_epoch_end(self) -> None:
+        """Show what was heard in a recording beside what was said."""
+        if self._example is not None and not self.trainer.sanity_checking:
+            heard, spoken = (textwrap.shorten(text, _SHOWN, placeholder=" ...") for text in self._example)
+            rank_zero_info(f"epoch {self.current_epoch}\n  spoken: {spoken}\n  heard:  {heard}")
+
+    # What the data means.
+
+    @property
+    def units(self) -> Units:
+        """The units of writing.
+
+        Raises:
+            ValueError: The task never met a data module.
+        """
+        known = (self.input_settings or {}).get("units")
+        if known is None:
+            raise ValueError(
+                "the task does not know its units: load it with softformer.load(checkpoint), train it with a"
+                " SpeechDataModule, or set task.input_settings = data.input_settings()"
+            )
+        return units_from(known)
+
+    def setup(self, stage: str) -> None:
+        """Learn from the data that is trained on how it is written.
+
+        Raises:
+            ValueError: The data has no transcripts, other units than the weights, or another sample rate.
+        """
+        if stage == "fit":
+            told = self._checked_data()
+            check_same_units("the task", self.input_settings, told)
+            if self.weight_report is not None:
+                name = f"weights: {self.weight_report.path}"
+                check_same_units(name, self.weight_report.input_settings, told)
+        super().setup(stage)
+
+    def on_validation_start(self) -> None:
+        """Agree with the data on units and sample rate."""
+        if not self.trains:
+            self._meet_data()
+
+    def on_test_start(self) -> None:
+        """Agree with the data on units and sample rate."""
+        self._meet_data()
+
+    def _meet_data(self) -> None:
+        told = self._checked_data()
+        if "units" not in (self.input_settings or {}):  # that of a classifier, in whose weights it began, has none
+            self.input_settings = told
+        check_same_units("the task", self.input_settings, told)
+
+    def _checked_data(self) -> dict[str, Any] | None:
+        """What the data module says of its inputs; None where there is none.
+
+        Raises:
+            ValueError: It has no transcripts, or they or the sounds do not fit the network.
+        """
+        told = self._told_by_data()
+        if told is None:
+            return None
+        check_data_units(self.num_units, told, type(self.trainer.datamodule).__name__)  # type: ignore[attr-defined]
+        check_sample_rate(self.sample_rate, told)
+        return told
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over how transcripts are written.
+
+        Raises:
+            ValueError: A run that trains has data of other units.
+        """
+        super().on_load_checkpoint(checkpoint)
+        check_same_units("the checkpoint", checkpoint.get("input_settings"), self.input_settings)
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Check a batch while it is on the CPU, where that costs nothing.
+
+        Raises:
+            ValueError: It has no transcripts, or units that the network does not know, or a recording is shorter than a
+                window.
+        """
+        check_lengths(batch, self.network.backbone.features)
+        if "units" in batch:
+            check_batch_units(batch["units"], batch["num_units"], self.num_units)
+        elif "file" not in batch:
+            raise ValueError("the batch has no transcripts (units): speech is learned from a SpeechDataModule")
+        return batch
+
+    # What is heard.
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
+        """A row for each recording: file, text, and the transcript with its times, which is no column of a table."""
+        indices = batch["index"].tolist()
+        heard = self._heard(*self(batch["wave"], batch["length"]))
+        return [
+            {"index": index, "file": file, "text": transcript.text, "_transcript": transcript}
+            for index, file, transcript in zip(indices, batch.get("file", indices), heard)
+        ]
+
+    def _heard(self, log_probs: Tensor, num_tokens: Tensor) -> list[Transcript]:
+        seconds, units = self.network.backbone.token_seconds, self.units
+        several = [
+            word_times(logs[:count], units, token_seconds=seconds)
+            for logs, count in zip(log_probs.cpu(), num_tokens.tolist())
+        ]
+        return [Transcript(" ".join(word.word for word in words), words) for words in several]
+
+    def write_predictions(self, rows: list[dict[str, Any]], folder: Path) -> None:
+        """Write the text and the subtitles of each recording into a folder.
+
+        Args:
+            rows: As `predict_step` gives them.
+            folder: Where to write.
+        """
+        write_transcripts([str(row["file"]) for row in rows], [row["_transcript"] for row in rows], folder)
+
+    def predict(self, sounds: Sound | Sequence[Sound], *, max_seconds: float = MOST_SECONDS) -> list[Transcript]:
+        """What is said in recordings of any length.
+
+        Args:
+            sounds: One or several: files of any sample rate, or arrays or tensors (T,) at the network's, in [-1, 1].
+            max_seconds: Most seconds in the network at a time, padding included; a longer recording is there alone.
+
+        Returns:
+            For each recording, its text, and its words with the seconds in which each begins and ends.
+
+        Raises:
+            ValueError: The task does not know its units, as it never met a data module; or a recording cannot be read,
+                or is shorter than a window.
+        """
+        self.units  # noqa: B018  (known before anything is computed)
+        found: list[Transcript] = []
+        with self.predicting():
+            for batch in as_batches(sounds, self.sample_rate, max_seconds):
+                found += self._heard(*self._log_probs(batch))
+        return found
+
+    def align(self, sound: Sound, text: str) -> list[WordTime]:
+        """When each word of a text is said in a recording of it.
+
+        Args:
+            sound: A file, or an array or tensor (T,).
+            text: What is said; it is normalized as the transcripts of the training were.
+
+        Returns:
+            Its words, with the seconds in which each begins and ends.
+
+        Raises:
+            ValueError: As in `predict` and in `tasks.audio.word_times.word_times`.
+        """
+        units, seconds = self.units, self.network.backbone.token_seconds
+        text = writing_from((self.input_settings or {})["writing"])(text)
+        with self.predicting():
+            (batch,) = as_batches([sound], self.sample_rate)
+            log_probs, num_tokens = self._log_probs(batch)
+            return word_times(log_probs[0, : int(num_tokens)], units, token_seconds=seconds, text=text)
+
+    def _log_probs(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """As `forward`, of a batch that no data module made."""
+        check_lengths(batch, self.network.backbone.features)
+        return self(batch["wave"].to(self.device), batch["length"].to(self.device))

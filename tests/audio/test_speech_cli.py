@@ -1,0 +1,114 @@
+"""Speech from the command line: train, test, and predict into a table, texts and subtitles."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from command_line import softformer
+
+import softformer as package
+
+QUIET = [
+    *("--trainer.accelerator", "cpu", "--trainer.num_sanity_val_steps", "0", "--trainer.max_epochs", "1"),
+    *("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"),
+]
+MODEL = [
+    *("--model", "SpeechRecognizer", "--model.encoder", "SoftEncoderSpec", "--model.encoder.dim", "12"),
+    *("--model.encoder.depth", "1", "--model.encoder.num_heads", "2", "--model.encoder.num_landmarks", "5"),
+    *("--model.features.num_mels", "11"),
+]
+TEXTS = ["Two six", "SIX", "seven two 2"]
+
+
+def write_sounds(folder: Path, count: int, seed: int) -> str:
+    """So many recordings of noise, and a table of them and their transcripts."""
+    folder.mkdir()
+    random = np.random.default_rng(seed)
+    rows = []
+    for number in range(count):
+        wave = 0.1 * random.standard_normal(random.integers(7001, 11_003))
+        soundfile.write(folder / f"{number}.flac", wave, 8000)
+        rows.append({"audio": str(folder / f"{number}.flac"), "text": TEXTS[number % 3]})
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(folder / "rows.jsonl")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run."""
+    folder = tmp_path_factory.mktemp("speech")
+    files = {
+        name: write_sounds(folder / name, rows, seed) for seed, (name, rows) in enumerate((("train", 17), ("test", 5)))
+    }
+    data = ["--data", "SpeechDataModule", "--data.path", "json", "--data.data_files", json.dumps(files)]
+    data += ["--data.batch_size", "5", "--data.sample_rate", "8000", "--data.writing.case", "lower"]
+    data += ["--data.writing.numerals", "spell", "--run.name", "speech", "--run.test_after_fit", "true"]
+    outcome = softformer(folder, "fit", *data, *MODEL, *QUIET)
+    assert outcome.code == 0, outcome.err
+    return folder
+
+
+def test_what_a_run_leaves(trained: Path) -> None:
+    results = json.loads((trained / "runs" / "speech" / "results.json").read_text())
+    assert {"wer", "cer", "loss"} <= set(results["test"])
+    units = json.loads((trained / "runs" / "speech" / "units.json").read_text())
+    assert units == {"kind": "characters", "characters": " einostvwx"}
+
+
+def test_the_written_configuration_is_a_recipe(trained: Path, tmp_path: Path) -> None:
+    config = str(trained / "runs" / "speech" / "config.yaml")
+    outcome = softformer(tmp_path, "fit", "--config", config, "--print_config")
+    assert outcome.code == 0, outcome.err
+    assert "Unable to serialize" not in outcome.out
+    assert "num_units" not in Path(config).read_text()
+
+
+def test_a_checkpoint_stands_alone(trained: Path, tmp_path: Path) -> None:
+    file = str(trained / "runs" / "speech" / "checkpoints" / "best.ckpt")
+    outcome = softformer(tmp_path, "test", "--ckpt_path", file)
+    assert outcome.code == 0, outcome.err
+    sounds = str(trained / "test")
+    args = ["--ckpt_path", file, "--data.sounds", sounds, "--output", "made/heard.csv"]
+    outcome = softformer(tmp_path, "predict", *args)
+    assert outcome.code == 0, outcome.err
+    assert "5 predictions written to made/heard.csv, and their files into made/heard_files" in outcome.out
+    with (tmp_path / "made" / "heard.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert list(rows[0]) == ["file", "text"]
+    task: Any = package.load(file)
+    expected = task.predict([row["file"] for row in rows])
+    assert [row["text"] for row in rows] == [transcript.text for transcript in expected]
+    folder = tmp_path / "made" / "heard_files"
+    assert sorted(found.name for found in folder.iterdir()) == sorted(
+        f"{number}.{ending}" for number in range(5) for ending in ("txt", "srt")
+    )
+    assert [(folder / f"{Path(row['file']).stem}.txt").read_text().strip() for row in rows] == [
+        row["text"] for row in rows
+    ]
+
+
+def test_units_of_a_run_are_taken_by_name(trained: Path, tmp_path: Path) -> None:
+    run = trained / "runs" / "speech"
+    files = json.dumps({"train": write_sounds(tmp_path / "more", 13, 3)})
+    data = [
+        "--data",
+        "SpeechDataModule",
+        "--data.path",
+        "json",
+        "--data.data_files",
+        files,
+        "--data.sample_rate",
+        "8000",
+    ]
+    data += ["--data.writing.case", "lower", "--data.val_fraction", "0.3"]
+    weights = ["--model.weights", str(run / "checkpoints" / "best.ckpt")]
+    outcome = softformer(tmp_path, "fit", *data, *MODEL, *weights, *QUIET)
+    assert outcome.code == 2  # "2" is not spelled
+    assert "as many units as the data" in " ".join(outcome.err.split())
+    units = ["--data.units", "FileUnits", "--data.units.path", str(run), "--data.writing.numerals", "spell"]
+    outcome = softformer(tmp_path, "fit", *data, *units, *MODEL, *weights, *QUIET)
+    assert outcome.code == 0, outcome.err

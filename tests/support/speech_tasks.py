@@ -1,0 +1,74 @@
+"""A small speech recognizer, its batches, and data that say what they mean."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from softformer.training.text_encoders import SoftEncoderSpec
+from tasks.audio.features import FeatureSpec
+from tasks.audio.recognizer import SpeechRecognizer
+from tasks.audio.units import CharacterUnits, UnitsSpec, units_from
+from tasks.audio.writing import Writing
+
+ENCODER = SoftEncoderSpec(6, 1, 3, num_landmarks=5)
+FEATURES = FeatureSpec(num_mels=11)
+RATE = 8000
+TEXTS = ["ab c", "dad", "a", "cab", "bad"]
+# Samples; 13, 9, 11, 6 and 8 tokens.
+LENGTHS = [4201, 2999, 3511, 1999, 2503]
+
+
+def settings(spec: UnitsSpec | None = None, texts: list[str] = TEXTS) -> dict[str, Any]:
+    units = (spec or CharacterUnits()).build(texts)
+    return {"sample_rate": RATE, "units": units.settings, "writing": Writing(case="lower").settings}
+
+
+SETTINGS = settings()
+NUM_UNITS = units_from(SETTINGS["units"]).size
+# As many units, one of them another.
+OTHERS = settings(texts=[text.replace("d", "e") for text in TEXTS])
+
+
+def recognizer(**options: Any) -> SpeechRecognizer:
+    torch.manual_seed(0)
+    given = {"num_units": NUM_UNITS, "sample_rate": RATE, "features": FEATURES}
+    task = SpeechRecognizer(**{"encoder": ENCODER, **given, **options})
+    task.input_settings = SETTINGS
+    return task
+
+
+def noise(samples: int, seed: int = 0) -> Tensor:
+    return 0.1 * torch.randn(samples, generator=torch.Generator().manual_seed(seed))
+
+
+def batch(texts: list[str] = TEXTS, lengths: list[int] = LENGTHS) -> dict[str, Any]:
+    units = [torch.tensor(units_from(SETTINGS["units"]).encode(text)) for text in texts]
+    waves = [noise(samples, seed) for seed, samples in enumerate(lengths)]
+    return {
+        "wave": torch.nn.utils.rnn.pad_sequence(waves, batch_first=True),
+        "length": torch.tensor(lengths),
+        "units": torch.nn.utils.rnn.pad_sequence(units, batch_first=True),
+        "num_units": torch.tensor([len(ids) for ids in units]),
+        "transcript": texts,
+        "index": 17 + torch.arange(len(texts)),
+    }
+
+
+class Told(LightningDataModule):
+    """One batch again and again, and what a data module says of its inputs."""
+
+    def __init__(self, told: dict[str, Any], given: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.told = told
+        self.given = batch() if given is None else given
+
+    def input_settings(self) -> dict[str, Any]:
+        return self.told
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader([self.given], batch_size=None)  # type: ignore[arg-type]
+
+    val_dataloader = test_dataloader = train_dataloader
