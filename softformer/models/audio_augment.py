@@ -8,7 +8,7 @@ import torchaudio
 from torch import Tensor
 
 from softformer.layers.padding import zero_pads
-from softformer.models.audio_features import lengths_mask
+from softformer.models.audio_features import frame_mean, lengths_mask
 from softformer.ops.options import Options
 
 
@@ -69,18 +69,19 @@ class AudioAugment(Options):
         return waves, lengths
 
     def frames(self, frames: Tensor, mask: Tensor) -> Tensor:
-        """Frames (B, N, F) with stripes set to zero, the mean of normalized frames; mask (B, N) tells real ones."""
+        """Frames (B, N, F) with stripes set to the mean of their band; mask (B, N) tells real ones."""
         batch, length, bands = frames.shape
+        mean = frame_mean(frames, mask)
         counts = mask.sum(1)
         hidden = torch.zeros_like(mask)
         for _ in range(self.time_masks):
             hidden = hidden | _stretch(counts, self.time_width * counts, length)
-        frames = zero_pads(frames, ~hidden)
+        frames = torch.where(hidden.unsqueeze(2), mean, frames)
         whole = torch.full((batch,), bands, device=frames.device)
         for _ in range(self.band_masks):
             stripe = _stretch(whole, torch.full_like(whole, min(self.band_width, bands)), bands)
-            frames = frames.masked_fill(stripe.unsqueeze(1), 0)
-        return frames
+            frames = torch.where(stripe.unsqueeze(1), mean, frames)
+        return zero_pads(frames, mask)
 
 
 def changed_speed(waves: Tensor, lengths: Tensor, speed: float) -> tuple[Tensor, Tensor]:

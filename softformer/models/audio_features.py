@@ -5,6 +5,7 @@ and reach nothing, whatever they hold.
 """
 
 from collections.abc import Iterator
+from typing import Literal, get_args
 
 import torch
 import torchaudio
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from softformer.layers.padding import zero_pads
 from softformer.ops.precision import compute_dtype
+
+Normalization = Literal["bands", "recording"]
 
 # Below the power of 16-bit quantization noise; the logarithm of digital silence is that of this.
 _FLOOR = 1e-10
@@ -38,7 +41,9 @@ class LogMel(nn.Module):
         num_mels: Number of mel bands F.
         min_hz: Lowest frequency of the bands (Hz).
         max_hz: Highest frequency (Hz); None for half the sample rate.
-        normalize: Whether each band of a recording is brought to mean 0 and standard deviation 1 over its frames.
+        normalize: What is brought to mean 0 and standard deviation 1 over the frames of a recording: "recording", all
+            bands together, which removes its loudness; "bands", each band, which removes its mean spectrum, too: that
+            of the microphone and of the room, and, where a recording is short, that of what is said; None for nothing.
 
     Raises:
         ValueError: An argument is out of range, or bands are narrower than the resolution of the window.
@@ -55,9 +60,11 @@ class LogMel(nn.Module):
         num_mels: int = 80,
         min_hz: float = 20.0,
         max_hz: float | None = None,
-        normalize: bool = True,
+        normalize: Normalization | None = "bands",
     ) -> None:
         super().__init__()
+        if normalize not in (None, *get_args(Normalization)):
+            raise ValueError(f"normalize must be bands, recording or None, got {normalize!r}")
         highest = sample_rate / 2
         max_hz = highest if max_hz is None else max_hz
         if sample_rate < 1:
@@ -114,7 +121,7 @@ class LogMel(nn.Module):
             frames = torch.cat(list(self._chunks(waves)), 1)
         real = lengths_mask(self.num_frames(lengths), frames.shape[1])
         frames = zero_pads(frames, real)
-        return (normalized(frames, real) if self.normalize else frames), real
+        return (frames if self.normalize is None else normalized(frames, real, self.normalize)), real
 
     def _chunks(self, waves: Tensor) -> Iterator[Tensor]:
         """Frames of the whole of waves (B, T), some at a time: memory beyond the result does not grow with T."""
@@ -138,14 +145,23 @@ class LogMel(nn.Module):
         )
 
 
-def normalized(frames: Tensor, mask: Tensor) -> Tensor:
-    """Frames (B, N, F), each band of a recording at mean 0 and standard deviation 1 over its real frames.
+def normalized(frames: Tensor, mask: Tensor, over: Normalization = "bands") -> Tensor:
+    """Frames (B, N, F) at mean 0 and standard deviation 1 over real frames: each band of a recording, or the whole.
 
-    A band that does not change, as in silence or in a single frame, becomes zero. The mask (B, N) tells real frames.
+    What does not change, as in silence, becomes zero. The mask (B, N) tells real frames.
     """
-    count = mask.sum(1).clamp(min=1).view(-1, 1, 1)
-    mean = zero_pads(frames, mask).sum(1, keepdim=True) / count
-    centred = zero_pads(frames - mean, mask)
+
+    def mean(x: Tensor) -> Tensor:
+        each = frame_mean(x, mask)
+        return each.mean(2, keepdim=True) if over == "recording" else each
+
+    centred = zero_pads(frames - mean(frames), mask)
+    variance = mean(centred.square())
     # At least 0.1, half a decibel of power: what varies less is noise of rounding, not sound. The root is taken of
     # what is never zero, as its gradient there is infinite.
-    return centred / (centred.square().sum(1, keepdim=True) / count).clamp(min=0.01).sqrt()
+    return centred / variance.clamp(min=0.01).sqrt()
+
+
+def frame_mean(frames: Tensor, mask: Tensor) -> Tensor:
+    """(B, 1, F): the mean of the real frames of frames (B, N, F), which mask (B, N) tells; zero where there is none."""
+    return zero_pads(frames, mask).sum(1, keepdim=True) / mask.sum(1).clamp(min=1).view(-1, 1, 1)

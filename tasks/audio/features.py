@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from softformer.models.audio_features import LogMel
+from softformer.models.audio_features import LogMel, Normalization
 from softformer.ops.options import Options
 
 
@@ -15,7 +15,8 @@ class FeatureSpec(Options):
         num_mels: Number of mel bands.
         min_hz: Lowest frequency of the bands (Hz).
         max_hz: Highest frequency (Hz); None for half the sample rate.
-        normalize: Whether each band of a recording is brought to mean 0 and standard deviation 1 over its frames.
+        normalize: What is brought to mean 0 and standard deviation 1 over the frames of a recording: "bands", each of
+            them; "recording", all together; null for nothing.
     """
 
     def __init__(
@@ -25,7 +26,7 @@ class FeatureSpec(Options):
         num_mels: int = 80,
         min_hz: float = 20.0,
         max_hz: float | None = None,
-        normalize: bool = True,
+        normalize: Normalization | None = "bands",
     ) -> None:
         self.window = window
         self.hop = hop

@@ -123,14 +123,14 @@ def test_own_encoders() -> None:
 
 def test_options_reach_the_network() -> None:
     task = classifier(
-        features=FeatureSpec(window=32.0, hop=8.0, num_mels=17, min_hz=50.0, max_hz=3_500.0, normalize=False),
+        features=FeatureSpec(window=32.0, hop=8.0, num_mels=17, min_hz=50.0, max_hz=3_500.0, normalize="recording"),
         subsampling=8,
         augment=AudioAugment(gain=3.0),
         pooling="attention",
     )
     backbone = task.network.backbone
     features = backbone.features
-    assert (features.window, features.hop, features.num_mels, features.normalize) == (256, 64, 17, False)
+    assert (features.window, features.hop, features.num_mels, features.normalize) == (256, 64, 17, "recording")
     # The bands lie between both frequencies, in steps of 31.25 Hz.
     heard = features.filters.any(1).nonzero().flatten() * 31.25
     assert 50 < heard.min() < 100

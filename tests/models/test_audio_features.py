@@ -9,7 +9,7 @@ import torchaudio
 from torch import Tensor
 
 from softformer.models import audio_features
-from softformer.models.audio_features import LogMel, lengths_mask, normalized
+from softformer.models.audio_features import LogMel, Normalization, lengths_mask, normalized
 
 RATE, BANDS = 16_000, 29
 WINDOW, HOP = 400, 160
@@ -39,7 +39,7 @@ def _assert_near(found: Tensor, expected: Tensor, relative: float) -> None:
 # A window of 16 ms has 256 samples, a power of two; one of 25 ms is filled up, in torchaudio on both sides.
 @pytest.mark.parametrize("window", [16.0, 25.0])
 def test_frames_are_those_of_torchaudio(window: float) -> None:
-    features = _features(window, normalize=False).double()
+    features = _features(window, normalize=None).double()
     around = (features.size - features.window) // 2
     transform = torchaudio.transforms.MelSpectrogram(
         RATE,
@@ -73,7 +73,7 @@ def _literal(wave: Tensor, features: LogMel) -> Tensor:
 
 @pytest.mark.parametrize("rate", [RATE, 8_000, 11_025])
 def test_frames_are_those_of_a_literal_transform(rate: int) -> None:
-    features = LogMel(rate, hop=7.0, num_mels=23, normalize=False)
+    features = LogMel(rate, hop=7.0, num_mels=23, normalize=None)
     wave = torch.randn(1, 1_009)
     expected = _literal(wave[0], features)
     found, _ = features.double()(wave, torch.tensor([1_009]))
@@ -103,17 +103,19 @@ def test_taper_and_filters_are_hann_and_mel() -> None:
 
 @pytest.mark.parametrize("hz", [300.0, 1_000.0, 5_000.0])
 def test_a_tone_is_in_its_band(hz: float) -> None:
-    features = _features(normalize=False)
+    features = _features(normalize=None)
     wave = torch.sin(2 * math.pi * hz * torch.arange(4_001) / RATE).unsqueeze(0)
     frames, _ = features(wave, torch.tensor([4_001]))
     nearest = (features.filters * torch.linspace(0, RATE / 2, 257).sub(hz).abs().lt(20).unsqueeze(1)).sum(0).argmax()
     assert set(frames[0].argmax(1).tolist()) == {int(nearest)}
 
 
-def test_loudness_changes_nothing_once_normalized() -> None:
+@pytest.mark.parametrize("normalize", ["bands", "recording"])
+def test_loudness_changes_nothing_once_normalized(normalize: Normalization) -> None:
     waves, lengths = _batch()
-    loud, _ = _features()(waves, lengths)
-    faint, _ = _features()(0.1 * waves, lengths)
+    features = _features(normalize=normalize)
+    loud, _ = features(waves, lengths)
+    faint, _ = features(0.1 * waves, lengths)
     _assert_near(faint, loud, 1e-4)
 
 
@@ -138,8 +140,8 @@ def test_a_recording_shorter_than_a_window_has_no_frame(length: int) -> None:
 
 
 @pytest.mark.parametrize("poison", [torch.nan, torch.inf, 1e30])
-@pytest.mark.parametrize("normalize", [False, True])
-def test_padding_and_batch_mates_change_nothing(normalize: bool, poison: float) -> None:
+@pytest.mark.parametrize("normalize", [None, "bands", "recording"])
+def test_padding_and_batch_mates_change_nothing(normalize: Normalization | None, poison: float) -> None:
     features = _features(normalize=normalize)
     waves, lengths = _batch(poison)
     frames, mask = features(waves, lengths)
@@ -152,8 +154,8 @@ def test_padding_and_batch_mates_change_nothing(normalize: bool, poison: float) 
     _assert_near(features(mates, others)[0][3, mask[3]], frames[3, mask[3]], 1e-5)
 
 
-@pytest.mark.parametrize("normalize", [False, True])
-def test_gradients_of_waves_are_finite_and_zero_at_padding(normalize: bool) -> None:
+@pytest.mark.parametrize("normalize", [None, "bands", "recording"])
+def test_gradients_of_waves_are_finite_and_zero_at_padding(normalize: Normalization | None) -> None:
     features = _features(normalize=normalize)
     waves, lengths = _batch()
     waves.requires_grad_()
@@ -178,11 +180,23 @@ def test_each_band_has_mean_0_and_deviation_1_over_real_frames() -> None:
     assert found[4].eq(0).all()
 
 
-def test_silence_gives_zeros() -> None:
-    frames, mask = _features()(torch.zeros(1, 8_009), torch.tensor([8_009]))
+def test_a_recording_has_mean_0_and_deviation_1_over_real_frames() -> None:
+    frames = 3 * torch.randn(3, 17, 7, dtype=torch.float64) - torch.arange(7)
+    mask = lengths_mask(torch.tensor([17, 5, 0]), 17)
+    found = normalized(frames.masked_fill(~mask.unsqueeze(-1), torch.nan), mask, "recording")
+    assert found[~mask].eq(0).all()
+    for row, count in enumerate((17, 5)):
+        part = frames[row, :count]
+        expected = (part - part.mean()) / part.std(correction=0)
+        torch.testing.assert_close(found[row, :count], expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("normalize", ["bands", "recording"])
+def test_silence_gives_zeros(normalize: Normalization) -> None:
+    frames, mask = _features(normalize=normalize)(torch.zeros(1, 8_009), torch.tensor([8_009]))
     assert mask.all()
     assert frames.abs().max() < 1e-3
-    plain, _ = _features(normalize=False)(torch.zeros(1, 8_009), torch.tensor([8_009]))
+    plain, _ = _features(normalize=None)(torch.zeros(1, 8_009), torch.tensor([8_009]))
     torch.testing.assert_close(plain, torch.full_like(plain, math.log(1e-10)))
 
 
@@ -236,6 +250,7 @@ def test_checkpoints_hold_nothing_of_them() -> None:
         ({"min_hz": 300.0, "max_hz": 300.0}, "got 300 and 300"),
         ({"window": 0.1}, "window and hop must be at least two samples and one, got 0.1 ms and 10 ms at 8000 Hz"),
         ({"hop": 0.01}, "window and hop must be at least two samples and one, got 25 ms and 0.01 ms at 8000 Hz"),
+        ({"normalize": "band"}, "normalize must be bands, recording or None, got 'band'"),
         ({"num_mels": 0}, "num_mels must be an integer of at least 1, got 0"),
         ({"num_mels": 199}, r"num_mels=199 makes \d+ bands narrower than the 31.2 Hz that a window of 25 ms resolves"),
     ],

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from softformer.models.audio import AudioBackbone
 from softformer.models.audio_augment import AudioAugment
-from softformer.models.audio_features import LogMel, lengths_mask
+from softformer.models.audio_features import LogMel, Normalization, lengths_mask
 from softformer.models.audio_windows import Windows, windows_of
 from softformer.models.sequence import SoftEncoder
 
@@ -44,7 +44,9 @@ class _Counting(_Ordinary):
         return x
 
 
-def _backbone(windows: Windows | None, encoder: nn.Module | None = None, normalize: bool = False) -> AudioBackbone:
+def _backbone(
+    windows: Windows | None, encoder: nn.Module | None = None, normalize: Normalization | None = None
+) -> AudioBackbone:
     torch.manual_seed(1)
     features = LogMel(RATE, window=16.0, hop=8.0, num_mels=BANDS, normalize=normalize)
     return AudioBackbone(features, encoder or _Ordinary(), windows=windows).double().eval()
@@ -97,7 +99,7 @@ def test_windows_are_as_long_as_they_should_be() -> None:
 
 def test_neighbours_and_padding_change_nothing() -> None:
     encoder = SoftEncoder(DIM, 1, 2, num_landmarks=7)
-    backbone = _backbone(Windows(20 * TOKEN / RATE), encoder, normalize=True)
+    backbone = _backbone(Windows(20 * TOKEN / RATE), encoder, normalize="bands")
     waves, lengths = _batch(LENGTHS, extra=999)
     together, mask = backbone(waves, lengths)
     assert together[~mask].eq(0).all()
