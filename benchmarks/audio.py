@@ -9,8 +9,8 @@ as the cost of the loss grows with tokens times units and is the same for both. 
 audio/connected_digits, each network trained for the same epochs; and that of hours of test strings joined, in
 overlapping windows and in one pass, beside that of the same strings one by one. Writes
 benchmarks/results/audio_DEVICE_DATE.json and .md; figures of an earlier run of the same day are kept, with their
-commit, unless they are measured again. An hour of softmax takes two cores about two hours in all:
---seconds 10 60 600 leaves it out.
+commit, unless they are measured again. An hour of softmax takes two cores a good part of an hour:
+--seconds 10 60 600 leaves it out; --attentions soft, too.
 """
 
 import argparse
@@ -68,7 +68,10 @@ def main() -> None:
     """Measure what was asked for, and write the tables after each row."""
     parser = device_parser(__doc__)
     parser.add_argument("--seconds", nargs="*", type=int, default=SECONDS, help="durations, for time and memory")
-    parser.add_argument("--budget", type=float, default=30.0, help="seconds for one time, beyond which one run is made")
+    parser.add_argument("--attentions", nargs="*", default=ATTENTIONS, choices=ATTENTIONS, help="for time and memory")
+    parser.add_argument(
+        "--budget", type=float, default=30.0, help="seconds for one time; a run that takes longer is made once"
+    )
     parser.add_argument("--patience", type=float, default=7200.0, help="seconds after which a measurement is given up")
     parser.add_argument("--longest", action="store_true", help="also find the longest recording, by doubling")
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS), help="to train")
@@ -93,10 +96,10 @@ def main() -> None:
         print(text, flush=True)
 
     for seconds in arguments.seconds:
-        for attention in ATTENTIONS:
+        for attention in arguments.attentions:
             keep("speed", {"seconds": seconds, "attention": attention, **_speed(attention, seconds, arguments)})
     if arguments.longest:
-        for attention in ATTENTIONS:
+        for attention in arguments.attentions:
             print(
                 f"{attention}: the longest recording in one pass lasts {_longest(attention, arguments)} s", flush=True
             )
@@ -154,13 +157,21 @@ def measured(what: str, attention: SequenceAttention, seconds: int, device: str,
 
     "inference" makes but one run of inference, to see whether it fits.
     """
-    network, wave = build(attention, device), 0.1 * torch.randn(1, seconds * RATE, device=device)
-    runs = {"inference": inference(network, wave), "training": training(network, wave)}
-    if what == "time":
-        timer = Timer(torch.device(device), rounds=20, seconds=budget)
-        return {f"{name}_seconds": timer.medians({name: run})[name] for name, run in runs.items()}
+    network, place = build(attention, device), torch.device(device)
+    wave = 0.1 * torch.randn(1, seconds * RATE, device=device)
+    makers = {"inference": inference, "training": training}
+    # What a first run loads and allocates is no matter of the recording: a short one runs before.
+    short = {name: make(network, wave[:, : SECONDS[0] * RATE]) for name, make in makers.items()}
+    runs = {name: make(network, wave) for name, make in makers.items()}
     if what == "memory":
-        return {f"{name}_bytes": peak_memory(run, torch.device(device)) for name, run in runs.items()}
+        return {f"{name}_bytes": peak_memory(run, place, short[name]) for name, run in runs.items()}
+    if what == "time":
+        timer = Timer(place, rounds=20, seconds=budget)
+        found = {}
+        for name, run in runs.items():
+            short[name]()
+            found[f"{name}_seconds"] = timer.medians({name: run})[name]
+        return found
     runs["inference"]()
     return {}
 
