@@ -22,9 +22,10 @@ _CHUNK = 1 << 15
 
 
 class ConvSubsampling(nn.Module):
-    """Frames to fewer tokens: convolutions of 3 x 3 over time and frequency with GELU, then a linear layer.
+    """Frames to fewer tokens: convolutions of 3 x 3 over time and frequency with GELU, a linear layer and LayerNorm.
 
-    There is one for each halving of time, two at least; each halves the bands, too. Padding is zero before each
+    The LayerNorm makes tokens as large as the positions that an encoder adds, which would drown them otherwise.
+    There is a convolution for each halving of time, two at least; each halves the bands, too. Padding is zero before each
     convolution, so it changes nothing.
 
     Args:
@@ -54,6 +55,7 @@ class ConvSubsampling(nn.Module):
         )
         bands = -(-num_bands // 2 ** len(strides))
         self.project = nn.Linear(channels * bands, dim)
+        self.norm = nn.LayerNorm(dim)
 
     def num_tokens(self, frames: Tensor) -> Tensor:
         """What so many frames become."""
@@ -80,7 +82,7 @@ class ConvSubsampling(nn.Module):
         for convolution in self.convolutions:
             x = F.gelu(convolution(x.masked_fill(~mask[:, None, :, None], 0)))
             mask = mask[:, :: convolution.stride[0]]  # type: ignore[index]
-        return zero_pads(self.project(x.transpose(1, 2).flatten(2)), mask), mask
+        return zero_pads(self.norm(self.project(x.transpose(1, 2).flatten(2))), mask), mask
 
 
 class AudioBackbone(nn.Module):
