@@ -24,9 +24,9 @@ _CHUNK = 1 << 15
 class ConvSubsampling(nn.Module):
     """Frames to fewer tokens: convolutions of 3 x 3 over time and frequency with GELU, a linear layer and LayerNorm.
 
-    The LayerNorm makes tokens as large as the positions that an encoder adds, which would drown them otherwise.
-    There is a convolution for each halving of time, two at least; each halves the bands, too. Padding is zero before each
-    convolution, so it changes nothing.
+    There is a convolution for each halving of time, two at least; each halves the bands, too. Padding is zero before
+    each, so it changes nothing. The LayerNorm makes tokens as large as the positions that an encoder adds, which would
+    drown them otherwise.
 
     Args:
         num_bands: Width F of the frames.
