@@ -3,12 +3,16 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import softformer
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SNIPPETS = re.findall(r"^```python\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+RECIPES = re.findall(r"^```yaml\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
 COMMANDS = re.findall(r"^```bash\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+# For a run to be short.
+QUICK = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
 
 
 @pytest.mark.parametrize("number", range(len(SNIPPETS)))
@@ -59,16 +63,32 @@ def test_the_sequence_module_of_the_readme_trains_a_step() -> None:
 
 
 @pytest.mark.usefixtures("own_cache")
-def test_the_recipe_of_the_readme_trains(tmp_path: Path) -> None:
-    (recipe,) = re.findall(r"^```yaml\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+def test_the_recipe_of_texts_trains(tmp_path: Path) -> None:
+    (recipe,) = (recipe for recipe in RECIPES if "TextClassifier" in recipe)
     (tmp_path / "reviews.yaml").write_text(recipe)
     rows = ("a good film,glad\n", "a bad film,sad\n")
     for split, count in (("train", 13), ("test", 2)):
         (tmp_path / f"{split}.csv").write_text("review,mood\n" + "".join(rows[number % 2] for number in range(count)))
-    quick = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--run.test_after_fit", "true"]
-    outcome = softformer(tmp_path, "fit", "--config", "reviews.yaml", *quick)
+    outcome = softformer(tmp_path, "fit", "--config", "reviews.yaml", *QUICK, "--run.test_after_fit", "true")
     assert outcome.code == 0, outcome.err
     assert (tmp_path / "runs" / "reviews" / "checkpoints" / "best.ckpt").is_file()
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_the_recipe_of_speech_trains(tmp_path: Path) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    (recipe,) = (recipe for recipe in RECIPES if "SpeechRecognizer" in recipe)
+    (tmp_path / "speech.yaml").write_text(recipe)
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(13):
+        soundfile.write(folder / f"{number}.flac", 0.1 * random.standard_normal(16_000), 16_000)
+    lines = [f"{number}.flac,A word!\n" for number in range(13)]
+    (folder / "metadata.csv").write_text("file_name,text\n" + "".join(lines))
+    outcome = softformer(tmp_path, "fit", "--config", "speech.yaml", *QUICK)
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "runs" / "speech" / "checkpoints" / "best.ckpt").is_file()
 
 
 def test_links_to_files_exist() -> None:
