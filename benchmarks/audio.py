@@ -236,10 +236,12 @@ def joined_strings(checkpoint: Path, hours: float, landmarks: list[int], local: 
     rows = connected_digits(None if local is None else str(local / "fsdd"), num_test=max(300, int(1800 * hours)))
     waves: list[Tensor] = []
     texts: list[str] = []
+    missing = 3600 * hours * task.sample_rate
     for row in rows["test"]:
-        waves.append(torch.as_tensor(read_sound(row["audio"], task.sample_rate)))
+        waves.append(read_sound(row["audio"], task.sample_rate))
         texts.append(row["text"])
-        if sum(map(len, waves)) >= 3600 * hours * task.sample_rate:
+        missing -= len(waves[-1])
+        if missing <= 0:
             break
     backbone: AudioBackbone = task.network.backbone
     pooled = [module for module in task.modules() if isinstance(module, SegmentLandmarks)]

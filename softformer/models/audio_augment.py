@@ -8,7 +8,8 @@ import torchaudio
 from torch import Tensor
 
 from softformer.layers.padding import zero_pads
-from softformer.models.audio_features import frame_mean, lengths_mask
+from softformer.layers.pooling import mean_pool
+from softformer.models.audio_features import lengths_mask
 from softformer.ops.options import Options
 
 
@@ -70,8 +71,10 @@ class AudioAugment(Options):
 
     def frames(self, frames: Tensor, mask: Tensor) -> Tensor:
         """Frames (B, N, F) with stripes set to the mean of their band; mask (B, N) tells real ones."""
+        if not self.time_masks and not self.band_masks:
+            return frames
         batch, length, bands = frames.shape
-        mean = frame_mean(frames, mask)
+        mean = mean_pool(frames, mask).unsqueeze(1)
         counts = mask.sum(1)
         hidden = torch.zeros_like(mask)
         for _ in range(self.time_masks):

@@ -12,6 +12,7 @@ import torchaudio
 from torch import Tensor, nn
 
 from softformer.layers.padding import zero_pads
+from softformer.layers.pooling import mean_pool
 from softformer.ops.precision import compute_dtype
 
 Normalization = Literal["bands", "recording"]
@@ -152,7 +153,7 @@ def normalized(frames: Tensor, mask: Tensor, over: Normalization = "bands") -> T
     """
 
     def mean(x: Tensor) -> Tensor:
-        each = frame_mean(x, mask)
+        each = mean_pool(x, mask).unsqueeze(1)
         return each.mean(2, keepdim=True) if over == "recording" else each
 
     centred = zero_pads(frames - mean(frames), mask)
@@ -160,8 +161,3 @@ def normalized(frames: Tensor, mask: Tensor, over: Normalization = "bands") -> T
     # At least 0.1, half a decibel of power: what varies less is noise of rounding, not sound. The root is taken of
     # what is never zero, as its gradient there is infinite.
     return centred / variance.clamp(min=0.01).sqrt()
-
-
-def frame_mean(frames: Tensor, mask: Tensor) -> Tensor:
-    """(B, 1, F): the mean of the real frames of frames (B, N, F), which mask (B, N) tells; zero where there is none."""
-    return zero_pads(frames, mask).sum(1, keepdim=True) / mask.sum(1).clamp(min=1).view(-1, 1, 1)
