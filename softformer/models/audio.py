@@ -97,7 +97,8 @@ class AudioBackbone(nn.Module):
             every recording in one pass.
 
     Attributes:
-        longest: Tokens of the longest recording of the training, a buffer; 0 before any.
+        longest: Tokens of the longest recording of the training, a buffer; 0 before any. It is no integer, whose
+            moving average would never move.
 
     Raises:
         ValueError: The encoder has no dim.
@@ -125,7 +126,7 @@ class AudioBackbone(nn.Module):
         self.encoder = encoder
         self.augment = augment
         self.windows = windows
-        self.register_buffer("longest", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("longest", torch.zeros(()))
         self.longest: Tensor
 
     @property
@@ -166,7 +167,7 @@ class AudioBackbone(nn.Module):
         if self.windows is None:
             return 0
         if self.windows.seconds is None:
-            return int(self.longest)
+            return round(float(self.longest))
         return max(1, round(self.windows.seconds / self.token_seconds))
 
     def _whole(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
@@ -12,6 +12,7 @@ from torchmetrics import MetricCollection
 from softformer.models.audio import AudioBackbone, SpeechNetwork
 from softformer.models.audio_augment import AudioAugment
 from softformer.models.audio_windows import Windows
+from softformer.ops.options import check_choice
 from softformer.training.encoders import EncoderSpec
 from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
@@ -27,6 +28,8 @@ from tasks.audio.units import Units, units_from
 from tasks.audio.word_times import WordTime, word_times
 from tasks.audio.writing import writing_from
 from tasks.input_settings import InputSettingsModule
+
+ErrorRate = Literal["wer", "cer"]
 
 _OPTIMIZER = OptimizerSpec()
 _SCHEDULE = ScheduleSpec()
@@ -55,13 +58,13 @@ class SpeechRecognizer(InputSettingsModule):
             the longest of these where `seconds` says nothing else. None hears each in one pass.
         optimizer: Optimizer and its options.
         schedule: Learning rate over the run.
+        best_by: The error rate of validation that chooses the best checkpoint: "wer" or "cer". Where hardly a word is
+            ever right, as with little data, that of characters tells more.
         weights: File of weights to start from: our own checkpoint, of an AudioClassifier too, or safetensors.
         freeze_backbone: Whether only the head trains; the rest is then as in evaluation, so nothing is augmented.
     """
 
     network: SpeechNetwork
-    monitor = "val/wer"
-    monitor_mode = "min"
 
     def __init__(
         self,
@@ -75,10 +78,13 @@ class SpeechRecognizer(InputSettingsModule):
         windows: Windows | None = Windows(),  # noqa: B008
         optimizer: OptimizerSpec = _OPTIMIZER,
         schedule: ScheduleSpec = _SCHEDULE,
+        best_by: ErrorRate = "wer",
         weights: str | None = None,
         freeze_backbone: bool = False,
     ) -> None:
         super().__init__(optimizer=optimizer, schedule=schedule)
+        check_choice("best_by", best_by, get_args(ErrorRate))
+        self.monitor, self.monitor_mode = f"val/{best_by}", "min"
         if num_units is None or num_units < 2:
             raise ValueError(
                 f"num_units must be given and at least 2, blank included, got {num_units}; a SpeechDataModule sets it "

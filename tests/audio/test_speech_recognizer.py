@@ -26,6 +26,12 @@ def test_loss_and_error_rates() -> None:
     assert (task.monitor, task.monitor_mode) == ("val/wer", "min")
 
 
+def test_the_error_rate_that_chooses_the_best_checkpoint() -> None:
+    assert recognizer(best_by="cer").monitor == "val/cer"
+    with pytest.raises(ValueError, match=r"best_by must be .*wer.*cer.*, got 'loss'"):
+        recognizer(best_by="loss")
+
+
 def test_training_counts_the_first_recordings_of_a_batch() -> None:
     task, data = recognizer(), batch()
     for stage, counted in (("train", 4), ("test", 5)):

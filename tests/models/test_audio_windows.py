@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from softformer.models.audio import AudioBackbone
 from softformer.models.audio_augment import AudioAugment
@@ -140,6 +141,16 @@ def test_a_window_is_as_long_as_the_longest_of_the_training() -> None:
     fresh.windows = None
     fresh(waves, lengths)
     assert max(encoder.lengths) == 61
+
+
+def test_the_moving_average_of_a_network_learns_the_longest() -> None:
+    backbone = _backbone(Windows(), _Counting()).train()
+    average = AveragedModel(backbone, avg_fn=get_ema_avg_fn(0.9), use_buffers=True)
+    for waves, lengths in [_batch(LENGTHS[2:3]), *[_batch(LENGTHS)] * 40]:
+        backbone(waves, lengths)
+        average.update_parameters(backbone)
+    assert backbone.longest == 61
+    assert average.module._window_tokens() == 60  # 0.9 ** 40 of the way is left
 
 
 def test_training_hears_whole_recordings() -> None:
