@@ -4,8 +4,6 @@ Run as a module, with a `Problem` and names as JSON, it prints the peak memory o
 """
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from benchmarks.measure import Timer, peak_memory, returns_memory
+from benchmarks.measure import Timer, peak_memory
+from benchmarks.own_process import in_own_process
 from benchmarks.published import published_attention
 from softformer.ops import Cholesky, Newton, soft_attention
 from softformer.ops.backends import BACKENDS
@@ -183,10 +182,7 @@ def extra_memory(problem: Problem, names: list[str]) -> dict[str, int]:
     if problem.device == "cuda":
         return _extra_memory(problem, names)
     request = json.dumps({"problem": problem._asdict(), "names": names})
-    command = [sys.executable, "-m", "benchmarks.attention_methods", request]
-    environment = {**os.environ, **returns_memory}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout)
+    return in_own_process("benchmarks.attention_methods", request, memory=True)
 
 
 def _extra_memory(problem: Problem, names: list[str]) -> dict[str, int]:

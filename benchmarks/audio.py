@@ -15,10 +15,6 @@ commit, unless they are measured again. An hour of softmax takes two cores a goo
 
 import argparse
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.measure import Timer, peak_memory, returns_memory
+from benchmarks.measure import Timer, peak_memory
+from benchmarks.own_process import in_own_process
 from benchmarks.report import (
     describe_machine,
     device_parser,
@@ -176,41 +173,28 @@ def measured(what: str, attention: SequenceAttention, seconds: int, device: str,
     return {}
 
 
-def _in_process(what: str, attention: str, seconds: int, arguments: argparse.Namespace) -> Row | None:
-    """What `measured` finds in a process of its own; None where memory does not suffice or it takes too long.
-
-    Raises:
-        RuntimeError: It failed otherwise; its last lines are in the message.
-    """
+def _apart(what: str, attention: str, seconds: int, arguments: argparse.Namespace) -> Row | None:
+    """What `measured` finds in a process of its own; None where memory does not suffice or it takes too long."""
     request = {"what": what, "attention": attention, "seconds": seconds, "device": arguments.device}
-    command = [sys.executable, "-m", "benchmarks.audio", "--device", arguments.device]
-    command += ["--measure", json.dumps({**request, "budget": arguments.budget})]
-    environment = {**os.environ, **(returns_memory if what == "memory" else {})}
+    options = ["--device", arguments.device, "--measure", json.dumps({**request, "budget": arguments.budget})]
     try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=arguments.patience, check=False
-        )
-    except subprocess.TimeoutExpired:
+        return in_own_process("benchmarks.audio", *options, memory=what == "memory", patience=arguments.patience)
+    except (MemoryError, TimeoutError):
         return None
-    if done.returncode == 0:
-        return json.loads(done.stdout)
-    if done.returncode == -signal.SIGKILL or "memory" in done.stderr:
-        return None
-    raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
 
 
 def _speed(attention: SequenceAttention, seconds: int, arguments: argparse.Namespace) -> Row:
     """Time and memory; what could not be measured is missing."""
     found: Row = {}
     for what in ("time", "memory"):
-        found |= _in_process(what, attention, seconds, arguments) or {}
+        found |= _apart(what, attention, seconds, arguments) or {}
     return found
 
 
 def _longest(attention: SequenceAttention, arguments: argparse.Namespace) -> int:
     """The longest duration, in seconds, of 600 doubled again and again, whose inference works; 0 for none."""
     longest, seconds = 0, 600
-    while _in_process("inference", attention, seconds, arguments) is not None:
+    while _apart("inference", attention, seconds, arguments) is not None:
         longest, seconds = seconds, 2 * seconds
     return longest
 

@@ -60,7 +60,7 @@ def peak_memory(function: Function, device: torch.device, before: Function | Non
     """Bytes that a run has in use at most beyond what was in use before it.
 
     On the CPU this is the growth of the resident set, which is right only in a process whose allocator gives memory
-    back at once: see `returns_memory`.
+    back at once: see `benchmarks.own_process`.
 
     Args:
         function: What is run.
@@ -80,10 +80,6 @@ def peak_memory(function: Function, device: torch.device, before: Function | Non
     resident = _status("VmRSS")
     function()
     return max(0, _status("VmHWM") - resident)
-
-
-# Environment of a process in which `peak_memory` on the CPU is right: every larger block is mapped and unmapped.
-returns_memory = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
 
 def _status(name: str) -> int:

@@ -11,8 +11,6 @@ with their commit, unless they are measured again.
 import argparse
 import copy
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,7 +21,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import softformer  # noqa: F401  (registers the models)
-from benchmarks.measure import Timer, peak_memory, returns_memory
+from benchmarks.measure import Timer, peak_memory
+from benchmarks.own_process import in_own_process
 from benchmarks.published import PublishedNetwork
 from benchmarks.report import (
     describe_machine,
@@ -160,11 +159,8 @@ def _memory(name: str, size: int, batch: int, device: str, dtype: torch.dtype) -
     request = {"name": name, "size": size, "batch": batch, "device": device}
     if device == "cuda":
         return memory(**request, dtype=dtype)  # type: ignore[arg-type]
-    command = [sys.executable, "-m", "benchmarks.models", "--device", device, "--memory", json.dumps(request)]
-    command += ["--type", str(dtype).removeprefix("torch.")]
-    environment = {**os.environ, **returns_memory}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return int(done.stdout)
+    arguments = ["--device", device, "--memory", json.dumps(request), "--type", str(dtype).removeprefix("torch.")]
+    return in_own_process("benchmarks.models", *arguments, memory=True)
 
 
 def memory(name: str, size: int, batch: int, device: str, dtype: torch.dtype) -> int:

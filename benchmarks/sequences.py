@@ -11,9 +11,6 @@ earlier run of the same day are kept, with their commit, unless they are measure
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +18,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from benchmarks.measure import Timer, peak_memory, returns_memory
+from benchmarks.measure import Timer, peak_memory
+from benchmarks.own_process import in_own_process
 from benchmarks.report import (
     describe_machine,
     device_parser,
@@ -128,10 +126,8 @@ def _memory(attention: Attention, length: int, batch: int, device: str) -> int:
     request: dict[str, Any] = {"attention": attention, "length": length, "batch": batch, "device": device}
     if device == "cuda":
         return memory(**request)
-    command = [sys.executable, "-m", "benchmarks.sequences", "--device", device, "--memory", json.dumps(request)]
-    environment = {**os.environ, **returns_memory}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return int(done.stdout)
+    arguments = ["--device", device, "--memory", json.dumps(request)]
+    return in_own_process("benchmarks.sequences", *arguments, memory=True)
 
 
 def memory(attention: Attention, length: int, batch: int, device: str) -> int:
