@@ -150,26 +150,27 @@ def training(network: SpeechNetwork, wave: Tensor) -> Callable[[], Any]:
 
 
 def measured(what: str, attention: SequenceAttention, seconds: int, device: str, budget: float) -> Row:
-    """Seconds ("time") or bytes beyond weights and waveform ("memory") of inference and of a training step.
+    """Of "inference" or "training", the seconds ("time") or the bytes beyond weights and waveform ("memory").
 
-    "inference" makes but one run of inference, to see whether it fits.
+    Args:
+        what: Such as "inference memory"; "inference" alone makes but one run, to see whether it fits.
+        attention: Of the encoder.
+        seconds: The recording's duration.
+        device: Where to measure.
+        budget: Seconds for the runs of one time; a run that takes longer is made once.
     """
+    kind, _, figure = what.partition(" ")
     network, place = build(attention, device), torch.device(device)
     wave = 0.1 * torch.randn(1, seconds * RATE, device=device)
-    makers = {"inference": inference, "training": training}
+    make = {"inference": inference, "training": training}[kind]
     # What a first run loads and allocates is no matter of the recording: a short one runs before.
-    short = {name: make(network, wave[:, : SECONDS[0] * RATE]) for name, make in makers.items()}
-    runs = {name: make(network, wave) for name, make in makers.items()}
-    if what == "memory":
-        return {f"{name}_bytes": peak_memory(run, place, short[name]) for name, run in runs.items()}
-    if what == "time":
-        timer = Timer(place, rounds=20, seconds=budget)
-        found = {}
-        for name, run in runs.items():
-            short[name]()
-            found[f"{name}_seconds"] = timer.medians({name: run})[name]
-        return found
-    runs["inference"]()
+    short, run = make(network, wave[:, : SECONDS[0] * RATE]), make(network, wave)
+    if figure == "memory":
+        return {f"{kind}_bytes": peak_memory(run, place, short)}
+    if figure == "time":
+        short()
+        return {f"{kind}_seconds": Timer(place, rounds=20, seconds=budget).medians({kind: run})[kind]}
+    run()
     return {}
 
 
@@ -177,8 +178,9 @@ def _apart(what: str, attention: str, seconds: int, arguments: argparse.Namespac
     """What `measured` finds in a process of its own; None where memory does not suffice or it takes too long."""
     request = {"what": what, "attention": attention, "seconds": seconds, "device": arguments.device}
     options = ["--device", arguments.device, "--measure", json.dumps({**request, "budget": arguments.budget})]
+    memory = what.endswith("memory")
     try:
-        return in_own_process("benchmarks.audio", *options, memory=what == "memory", patience=arguments.patience)
+        return in_own_process("benchmarks.audio", *options, memory=memory, patience=arguments.patience)
     except (MemoryError, TimeoutError):
         return None
 
@@ -186,7 +188,7 @@ def _apart(what: str, attention: str, seconds: int, arguments: argparse.Namespac
 def _speed(attention: SequenceAttention, seconds: int, arguments: argparse.Namespace) -> Row:
     """Time and memory; what could not be measured is missing."""
     found: Row = {}
-    for what in ("time", "memory"):
+    for what in ("inference time", "inference memory", "training time", "training memory"):
         found |= _apart(what, attention, seconds, arguments) or {}
     return found
 
