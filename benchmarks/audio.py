@@ -102,13 +102,16 @@ def main() -> None:
             )
     if arguments.runs == "none":
         return
+    checkpoints: dict[str, Path] = {}
     for network in arguments.networks:
         options = ["--config", "audio/connected_digits", *NETWORKS[network]]
         if arguments.local is not None:
             options += ["--data.data_dir", str(arguments.local / "fsdd")]
         name = f"connected_digits-{network.replace(' ', '_').replace(',', '')}"
         keep("wer", {"network": network, **training_run(name, options, Path(arguments.runs))})
-        checkpoint = Path(arguments.runs) / name / "checkpoints" / "best.ckpt"
+        checkpoints[network] = Path(arguments.runs) / name / "checkpoints" / "best.ckpt"
+    # Hours are heard here after all training: the peak memory of a process begins with that of the one that started it.
+    for network, checkpoint in checkpoints.items():
         for hours in arguments.hours:
             for row in joined_strings(checkpoint, hours, arguments.landmarks, arguments.local):
                 keep("joined", {"network": network, "hours": hours, **row})
