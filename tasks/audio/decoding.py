@@ -1,5 +1,6 @@
 """Sounds from files or bytes: what their headers tell, or their samples, of one channel and the sample rate wanted."""
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from datasets.utils.file_utils import xopen
 from torch import Tensor
 
 from tasks.audio.extra import soundfile, torchaudio
+from tasks.audio.mp3 import read_mp3, with_honest_length
 from tasks.audio.truncation import missing_bytes
 from tasks.rows import ReadError
 
@@ -33,6 +35,10 @@ _UNKNOWN = 1 << 62
 _LOUDEST = 10.0
 # Largest term of the ratio of sample rates, but for what all common rates need.
 _FINEST = 1_000
+# Samples that go into or come out of resampling at a time; torchaudio counts them in float32, right up to twice these.
+_RESAMPLED = 1 << 23
+# Samples of the lower rate that its filters reach on either side, at least.
+_REACH = 6.1
 
 
 class Header(NamedTuple):
@@ -44,8 +50,6 @@ class Header(NamedTuple):
 
 def read_header(value: Any, folder: Path = Path(), *, shortest: float = 0.0) -> Header:
     """Length and sample rate of a sound, without decoding it where its header tells.
-
-    The header of an MP3 file may be a little wrong about the length.
 
     Args:
         value: As in `read_sound`.
@@ -83,7 +87,7 @@ def read_sound(value: Any, sample_rate: int, folder: Path = Path(), *, shortest:
     name = name_of(value, folder)
     with _opened(value, folder) as file:
         rate, told, wave = file.samplerate, file.frames, _mono(file)
-        told = len(wave) if told >= _UNKNOWN or file.format == "MP3" else told
+        told = len(wave) if told >= _UNKNOWN else told
     if len(wave) < told:
         raise ReadError(
             f"the sound{name} is cut short: its header tells of {told / rate:.2f} s, but it ends after "
@@ -98,7 +102,8 @@ def resampled(wave: Tensor, rate: int, sample_rate: int) -> Tensor:
     """Samples (T,) at another rate, (ceil(T sample_rate / rate),), band-limited.
 
     The filters are as many as the rates have in the lowest terms: those of rates without a common factor would fill the
-    memory. Then the nearest ratio of smaller terms is taken, which is off by less than one in a thousand.
+    memory. Then the nearest ratio of smaller terms is taken, which is off by less than one in a thousand. Long sounds
+    are resampled a part at a time, each with the samples around it that its filters reach.
 
     Args:
         wave: Samples at `rate` (Hz).
@@ -108,11 +113,26 @@ def resampled(wave: Tensor, rate: int, sample_rate: int) -> Tensor:
     Source: J. Smith, "Digital audio resampling", by `torchaudio.functional.resample`.
     """
     ratio = Fraction(rate, sample_rate).limit_denominator(_FINEST)
-    return torchaudio.functional.resample(wave, ratio.numerator, ratio.denominator) if ratio != 1 else wave
+    if ratio == 1:
+        return wave
+    old, new = ratio.numerator, ratio.denominator
+    # Parts begin where the filters do, at multiples of `old`; so does what lies before them.
+    size = old * max(1, _RESAMPLED // max(old, new))
+    around = old * math.ceil(_REACH * max(1.0, old / new) / old)
+    if len(wave) <= size:
+        return torchaudio.functional.resample(wave, old, new)
+    found = wave.new_empty(-(-len(wave) * new // old))
+    for start in range(0, len(wave), size):
+        before = min(start, around)
+        part = torchaudio.functional.resample(wave[start - before : start + size + around], old, new)
+        place = start // old * new
+        kept = found[place : place + size // old * new]
+        kept.copy_(part[before // old * new :][: len(kept)])
+    return found
 
 
-def name_of(value: Any, folder: Path = Path()) -> str:
-    """How messages name a sound: a space and its file, if that is known."""
+def file_of(value: Any, folder: Path = Path()) -> str:
+    """The file of a sound, or the name that is kept beside its bytes; empty where nothing tells."""
     path = value
     if isinstance(value, dict):
         path = value.get("path")
@@ -121,8 +141,14 @@ def name_of(value: Any, folder: Path = Path()) -> str:
     if not isinstance(path, str):
         return ""
     if "://" in path or (isinstance(value, dict) and value.get("bytes") is not None):
-        return f" {path!r}"
-    return f" {str(folder / os.path.expanduser(path))!r}"
+        return path
+    return str(folder / os.path.expanduser(path))
+
+
+def name_of(value: Any, folder: Path = Path()) -> str:
+    """How messages name a sound: a space and its file, if that is known."""
+    file = file_of(value, folder)
+    return f" {file!r}" if file else ""
 
 
 class _Forward(soundfile.SoundFile):
@@ -150,7 +176,7 @@ def _opened(value: Any, folder: Path) -> Iterator[_Forward]:
                 raise ReadError(f"the sound{name} has no header that tells its sample rate; save it as WAV or FLAC")
         else:
             _check_whole(name, source)
-        with _Forward(source) as file:
+        with _Forward(_honest(name, source)) as file:
             if not LEAST_RATE <= file.samplerate <= MOST_RATE:
                 raise ReadError(
                     f"the sound{name} has a sample rate of {file.samplerate:,} Hz; expected {LEAST_RATE:,} to "
@@ -178,6 +204,28 @@ def _source(value: Any, folder: Path) -> Path | BytesIO:
         except ValueError as error:  # no such protocol
             raise OSError(str(error)) from error
     return folder / os.path.expanduser(value)
+
+
+def _honest(name: str, source: Path | BytesIO) -> Path | BytesIO:
+    """A file that tells its length; of an MP3 file that does not, a copy that does.
+
+    Raises:
+        ReadError: It is an MP3 file that is cut short.
+    """
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            start = file.read(3)
+    else:
+        start = source.getvalue()[:3]
+    if start != b"ID3" and not (start[:1] == b"\xff" and start[1:2] >= b"\xe0"):
+        return source
+    content = source.read_bytes() if isinstance(source, Path) else source.getvalue()
+    mp3 = read_mp3(content)
+    if mp3 is None or mp3.honest:
+        return source
+    if mp3.missing:
+        raise ReadError(f"the sound{name} is cut short: {mp3.missing:.2f} s at its end are missing")
+    return BytesIO(with_honest_length(content, mp3))
 
 
 def _reason(error: Exception) -> str:
@@ -212,7 +260,8 @@ def _check_length(name: str, count: int, rate: int, shortest: float) -> None:
         raise ReadError(f"the sound{name} has no samples")
     if count / rate < shortest:
         raise ReadError(
-            f"the sound{name} lasts {1000 * count / rate:.1f} ms; expected at least {1000 * shortest:.1f} ms (shortest)"
+            f"the sound{name} lasts {1000 * count / rate:.1f} ms; expected at least {1000 * shortest:.1f} ms "
+            "(shortest, or a window of the features)"
         )
 
 
