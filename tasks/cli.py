@@ -17,6 +17,7 @@ import softformer.training.text_encoders  # noqa: F401  (short class names are t
 import tasks.image
 import tasks.text
 from softformer.training.callbacks import ClassReport, PredictionTable, ResultTable
+from softformer.training.callbacks.predictions import TABLE
 from softformer.training.callbacks.results import print_results
 from softformer.training.divergence import DivergedError
 from softformer.training.module import SoftformerModule
@@ -49,6 +50,7 @@ Softmax-free attention on real data, from YAML recipes.
   classify images         softformer predict --ckpt_path FILE --data.images FOLDER --output predictions.csv
   classify texts          softformer predict --ckpt_path FILE --data.texts FILE --output predictions.csv
   classify sounds         softformer predict --ckpt_path FILE --data.sounds FOLDER --output predictions.csv
+  write down speech       softformer predict --ckpt_path FILE --data.sounds FOLDER --output texts/
   options of a class      softformer fit --model.help ImageClassifier"""
 _COMMANDS = {
     "fit": "Train by a recipe, or go on with a run.",
@@ -63,6 +65,7 @@ _NOT_TRAINED = (
 # Options that name a network, or only ask what there is.
 _NETWORKS = ("--ckpt_path", "--config", "--model", "--help", "-h", "--print_config", "--data.help")
 _COMMON: dict[str, Any] = {"allow_abbrev": False, "formatter_class": HelpFormatter}
+_OUTPUT = f"CSV file to write; or a folder, which is to hold {TABLE} and what else there is: transcripts and subtitles."
 _CKPT_PATH = "Checkpoint: a file, or best or last of the run. fit goes on from it; the others need nothing else."
 
 
@@ -106,7 +109,7 @@ class SoftformerCLI(LightningCLI):
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "predict":
-            parser.add_argument("--output", type=Path, default=Path("predictions.csv"), help="CSV file to write.")
+            parser.add_argument("--output", type=Path, default=Path(TABLE), help=_OUTPUT)
         if self._told_by_data(subcommand):
             for name, without in FROM_DATA.items():
                 told = self._teller(name, without)

@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 
@@ -12,7 +12,8 @@ def list_files(argument: str, given: str | Sequence[str], suffixes: Sequence[str
     Args:
         argument: What the user calls it, for messages.
         given: A folder (with the folders in it), a file, a pattern such as "photos/*.jpg", or a list of these. A file
-            that is named itself, or by a pattern, may end in anything.
+            that is named itself, or by a pattern, may end in anything. What is hidden in a folder (a name that begins
+            with a dot, or __MACOSX) is left out.
         suffixes: How names of files in folders end, in lower case.
         kind: What to call such files.
 
@@ -24,8 +25,7 @@ def list_files(argument: str, given: str | Sequence[str], suffixes: Sequence[str
     for entry in [given] if isinstance(given, str) else given:
         path = Path(entry).expanduser()
         if path.is_dir():
-            files = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
-            found += sorted(file for file in files if file.lower().endswith(tuple(suffixes)))
+            found += sorted(file for file in _visible(path) if file.lower().endswith(tuple(suffixes)))
         elif path.is_file():
             found.append(str(path))
         elif matches := sorted(glob.glob(str(path), recursive=True)):
@@ -35,3 +35,14 @@ def list_files(argument: str, given: str | Sequence[str], suffixes: Sequence[str
     if not found:
         raise ValueError(f"{argument}={given!r}: no {kind} files there; expected files ending in {', '.join(suffixes)}")
     return found
+
+
+def _visible(folder: Path) -> Iterator[str]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        yield from (os.path.join(place, name) for name in names if not is_hidden(name))
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is none that a user put there."""
+    return name[0] == "." or name == "__MACOSX"

@@ -112,3 +112,51 @@ def test_units_of_a_run_are_taken_by_name(trained: Path, tmp_path: Path) -> None
     units = ["--data.units", "FileUnits", "--data.units.path", str(run), "--data.writing.numerals", "spell"]
     outcome = softformer(tmp_path, "fit", *data, *units, *MODEL, *weights, *QUIET)
     assert outcome.code == 0, outcome.err
+
+
+def _checkpoint(trained: Path) -> list[str]:
+    return ["predict", "--ckpt_path", str(trained / "runs" / "speech" / "checkpoints" / "best.ckpt")]
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_predictions_in_a_folder(trained: Path, tmp_path: Path, exists: bool) -> None:
+    if exists:
+        (tmp_path / "texts.d").mkdir()
+    name = "texts.d" if exists else "texts/"
+    outcome = softformer(tmp_path, *_checkpoint(trained), "--data.sounds", str(trained / "test"), "--output", name)
+    assert outcome.code == 0, outcome.err
+    folder = name.rstrip("/")
+    assert f"5 predictions written to {folder}/predictions.csv, and their files into {folder}" in outcome.out
+    expected = [f"{number}.{ending}" for number in range(5) for ending in ("txt", "srt")]
+    assert sorted(found.name for found in (tmp_path / folder).iterdir()) == sorted(["predictions.csv", *expected])
+
+
+def test_a_place_that_cannot_be_written_to_is_told_before_anything_is_heard(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taken").write_text("")
+    monkeypatch.setattr("tasks.audio.recognizer.SpeechRecognizer.forward", None)
+    for name in ("taken", "taken/heard.csv"):
+        outcome = softformer(tmp_path, *_checkpoint(trained), "--data.sounds", str(trained / "test"), "--output", name)
+        assert outcome.code == 2
+        assert "taken" in outcome.err
+    assert (tmp_path / "taken").read_text() == ""
+
+
+def test_what_was_heard_before_a_broken_file_is_kept(
+    trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="lightning")
+    (tmp_path / "sounds").mkdir()
+    for number in range(4):
+        wave = 0.1 * np.random.default_rng(number).standard_normal(8_001)
+        wave[4_001:] *= np.nan if number == 2 else 1.0
+        soundfile.write(tmp_path / "sounds" / f"{number}.wav", wave, 8000, subtype="FLOAT")
+    options = ["--data.batch_size", "1", "--data.group_by_length", "false", "--output", "texts"]
+    outcome = softformer(tmp_path, *_checkpoint(trained), "--data.sounds", "sounds", *options)
+    assert outcome.code == 2
+    assert "holds samples that are no numbers" in outcome.err
+    assert "predicting stopped early; the 2 predictions until then are in texts/predictions.csv" in caplog.text
+    with (tmp_path / "texts" / "predictions.csv").open(newline="") as lines:
+        assert [row["file"] for row in csv.DictReader(lines)] == ["sounds/0.wav", "sounds/1.wav"]
+    assert (tmp_path / "texts" / "1.srt").is_file()

@@ -31,6 +31,9 @@ def folder(tmp_path: Path) -> Path:
     for number, name in enumerate(("b.png", "a.JPG", "more/c.png", "d.bmp", "e.webp")):
         Image.new("RGB", (9, 5 + number), (40 * number, 9, 99)).save(tmp_path / "pictures" / name)
     (tmp_path / "pictures" / "notes.txt").write_text("no picture")
+    for name in ("._a.JPG", "__MACOSX/a.JPG", ".cache/a.png"):
+        (tmp_path / "pictures" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "pictures" / name).write_bytes(b"hidden")
     return tmp_path / "pictures"
 
 

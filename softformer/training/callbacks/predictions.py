@@ -6,6 +6,9 @@ from typing import Any
 
 import torch.distributed
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+TABLE = "predictions.csv"
 
 
 class PredictionTable(Callback):
@@ -13,21 +16,29 @@ class PredictionTable(Callback):
 
     Each row is a dictionary; its key ``index`` orders the rows of several processes. It is not written, nor are keys
     that begin with an underscore. A task with a method ``write_predictions(rows, folder)`` also writes files of its
-    own, into a folder beside the table.
+    own, beside the table. Where predicting stops in between, what there was so far is written.
 
     Args:
-        path: The file.
+        output: A file, or a folder for the table predictions.csv and the files of the task: one that exists, or a name
+            without ending. Beside a table NAME.csv, the files of the task go into the folder NAME_files.
 
     Attributes:
+        path: The table.
         written: Number of rows that were written.
         folder: Where the task wrote files of its own; None where it did not.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, output: Path) -> None:
+        self._is_folder = output.is_dir() or not output.suffix
+        self.path = output / TABLE if self._is_folder else output
         self.written = 0
         self.folder: Path | None = None
         self._rows: list[dict[str, Any]] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Make the folder, so that a place that cannot be written to shows before anything is predicted."""
+        if trainer.is_global_zero:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def on_predict_batch_end(
         self,
@@ -48,14 +59,23 @@ class PredictionTable(Callback):
             gathered = [[] for _ in range(trainer.world_size)]
             torch.distributed.all_gather_object(gathered, self._rows)
         if trainer.is_global_zero:
-            by_index = {row["index"]: row for part in gathered for row in part}
-            rows = [by_index[index] for index in sorted(by_index)]
-            write_rows(rows, self.path)
-            self.written = len(rows)
-            if write_files := getattr(pl_module, "write_predictions", None):
-                self.folder = self.path.with_name(f"{self.path.stem}_files")
-                write_files(rows, self.folder)
+            self._write([row for part in gathered for row in part], pl_module)
         self._rows = []
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Write the rows of this process so far, which may have taken hours."""
+        if trainer.is_global_zero and self._rows:
+            self._write(self._rows, pl_module)
+            rank_zero_info(f"predicting stopped early; the {self.written} predictions until then are in {self.path}")
+
+    def _write(self, found: list[dict[str, Any]], task: LightningModule) -> None:
+        by_index = {row["index"]: row for row in found}
+        rows = [by_index[index] for index in sorted(by_index)]
+        write_rows(rows, self.path)
+        self.written = len(rows)
+        if write_files := getattr(task, "write_predictions", None):
+            self.folder = self.path.parent if self._is_folder else self.path.with_name(f"{self.path.stem}_files")
+            write_files(rows, self.folder)
 
 
 def write_rows(rows: list[dict[str, Any]], path: Path) -> None:
