@@ -10,7 +10,7 @@ from torchmetrics import Metric
 from softformer.training.module import Stage
 from tasks.class_weights import ClassWeights, balanced_weights, starting_weights
 from tasks.classification_metrics import class_counter, classification_metrics, ranking_metrics
-from tasks.guesses import Guess, best_guesses
+from tasks.guesses import BEST, Guess, best_guesses
 from tasks.input_settings import InputSettingsModule
 from tasks.labels import shortened
 
@@ -157,6 +157,11 @@ class Classifier(InputSettingsModule):
     def class_counts(self, stage: Stage) -> Tensor | None:
         """Which class was taken for which in an evaluation (see `softformer.training.callbacks.class_report`)."""
         return None if (counts := self._counts(stage)) is None else counts.compute()
+
+    @property
+    def num_told(self) -> int:
+        """How many classes a row of predictions tells: the best five, or all where an input may have any number."""
+        return self.num_classes if self.multi_label else BEST
 
     def guesses(self, logits: Tensor, top_k: int) -> list[list[Guess]]:
         """The likeliest classes of each row of logits (B, K) and their probabilities, best first."""

@@ -14,6 +14,7 @@ from torchmetrics.classification import (
     MultilabelExactMatch,
     MultilabelF1Score,
 )
+from torchmetrics.utilities.data import dim_zero_cat
 
 _BEST = 5
 # Counts of every class against every other take memory that grows with the square of the classes.
@@ -32,10 +33,12 @@ def classification_metrics(
 ) -> MetricCollection:
     """What is measured in every stage: accuracy and one more; for several labels accuracy, F1 and exact matches.
 
+    F1 is the mean over classes. With several labels a class that no row has counts as zero.
+
     Args:
         num_classes: Number of classes K.
         multi_label: Whether there are several labels.
-        beside: What stands beside the accuracy of a single label; "f1" is the mean over classes.
+        beside: What stands beside the accuracy of a single label.
     """
     if multi_label:
         return MetricCollection(
@@ -71,7 +74,25 @@ def ranking_metrics(num_classes: int) -> dict[str, Metric]:
 
     "map" is the mean over classes of the average precision; classes without a row do not count.
     """
-    return {"map": MultilabelAveragePrecision(num_classes, average="macro")}
+    return {"map": MeanAveragePrecision(num_classes)}
+
+
+class MeanAveragePrecision(MultilabelAveragePrecision):
+    """The mean of the average precision over those classes that some row has; NaN where there is none.
+
+    torchmetrics' own mean takes a class without a row for one that is never found, and counts it as zero.
+
+    Args:
+        num_classes: Number of classes K.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes, average="none")
+
+    def compute(self) -> Tensor:
+        """The mean, a scalar."""
+        present = dim_zero_cat(self.target).sum(0) > 0
+        return super().compute()[present].mean()
 
 
 def check_labels(labels: Tensor, num_classes: int, multi_label: bool) -> None:

@@ -107,8 +107,8 @@ class ImageClassifier(Classifier):
         return {**batch, "image": images, "label": labels}
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
-        """A row for each image: file, then class and probability of the best five."""
-        guesses, indices = self.guesses(self(batch["image"]), BEST), batch["index"].tolist()
+        """A row for each image: file, then class and probability of the best (`num_told`)."""
+        guesses, indices = self.guesses(self(batch["image"]), self.num_told), batch["index"].tolist()
         files = batch.get("file", indices)
         return [{"index": index, "file": file, **columns(best)} for index, file, best in zip(indices, files, guesses)]
 

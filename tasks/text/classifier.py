@@ -97,8 +97,8 @@ class TextClassifier(TokenTask, Classifier):
         return batch
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
-        """A row for each text: the text or the pair, then class and probability of the best five."""
-        guesses, indices = self.guesses(self._logits(batch), BEST), batch["index"].tolist()
+        """A row for each text: the text or the pair, then class and probability of the best (`num_told`)."""
+        guesses, indices = self.guesses(self._logits(batch), self.num_told), batch["index"].tolist()
         given = [name for name in ("text", "text_pair") if name in batch]
         texts = [dict(zip(given, several)) for several in zip(*(batch[name] for name in given))] or [{}] * len(indices)
         return [{"index": index, **text, **columns(best)} for index, text, best in zip(indices, texts, guesses)]
