@@ -4,7 +4,8 @@
     python -m benchmarks.audio --seconds 10 60 600 3600 10800 --runs none
 
 Time and peak memory of inference and of a training step, from the waveform on: 6 layers of width 144 with 4 heads and
-64 landmarks; softmax is torch's fused attention in the same encoder. The transcript has 50 units whatever the length,
+64 landmarks; softmax is torch's fused attention in the same encoder. The waveform is of spoken digits, joined, with
+--local, and noise without, which costs the same. The transcript has 50 units whatever the length,
 as the cost of the loss grows with tokens times units and is the same for both. Then the word error rate of the recipe
 audio/connected_digits, each network trained for the same epochs; and that of hours of test strings joined, in
 overlapping windows and in one pass, beside that of the same strings one by one. Writes
@@ -152,7 +153,27 @@ def training(network: SpeechNetwork, wave: Tensor) -> Callable[[], Any]:
     return run
 
 
-def measured(what: str, attention: SequenceAttention, seconds: int, device: str, budget: float) -> Row:
+def recording(seconds: int, local: str | None) -> Tensor:
+    """Samples (T,) of so many seconds: the test clips of spoken digits again and again, or noise.
+
+    Args:
+        seconds: How long.
+        local: Folder that holds fsdd; None for noise.
+    """
+    if local is None:
+        return 0.1 * torch.randn(seconds * RATE)
+    import datasets
+
+    from tasks.audio.decoding import read_sound
+
+    rows = datasets.Dataset.from_parquet(str(Path(local) / "fsdd" / "test.parquet"))
+    clips = torch.cat([read_sound(row["audio"], RATE) for row in rows])
+    return clips.repeat(1 + seconds * RATE // len(clips))[: seconds * RATE]
+
+
+def measured(
+    what: str, attention: SequenceAttention, seconds: int, device: str, budget: float, local: str | None = None
+) -> Row:
     """Of "inference" or "training", the seconds ("time") or the bytes beyond weights and waveform ("memory").
 
     Args:
@@ -161,10 +182,11 @@ def measured(what: str, attention: SequenceAttention, seconds: int, device: str,
         seconds: The recording's duration.
         device: Where to measure.
         budget: Seconds for the runs of one time; a run that takes longer is made once.
+        local: As in `recording`.
     """
     kind, _, figure = what.partition(" ")
     network, place = build(attention, device), torch.device(device)
-    wave = 0.1 * torch.randn(1, seconds * RATE, device=device)
+    wave = recording(seconds, local)[None].to(device)
     make = {"inference": inference, "training": training}[kind]
     # What a first run loads and allocates is no matter of the recording: a short one runs before.
     short, run = make(network, wave[:, : SECONDS[0] * RATE]), make(network, wave)
@@ -177,13 +199,28 @@ def measured(what: str, attention: SequenceAttention, seconds: int, device: str,
     return {}
 
 
+def measured_apart(request: Row, patience: float | None = None) -> Row:
+    """What `measured` finds in a process of its own.
+
+    Args:
+        request: Its arguments.
+        patience: Seconds after which it is given up; None for never.
+
+    Raises:
+        MemoryError: Memory does not suffice.
+        TimeoutError: It takes too long.
+    """
+    options = ["--device", request["device"], "--measure", json.dumps(request)]
+    memory = request["what"].endswith("memory")
+    return in_own_process("benchmarks.audio", *options, memory=memory, patience=patience)
+
+
 def _apart(what: str, attention: str, seconds: int, arguments: argparse.Namespace) -> Row | None:
     """What `measured` finds in a process of its own; None where memory does not suffice or it takes too long."""
-    request = {"what": what, "attention": attention, "seconds": seconds, "device": arguments.device}
-    options = ["--device", arguments.device, "--measure", json.dumps({**request, "budget": arguments.budget})]
-    memory = what.endswith("memory")
+    local = None if arguments.local is None else str(arguments.local)
+    request = {"what": what, "attention": attention, "seconds": seconds, "device": arguments.device, "local": local}
     try:
-        return in_own_process("benchmarks.audio", *options, memory=memory, patience=arguments.patience)
+        return measured_apart({**request, "budget": arguments.budget}, arguments.patience)
     except (MemoryError, TimeoutError):
         return None
 
@@ -213,12 +250,11 @@ def joined_strings(checkpoint: Path, hours: float, landmarks: list[int], local: 
         landmarks: Numbers of landmarks for further passes, where they are means, which can be made of any number.
         local: Folder that holds fsdd.
     """
-    from torchmetrics.functional.text import word_error_rate
-
     import softformer
     from softformer.layers.landmarks import SegmentLandmarks
     from tasks.audio.connected_digits import connected_digits
     from tasks.audio.decoding import read_sound
+    from tasks.audio.error_rates import WordErrors
 
     task: Any = softformer.load(checkpoint)
     # Strings last four seconds on average; those of the recipe's test split come first.
@@ -243,7 +279,7 @@ def joined_strings(checkpoint: Path, hours: float, landmarks: list[int], local: 
         begin = time.perf_counter()
         heard = [transcript.text for transcript in task.predict(several)]
         row = {"heard": name, "landmarks": number, "strings": len(texts), "seconds": time.perf_counter() - begin}
-        found.append({**row, "wer": float(word_error_rate(heard, spoken))})
+        found.append({**row, "wer": float(WordErrors()(heard, spoken))})
 
     hear("one by one", waves, texts, own)
     joined, spoken = [torch.cat(waves)], [" ".join(texts)]

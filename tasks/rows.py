@@ -158,9 +158,12 @@ class Examples(Dataset[Batch]):
                     logger.warning("skipped: %s", message)
             return None
 
+    def others(self, position: int) -> Iterator[int]:
+        """Rows to take the place of one that cannot be read, in their order: those that follow it in the split."""
+        return ((position + step) % len(self.split) for step in range(1, len(self.split)))
+
     def _another(self, position: int) -> tuple[int, Any]:
-        for step in range(1, len(self.split)):
-            other = (position + step) % len(self.split)
+        for other in self.others(position):
             if self.unreadable[other]:
                 continue
             example = self._read_row(self.split.rows[other], other)

@@ -98,7 +98,7 @@ class AudioBackbone(nn.Module):
 
     Attributes:
         longest: Tokens of the longest recording of the training, a buffer; 0 before any. It is no integer, whose
-            moving average would never move.
+            moving average would never move. Of several processes it is the longest that the first one met.
 
     Raises:
         ValueError: The encoder has no dim.
@@ -176,7 +176,7 @@ class AudioBackbone(nn.Module):
         with torch.no_grad(), torch.autocast(waves.device.type, enabled=False):
             waves = waves.to(compute_dtype(waves))
             if self.training:
-                waves, lengths = self.augment.waves(waves, lengths)
+                waves, lengths = self.augment.waves(waves, lengths, shortest=self.features.window)
             frames, mask = self.features(waves, lengths)
             if self.training:
                 frames = self.augment.frames(frames, mask)

@@ -4,6 +4,7 @@ Random numbers are torch's own; a training module seeds them by the place in the
 """
 
 import torch
+import torch.nn.functional as F
 import torchaudio
 from torch import Tensor
 
@@ -58,12 +59,20 @@ class AudioAugment(Options):
         self.band_masks = band_masks
         self.band_width = band_width
 
-    def waves(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Waveforms (B, T) and their lengths (B,) with another speed and loudness; padding becomes zero."""
+    def waves(self, waves: Tensor, lengths: Tensor, *, shortest: int = 0) -> tuple[Tensor, Tensor]:
+        """Waveforms (B, T) and their lengths (B,) with another speed and loudness; padding becomes zero.
+
+        Args:
+            waves: Samples.
+            lengths: Samples of each.
+            shortest: Samples that a recording keeps if it has them: one that would have fewer ends in silence.
+        """
         waves = waves.masked_fill(~lengths_mask(lengths, waves.shape[1]), 0)
         speed = self.speeds[int(torch.randint(len(self.speeds), ()))]
         if speed != 1.0:
+            least = lengths.clamp(max=shortest)
             waves, lengths = changed_speed(waves, lengths, speed)
+            waves, lengths = F.pad(waves, (0, max(0, shortest - waves.shape[1]))), lengths.maximum(least)
         if self.gain > 0:
             decibels = self.gain * (2 * torch.rand(waves.shape[0], 1, device=waves.device) - 1)
             waves = waves * 10 ** (decibels / 20)

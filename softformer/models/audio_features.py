@@ -116,15 +116,14 @@ class LogMel(nn.Module):
             waves: (B, T) samples in [-1, 1].
             lengths: (B,) int64, samples of each recording.
         """
-        mask = lengths_mask(lengths, waves.shape[1])
-        waves = waves.to(compute_dtype(waves, self.filters)).masked_fill(~mask, 0)
+        waves = waves.to(compute_dtype(waves, self.filters))
         with torch.autocast(waves.device.type, enabled=False):
-            frames = torch.cat(list(self._chunks(waves)), 1)
+            frames = torch.cat(list(self._chunks(waves, lengths)), 1)
         real = lengths_mask(self.num_frames(lengths), frames.shape[1])
         frames = zero_pads(frames, real)
         return (frames if self.normalize is None else normalized(frames, real, self.normalize)), real
 
-    def _chunks(self, waves: Tensor) -> Iterator[Tensor]:
+    def _chunks(self, waves: Tensor, lengths: Tensor) -> Iterator[Tensor]:
         """Frames of the whole of waves (B, T), some at a time: memory beyond the result does not grow with T."""
         total = max(0, (waves.shape[1] - self.window) // self.hop + 1)
         taper, filters = self.taper.to(waves.dtype), self.filters.to(waves.dtype)
@@ -134,6 +133,7 @@ class LogMel(nn.Module):
         for start in range(0, total, count):
             end = min(total, start + count)
             part = waves[:, start * self.hop : (end - 1) * self.hop + self.window]
+            part = part.masked_fill(~lengths_mask(lengths - start * self.hop, part.shape[1]), 0)
             windows = part.unfold(1, self.window, self.hop) * taper
             spectrum = torch.view_as_real(torch.fft.rfft(windows, self.size))
             power = spectrum.square().sum(-1)

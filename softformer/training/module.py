@@ -115,13 +115,16 @@ class SoftformerModule(LightningModule):
 
     def _logged_step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
         loss = self.step(batch, stage)
-        training = stage == "train"
-        # Lightning would look for the number of rows in every value, and warn of lists of texts.
-        rows = len(batch["index"]) if "index" in batch else None
+        training, rows = stage == "train", self.rows_of_loss(batch)
         self.log(
             f"{stage}/loss", loss, on_step=training, on_epoch=True, prog_bar=training, sync_dist=True, batch_size=rows
         )
         return loss
+
+    def rows_of_loss(self, batch: dict[str, Any]) -> int | None:
+        """Of how many rows the loss of the last `step` is the mean; None where the batch has no index to tell."""
+        # Lightning would look for the number of rows in every value, and warn of lists of texts.
+        return len(batch["index"]) if "index" in batch else None
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer and a schedule that moves once per optimizer step."""

@@ -15,7 +15,7 @@ from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
 from tasks.audio.features import FeatureSpec, check_sample_rate
-from tasks.audio.recordings import MOST_SECONDS, Sound, as_batches, check_lengths
+from tasks.audio.recordings import MOST_SECONDS, Sound, as_batches, check_recordings
 from tasks.class_weights import ClassWeights
 from tasks.classification import Classifier
 from tasks.classification_metrics import check_labels, check_num_classes
@@ -89,6 +89,11 @@ class AudioClassifier(Classifier):
         """Logits (B, K) of waveforms (B, T) in [-1, 1], the first `length` (B,) samples of which are sound."""
         return self.network(wave, length)
 
+    @property
+    def least_seconds(self) -> float:
+        """Seconds of the shortest recording that can be heard, which is a window of the features."""
+        return self.network.backbone.features.window / self.sample_rate
+
     def step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
         """Cross entropy, binary for several labels; smoothed and weighted in training alone."""
         logits, target = self._logits(batch).float(), batch["label"]
@@ -109,7 +114,7 @@ class AudioClassifier(Classifier):
             raise ValueError(
                 "the data has transcripts and no labels: use an AudioDataModule, or train a SpeechRecognizer"
             )
-        check_lengths(batch, self.network.backbone.features)
+        check_recordings(batch, self.network.backbone.features)
         if "label" in batch:
             check_labels(batch["label"], self.num_classes, self.multi_label)
         return batch
@@ -134,8 +139,8 @@ class AudioClassifier(Classifier):
         check_sample_rate(self.sample_rate, self._told_by_data())
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
-        """A row for each recording: file, then class and probability of the best five."""
-        guesses, indices = self.guesses(self._logits(batch), BEST), batch["index"].tolist()
+        """A row for each recording: file, then class and probability of the best (`num_told`)."""
+        guesses, indices = self.guesses(self._logits(batch), self.num_told), batch["index"].tolist()
         files = batch.get("file", indices)
         return [{"index": index, "file": file, **columns(best)} for index, file, best in zip(indices, files, guesses)]
 
@@ -158,6 +163,6 @@ class AudioClassifier(Classifier):
         guesses: list[list[Guess]] = []
         with self.predicting():
             for batch in as_batches(sounds, self.sample_rate, max_seconds):
-                check_lengths(batch, self.network.backbone.features)
+                check_recordings(batch, self.network.backbone.features)
                 guesses += self.guesses(self(batch["wave"].to(self.device), batch["length"].to(self.device)), top_k)
         return guesses

@@ -207,6 +207,12 @@ def clips_of(splits: Mapping[str, datasets.Dataset], name: str) -> tuple[Clips, 
 
 def _row(row: dict[str, Any], split: str, number: int) -> _Row:
     place, audio = f"split {split!r}, row {number}", row["audio"] or {}
+    if isinstance(audio, str | bytes):
+        audio = {"path" if isinstance(audio, str) else "bytes": audio}
+    if not isinstance(audio, dict):
+        raise ValueError(
+            f"{place}: expected a sound, its bytes or its file in column 'audio', got {type(audio).__name__}"
+        )
     named = _NAME.search(audio.get("path") or "")
     told = {key: row.get(key) if row.get(key) is not None else named and named[key] for key in _COLUMNS}
     missing = [key for key, value in told.items() if value is None]

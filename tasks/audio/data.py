@@ -138,8 +138,8 @@ class AudioDataModule(SoundDataModule, LabelledDataModule):
         return LabelledSoundCollator(self.labels)
 
     def preparation(self) -> Any:
-        """What an evaluation takes from its task: sample rate and classes."""
-        return self.sample_rate, self.labels
+        """What comes from the task: the shortest sound, and in an evaluation sample rate and classes."""
+        return self.least_seconds, self.sample_rate, self.labels
 
     def split_for(self, role: Role) -> Split:
         """As in `TaskDataModule`; a class that is divided between training and validation has two sounds at least.

@@ -3,7 +3,7 @@
 Letters: B batch, T samples, N rows, K classes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from tasks.audio.decoding import read_sound
+from tasks.audio.decoding import file_of, read_sound
 from tasks.labels import Labels
 from tasks.rows import Batch, Examples, OnBad, Split
 
@@ -41,6 +41,10 @@ class SoundReader:
             ReadError: It cannot be read, or is no sound to learn from.
         """
         return read_sound(row[self.column], self.sample_rate, self.folder, shortest=self.shortest)
+
+    def file(self, row: dict[str, Any]) -> str:
+        """The file of the sound of a row; empty where nothing tells."""
+        return file_of(row[self.column], self.folder)
 
 
 class LabelledSoundReader:
@@ -124,6 +128,13 @@ class SoundExamples(Examples):
     def seconds(self) -> np.ndarray:
         """(N,) lengths of the sounds that are read."""
         return self._seconds[self.positions]
+
+    def others(self, position: int) -> Iterator[int]:
+        """Rows to take the place of one: those that are not longer first, so that a batch stays within its limit."""
+        found = np.array(list(super().others(position)), dtype=int)
+        seconds = self._seconds[found]
+        longer = seconds > self._seconds[position]
+        yield from np.concatenate([found[~longer], found[longer][np.argsort(seconds[longer], kind="stable")]]).tolist()
 
     def remove_unreadable(self, num_threads: int = 1) -> None:
         """Decode each sound that is left once, and leave out those that cannot be read.

@@ -10,6 +10,7 @@ from pathlib import Path
 import datasets
 
 from tasks.audio.decoding import SOUND_SUFFIXES
+from tasks.named_files import is_hidden
 from tasks.sources import VALIDATION_NAMES
 
 METADATA = "metadata.csv"
@@ -78,9 +79,9 @@ def read_folder(folder: Path) -> datasets.DatasetDict:
 def _sounds(folder: Path) -> Iterator[Path]:
     """Sound files in a folder and those in it, in a stable order."""
     for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if name[0] != "." and name != "__MACOSX")
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
         for name in sorted(names):
-            if name[0] != "." and name.lower().endswith(SOUND_SUFFIXES):
+            if not is_hidden(name) and name.lower().endswith(SOUND_SUFFIXES):
                 yield Path(place, name)
 
 
@@ -119,11 +120,16 @@ def _listed(folder: Path) -> datasets.Dataset:
     table = folder / METADATA
     try:
         with table.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
+            reader = csv.DictReader(lines, strict=True)
             names = list(reader.fieldnames or [])
             rows = list(reader)
     except UnicodeDecodeError as error:
         raise ValueError(f"{table}: the table is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+    except csv.Error as error:
+        raise ValueError(
+            f"{table}: the table cannot be read behind line {reader.line_num} ({error}); a text with commas or quotes "
+            'stands between quotes, and a quote within it is written twice ("")'
+        ) from error
     column = next((name for name in _FILE_COLUMNS if name in names), None)
     if column is None:
         raise ValueError(

@@ -1,6 +1,7 @@
 """Recordings that are left out of the loss of CTC, as they are too short for their transcripts: named and counted."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
@@ -12,23 +13,35 @@ logger = logging.getLogger(__name__)
 
 
 class LeftOut:
-    """Row numbers of recordings, by stage."""
+    """Recordings by stage: those that were left out, by their row numbers, and how many there were in an epoch."""
 
     def __init__(self) -> None:
         self.rows: dict[Stage, set[int]] = {}
+        self._told: Counter[Stage] = Counter()
+        self._kept: Counter[Stage] = Counter()
 
-    def add(self, stage: Stage, rows: Sequence[int]) -> None:
-        """Count recordings; the first of each stage are named in the log, each once."""
+    def add(self, stage: Stage, rows: Sequence[int], names: Sequence[str], *, kept: int) -> None:
+        """Count recordings; the first of each stage are named in the log, each once.
+
+        Args:
+            stage: Of the batch.
+            rows: Row numbers of those that are left out.
+            names: Their files; empty where a row tells none.
+            kept: How many of the batch are not left out.
+        """
         known = self.rows.setdefault(stage, set())
-        told = [row for row in rows if row not in known][: max(0, MOST_TOLD - len(known))]
+        new = [(row, name) for row, name in zip(rows, names) if row not in known][: max(0, MOST_TOLD - len(known))]
         known.update(rows)
-        if told:
-            numbers = f"row {told[0]}" if len(told) == 1 else f"rows {', '.join(map(str, told))}"
-            logger.warning("%s: too short for the transcript, left out of the loss: %s", stage, numbers)
+        self._kept[stage] += kept
+        if new:
+            several = ", ".join(f"{row} ({name})" if name else str(row) for row, name in new)
+            what = f"row{'s' if len(new) > 1 else ''} {several}"
+            logger.warning("%s: too short for the transcript, left out of the loss: %s", stage, what)
 
-    def tell(self) -> None:
-        """Say how many there were, and forget them."""
-        for stage, rows in self.rows.items():
-            if rows:
-                rank_zero_info(f"Too short for their transcripts and left out of the loss: {len(rows)} of {stage}")
-        self.rows = {}
+    def end_epoch(self, stage: Stage) -> int:
+        """Say how many were left out so far, where there are more than before; how many of the epoch were not."""
+        count = len(self.rows.get(stage, ()))
+        if count > self._told[stage]:
+            rank_zero_info(f"Too short for their transcripts and left out of the loss: {count} of {stage}")
+        self._told[stage] = count
+        return self._kept.pop(stage, 0)

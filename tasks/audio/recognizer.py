@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torchmetrics import MetricCollection
@@ -21,7 +22,7 @@ from tasks.audio.ctc import ctc_loss, likeliest_units, long_enough
 from tasks.audio.error_rates import CharacterErrors, WordErrors
 from tasks.audio.features import FeatureSpec, check_sample_rate
 from tasks.audio.left_out import LeftOut
-from tasks.audio.recordings import MOST_SECONDS, Sound, as_batches, check_lengths
+from tasks.audio.recordings import MOST_SECONDS, Sound, as_batches, check_recordings
 from tasks.audio.transcripts import Transcript, write_transcripts
 from tasks.audio.unit_checks import check_batch_units, check_data_units, check_same_units, check_unit_weights
 from tasks.audio.units import Units, units_from
@@ -44,7 +45,7 @@ class SpeechRecognizer(InputSettingsModule):
 
     Metrics are the rates of wrong words (wer) and characters (cer) of greedy decoding, those of training over the first
     recordings of each batch alone. A recording with fewer tokens than its transcript needs is left out of the loss,
-    which would be infinite, and named in the log.
+    which would be infinite, named and counted in the log.
 
     Args:
         encoder: The network: a SoftEncoderSpec, or your own, called as ``encoder(x, mask)`` with frames x (B, N, C) and
@@ -100,6 +101,7 @@ class SpeechRecognizer(InputSettingsModule):
         self.begin(weights=weights, head=self.network.head, freeze_backbone=freeze_backbone)
         check_unit_weights(self.weight_report, self.network.head)
         self._left_out = LeftOut()
+        self._rows_of_loss = 0
         self._example: tuple[str, str] | None = None
 
     def forward(self, wave: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,11 +113,19 @@ class SpeechRecognizer(InputSettingsModule):
         """
         return self.network(wave, length)
 
+    @property
+    def least_seconds(self) -> float:
+        """Seconds of the shortest recording that can be heard, which is a window of the features."""
+        return self.network.backbone.features.window / self.sample_rate
+
     def step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
         """Loss of transcripts; counts the errors of greedy decoding."""
         log_probs, num_tokens = self(batch["wave"], batch["length"])
         target = batch["units"], batch["num_units"]
-        self._left_out.add(stage, batch["index"][~long_enough(num_tokens, *target)].tolist())
+        short = (~long_enough(num_tokens, *target)).nonzero().flatten().tolist()
+        self._rows_of_loss = len(batch["index"]) - len(short)
+        rows, files = batch["index"].tolist(), batch.get("file") or [""] * len(batch["index"])
+        self._left_out.add(stage, [rows[i] for i in short], [files[i] for i in short], kept=self._rows_of_loss)
         counted = slice(_COUNTED if stage == "train" else None)
         heard, spoken = self._texts(log_probs.detach()[counted], num_tokens[counted]), batch["transcript"][counted]
         self.log_metrics(stage, heard, spoken)
@@ -123,20 +133,45 @@ class SpeechRecognizer(InputSettingsModule):
             self._example = heard[0], spoken[0]
         return ctc_loss(log_probs, num_tokens, *target)
 
+    def rows_of_loss(self, batch: dict[str, Any]) -> int:
+        """How many recordings of the last batch were not left out."""
+        return self._rows_of_loss
+
     def _texts(self, log_probs: Tensor, num_tokens: Tensor) -> list[str]:
         units = self.units
         return [units.decode(ids) for ids in likeliest_units(log_probs, num_tokens)]
 
-    def teardown(self, stage: str) -> None:
+    def on_train_epoch_end(self) -> None:
+        """Say how many recordings were too short for their transcripts.
+
+        Raises:
+            ValueError: All were, so nothing was learned.
+        """
+        kept = torch.tensor(self._left_out.end_epoch("train"), device=self.device)
+        if not self.trainer.strategy.reduce(kept, reduce_op="sum"):
+            raise ValueError(
+                f"every recording of the training has fewer tokens than its transcript needs (one in "
+                f"{1000 * self.network.backbone.token_seconds:g} ms, and as many as it has units, and those between "
+                "equal ones). Check that transcripts belong to their recordings; or lower --model.subsampling, or "
+                "take longer units: --data.units BpeUnits"
+            )
+
+    def on_test_epoch_end(self) -> None:
         """Say how many recordings were too short for their transcripts."""
-        self._left_out.tell()
+        self._left_out.end_epoch("test")
+
+    def teardown(self, stage: str) -> None:
+        """Say it of an epoch that did not end."""
+        for known in get_args(Stage):
+            self._left_out.end_epoch(known)
 
     def on_validation_epoch_start(self) -> None:
         """Look for an example anew."""
         self._example = None
 
     def on_validation_epoch_end(self) -> None:
-        """Show what was heard in a recording beside what was said."""
+        """Show what was heard in a recording beside what was said; say how many were too short for what was said."""
+        self._left_out.end_epoch("val")
         if self._example is not None and not self.trainer.sanity_checking:
             heard, spoken = (textwrap.shorten(text, _SHOWN, placeholder=" ...") for text in self._example)
             rank_zero_info(f"epoch {self.current_epoch}\n  spoken: {spoken}\n  heard:  {heard}")
@@ -216,10 +251,10 @@ class SpeechRecognizer(InputSettingsModule):
             ValueError: It has no transcripts, or units that the network does not know, or a recording is shorter than a
                 window.
         """
-        check_lengths(batch, self.network.backbone.features)
+        check_recordings(batch, self.network.backbone.features)
         if "units" in batch:
             check_batch_units(batch["units"], batch["num_units"], self.num_units)
-        elif "file" not in batch:
+        elif "label" in batch or "file" not in batch:
             raise ValueError("the batch has no transcripts (units): speech is learned from a SpeechDataModule")
         return batch
 
@@ -228,17 +263,18 @@ class SpeechRecognizer(InputSettingsModule):
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
         """A row for each recording: file, text, and the transcript with its times, which is no column of a table."""
         indices = batch["index"].tolist()
-        heard = self._heard(*self(batch["wave"], batch["length"]))
+        heard = self._heard(batch["length"], *self(batch["wave"], batch["length"]))
         return [
             {"index": index, "file": file, "text": transcript.text, "_transcript": transcript}
             for index, file, transcript in zip(indices, batch.get("file", indices), heard)
         ]
 
-    def _heard(self, log_probs: Tensor, num_tokens: Tensor) -> list[Transcript]:
-        seconds, units = self.network.backbone.token_seconds, self.units
+    def _heard(self, lengths: Tensor, log_probs: Tensor, num_tokens: Tensor) -> list[Transcript]:
+        token_seconds, units = self.network.backbone.token_seconds, self.units
+        durations = (lengths.double() / self.sample_rate).tolist()
         several = [
-            word_times(logs[:count], units, token_seconds=seconds)
-            for logs, count in zip(log_probs.cpu(), num_tokens.tolist())
+            word_times(logs[:count], units, token_seconds=token_seconds, seconds=seconds)
+            for logs, count, seconds in zip(log_probs.cpu(), num_tokens.tolist(), durations)
         ]
         return [Transcript(" ".join(word.word for word in words), words) for words in several]
 
@@ -269,7 +305,7 @@ class SpeechRecognizer(InputSettingsModule):
         found: list[Transcript] = []
         with self.predicting():
             for batch in as_batches(sounds, self.sample_rate, max_seconds):
-                found += self._heard(*self._log_probs(batch))
+                found += self._heard(batch["length"], *self._log_probs(batch))
         return found
 
     def align(self, sound: Sound, text: str) -> list[WordTime]:
@@ -285,14 +321,15 @@ class SpeechRecognizer(InputSettingsModule):
         Raises:
             ValueError: As in `predict` and in `tasks.audio.word_times.word_times`.
         """
-        units, seconds = self.units, self.network.backbone.token_seconds
-        text = writing_from((self.input_settings or {})["writing"])(text)
+        units, backbone = self.units, self.network.backbone
+        text = writing_from((self.input_settings or {}).get("writing") or {})(text)
         with self.predicting():
             (batch,) = as_batches([sound], self.sample_rate)
-            log_probs, num_tokens = self._log_probs(batch)
-            return word_times(log_probs[0, : int(num_tokens)], units, token_seconds=seconds, text=text)
+            (log_probs,), _ = self._log_probs(batch)
+            seconds = int(batch["length"]) / self.sample_rate
+            return word_times(log_probs, units, token_seconds=backbone.token_seconds, seconds=seconds, text=text)
 
     def _log_probs(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """As `forward`, of a batch that no data module made."""
-        check_lengths(batch, self.network.backbone.features)
+        check_recordings(batch, self.network.backbone.features)
         return self(batch["wave"].to(self.device), batch["length"].to(self.device))

@@ -145,6 +145,12 @@ class SoundDataModule(TaskDataModule):
         """Sample rate of the batches (Hz); in an evaluation that of the task."""
         return (self.trained_settings or {}).get("sample_rate") or self._sample_rate
 
+    @property
+    def least_seconds(self) -> float:
+        """Seconds below which a sound is bad: `shortest`, or a window of the features of the task that is run."""
+        task = None if self.trainer is None else self.trainer.lightning_module
+        return max(self.shortest, getattr(task, "least_seconds", 0.0))
+
     # What the base asks of a domain.
 
     def prepare_rows(self, rows: Any) -> Any:
@@ -169,7 +175,7 @@ class SoundDataModule(TaskDataModule):
 
     def sound_reader(self, role: Role) -> SoundReader:
         """Decodes the sounds of a role."""
-        return SoundReader(self.audio_column, self.sample_rate, folder=self._folder(role), shortest=self.shortest)
+        return SoundReader(self.audio_column, self.sample_rate, folder=self._folder(role), shortest=self.least_seconds)
 
     def _folder(self, role: Role) -> Path:
         if isinstance(self.features[self.audio_column], datasets.Audio):
@@ -182,7 +188,7 @@ class SoundDataModule(TaskDataModule):
             split.rows,
             self.audio_column,
             folder=self._folder(role),
-            shortest=self.shortest,
+            shortest=self.least_seconds,
             name=split.name,
             num_proc=self.num_proc,
         )
@@ -226,7 +232,7 @@ class SoundDataModule(TaskDataModule):
         examples = sound_files(
             self.sounds,
             self.sample_rate,
-            shortest=self.shortest,
+            shortest=self.least_seconds,
             on_bad=self.on_bad,
             remedy=self.remedy,
             num_threads=max(1, self.num_workers),

@@ -57,7 +57,7 @@ class TranscriptReader:
 
 
 class SpeechReader:
-    """A row as its sound (T,), its transcript, normalized, and the units of that.
+    """A row as its sound (T,), its transcript, normalized, the units of that, and its file.
 
     Args:
         sound: Reads the sound.
@@ -70,31 +70,33 @@ class SpeechReader:
         self.column = column
         self.transcript = transcript
 
-    def __call__(self, row: dict[str, Any]) -> tuple[Tensor, str, list[int]]:
+    def __call__(self, row: dict[str, Any]) -> tuple[Tensor, str, list[int], str]:
         """Read a row; the transcript first, as that takes no time.
 
         Raises:
             ReadError: Sound or transcript cannot be read.
         """
         text, units = self.transcript(row[self.column])
-        return self.sound(row), text, units
+        return self.sound(row), text, units, self.sound.file(row)
 
 
 class SpeechCollator:
     """Recordings as a batch.
 
     It holds wave (B, T) float32 and length (B,) int64; units (B, U) int64, padded with 0, and num_units (B,) int64;
-    transcript, the list of them, normalized; and index (B,) int64.
+    transcript, the list of them, normalized; file, the list of the files, empty where nothing tells; and index (B,)
+    int64.
     """
 
-    def __call__(self, examples: list[tuple[Tensor, str, list[int]]], rows: np.ndarray, epoch: int) -> Batch:
+    def __call__(self, examples: list[tuple[Tensor, str, list[int], str]], rows: np.ndarray, epoch: int) -> Batch:
         """Examples of `SpeechReader` and their row numbers to a batch."""
-        sounds, texts, units = zip(*examples)
+        sounds, texts, units, files = zip(*examples)
         return {
             **padded_sounds(sounds),
             "units": pad_sequence([torch.tensor(numbers) for numbers in units], batch_first=True, padding_value=BLANK),
             "num_units": torch.tensor([len(numbers) for numbers in units]),
             "transcript": list(texts),
+            "file": list(files),
             "index": torch.from_numpy(rows),
         }
 

@@ -192,9 +192,14 @@ class BpeUnits(UnitsSpec):
         """Units learned from the transcripts.
 
         Raises:
-            ValueError: There are more characters than units.
+            ValueError: There are more characters than units, or one that stands for the space.
         """
         texts = list(transcripts)
+        if any(_SPACE in text for text in texts):
+            raise ValueError(
+                f"units: the transcripts hold the character {_SPACE!r} (U+{ord(_SPACE):04X}), by which sequences mark "
+                "the space; replace it by one, or take --data.units CharacterUnits"
+            )
         # Every word begins with a space.
         fewest = 1 + len({" ", *_characters_of(texts)})
         if self.vocab_size < fewest:

@@ -3,6 +3,7 @@
 Letters: N tokens, V units, U units of a text.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -25,7 +26,9 @@ class WordTime(NamedTuple):
     end: float
 
 
-def word_times(log_probs: Tensor, units: Units, *, token_seconds: float, text: str | None = None) -> list[WordTime]:
+def word_times(
+    log_probs: Tensor, units: Units, *, token_seconds: float, seconds: float = math.inf, text: str | None = None
+) -> list[WordTime]:
     """The words of a recording with their times, as a rule a little short: CTC names a unit in few tokens.
 
     A word lasts from the first token of its first unit to the last token of its last one. Those of a text are found by
@@ -36,6 +39,7 @@ def word_times(log_probs: Tensor, units: Units, *, token_seconds: float, text: s
         log_probs: (N, V), logarithms of the probabilities of units at each token of one recording.
         units: What the V units write.
         token_seconds: Distance of tokens.
+        seconds: How long the recording lasts, beyond which the last token may reach.
         text: What was said, normalized; None for what greedy decoding heard.
 
     Raises:
@@ -47,7 +51,8 @@ def word_times(log_probs: Tensor, units: Units, *, token_seconds: float, text: s
     scores = log_probs.gather(1, path.long().unsqueeze(1)).squeeze(1)
     spans = torchaudio.functional.merge_tokens(path, scores, blank=BLANK)
     places = [(span.start, span.end) for span in spans]
-    return _divided(units.pieces(span.token for span in spans), places, token_seconds)
+    words = _divided(units.pieces(span.token for span in spans), places, token_seconds)
+    return [word._replace(end=min(word.end, seconds)) for word in words]
 
 
 def best_path(log_probs: Tensor, ids: Sequence[int]) -> Tensor:

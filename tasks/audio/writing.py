@@ -46,6 +46,7 @@ class Writing(Options):
 
     def __call__(self, text: str) -> str:
         """A transcript, normalized; empty where nothing is left."""
+        text = unicodedata.normalize("NFC", text)  # marks apart from their letters would end words
         if self.numerals == "spell":
             text = spelled(text)
         if self.punctuation == "remove":

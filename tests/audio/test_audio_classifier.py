@@ -74,6 +74,23 @@ def test_several_labels_and_their_metrics() -> None:
     assert (task.monitor, task.monitor_mode) == ("val/f1", "max")
 
 
+def test_classes_that_no_row_has_do_not_count_in_map() -> None:
+    task = classifier(num_classes=5, multi_label=True)
+    target = torch.tensor([[1, 0, 0, 1, 0], [0, 0, 0, 1, 0], [1, 0, 0, 0, 0]])
+    noise = torch.rand(3, 5)
+    task.count("val", target + 0.5 * noise - 1, target)
+    assert task.val_metrics.compute()["val/map"] == 1.0
+    task.count("test", noise, torch.zeros(3, 5))
+    assert task.test_metrics.compute()["test/map"].isnan()
+
+
+def test_predictions_tell_all_classes_where_a_sound_may_have_several() -> None:
+    for several, count in ((False, 5), (True, 7)):
+        task = classifier(num_classes=7, multi_label=several).eval()
+        for row in task.predict_step(batch(), 0):
+            assert len([name for name in row if name.startswith("class_")]) == count
+
+
 def test_one_label_and_its_metrics() -> None:
     task, data = classifier(), batch(29)
     task.step(data, "val")

@@ -13,9 +13,13 @@ import torch
 from jsonargparse import ArgumentParser
 from keeping import Keeping
 from sounds import RATE, STORED, check_waves, noise, sound_bytes, stored, write_sound
+from tones import write_tones
 from toy_rows import quiet_trainer
 
+from softformer.training.text_encoders import SoftEncoderSpec
+from tasks.audio.classifier import AudioClassifier
 from tasks.audio.data import AudioDataModule
+from tasks.audio.features import FeatureSpec
 from tasks.rows import ReadError
 from tasks.sampling import Draw
 
@@ -359,6 +363,44 @@ def test_bad_sounds_are_skipped_and_counted(tmp_path: Path, streaming: bool, cap
         # Headers told of two beforehand; in place of the others there is the next row.
         assert set(batch["index"].tolist()) <= set(good)
         check_waves(batch, _TRAIN)
+
+
+def test_what_takes_the_place_of_a_bad_sound_is_not_longer(tmp_path: Path) -> None:
+    table = _with_broken(tmp_path, row_9=np.zeros(len(_TRAIN[9]), dtype=np.int16))
+    data = _data(table, "csv", on_bad_sound="skip", val_fraction=0.0)
+    examples = data.examples_for("train")
+    batch = examples[[9]]
+    (row,) = batch["index"].tolist()
+    assert row != 9
+    assert len(_TRAIN[row]) <= len(_TRAIN[9])
+    shortest = min(_TRAIN, key=lambda row: len(_TRAIN[row]))
+    order = list(examples.others(shortest))
+    lengths = [len(_TRAIN[row]) for row in order]
+    equal = lengths.count(len(_TRAIN[shortest]))
+    assert lengths[:equal] == [len(_TRAIN[shortest])] * equal
+    assert lengths == sorted(lengths)
+    assert sorted([*order, shortest]) == list(range(31))
+
+
+@pytest.mark.parametrize("on_bad", ["error", "skip"])
+def test_what_is_shorter_than_a_window_of_the_task_is_bad(tmp_path: Path, on_bad: Any) -> None:
+    names = write_tones(tmp_path, 31, 0)  # of 0.11 s and more
+    data = AudioDataModule(names, sample_rate=RATE, val_fraction=0.0, on_bad_sound=on_bad)
+    task = AudioClassifier(
+        SoftEncoderSpec(6, 1, 3, num_landmarks=5),
+        num_classes=3,
+        sample_rate=RATE,
+        features=FeatureSpec(window=130.0, num_mels=11),
+    )
+    trainer = quiet_trainer(max_epochs=1)
+    if on_bad == "skip":
+        trainer.fit(task, data)
+        assert data.skipped == {"train": 6}
+        return
+    with pytest.raises(
+        ReadError, match=r"lasts 110.0 ms; expected at least 130.0 ms \(shortest, or a window of the fea"
+    ):
+        trainer.fit(task, data)
 
 
 def test_a_split_of_bad_sounds_alone(tmp_path: Path) -> None:

@@ -118,6 +118,16 @@ _LAID_OUT = r"expected CLASS/FILE or SPLIT/CLASS/FILE with SPLIT one of train, v
             "metadata.csv, row 1: expected 2 cells, as in the header, got 4; put texts with commas between quotes",
         ),
         (
+            ["0.wav"],
+            {"": 'file,text\n0.wav,"yes\n1.wav,no\n'},
+            "metadata.csv: the table cannot be read behind line 1 .*quotes stands between quotes",
+        ),
+        (
+            ["0.wav"],
+            {"": f"file,text\n0.wav,{'a' * (1 << 18)}\n"},
+            "metadata.csv: the table cannot be read behind line 1",
+        ),
+        (
             ["train/0.wav", "test/1.wav"],
             {"train": "file,label\n0.wav,a\n"},
             "test holds sounds, but no metadata.csv, as train does",

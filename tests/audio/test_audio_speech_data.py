@@ -61,7 +61,8 @@ def _data(files: Any, path: str = "parquet", **options: Any) -> SpeechDataModule
 
 def _check(batch: dict[str, Any], data: SpeechDataModule, texts: list[str], writing: Writing) -> None:
     """Compare the transcripts of a batch with those of rows."""
-    assert set(batch) == {"wave", "length", "units", "num_units", "transcript", "index"}
+    assert set(batch) == {"wave", "length", "units", "num_units", "transcript", "file", "index"}
+    assert [Path(file).name for file in batch["file"]] == [f"{row}.flac" for row in batch["index"].tolist()]
     assert (batch["units"].dtype, batch["num_units"].dtype) == (torch.int64, torch.int64)
     assert batch["units"].shape == (len(batch["index"]), int(batch["num_units"].max()))
     for units, count, text, row in zip(

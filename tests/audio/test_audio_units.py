@@ -140,3 +140,9 @@ def test_fewer_units_than_characters() -> None:
     assert BpeUnits(vocab_size=5).build(["ab", "c"]).size == 5
     with pytest.raises(ValueError, match=r"units.vocab_size: expected at least 5, which is the blank, the space and"):
         BpeUnits(vocab_size=4).build(["ab", "c"])
+
+
+def test_the_sign_of_a_space_is_no_character() -> None:
+    with pytest.raises(ValueError, match=r"units: the transcripts hold the character '▁' \(U\+2581\), by which"):
+        BpeUnits().build(["ab", "a▁b"])
+    assert CharacterUnits().build(["a▁b"]).lacking("▁") == []

@@ -49,6 +49,12 @@ def test_punctuation(text: str, expected: str) -> None:
     assert Writing(punctuation="remove")(text) == expected
 
 
+def test_letters_whose_marks_stand_apart_are_letters() -> None:
+    for text in ("café's", "naïve-1"):
+        assert ALL(unicodedata.normalize("NFD", text)) == ALL(text)
+    assert ALL(unicodedata.normalize("NFD", "Café's")) == "café's"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

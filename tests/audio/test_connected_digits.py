@@ -154,6 +154,20 @@ def test_names_of_files_stand_in_for_columns(folder: str, tmp_path: Path) -> Non
     assert named["test"]["audio"][:] == connected_digits(folder, **SIZES)["test"]["audio"][:]
 
 
+def test_columns_of_file_names_or_of_bytes(folder: str, tmp_path: Path) -> None:
+    expected = connected_digits(folder, **SIZES)["test"]["audio"][:]
+    for kind in ("bytes", "path"):
+        splits = {"train": single_digits(range(2, 7)), "test": single_digits([0, 1])}
+        for row in (row for rows in splits.values() for row in rows):
+            file = tmp_path / row["audio"]["path"]
+            file.write_bytes(row["audio"]["bytes"])
+            row["audio"] = row["audio"]["bytes"] if kind == "bytes" else str(file)
+        assert connected_digits(write_digits(tmp_path / kind, **splits), **SIZES)["test"]["audio"][:] == expected
+    numbers = {name: [{**row, "audio": 3} for row in rows] for name, rows in splits.items()}
+    with pytest.raises(ValueError, match=r"split 'test', row 0: expected a sound, its bytes or its file .* got int"):
+        connected_digits(write_digits(tmp_path / "numbers", **numbers), **SIZES)
+
+
 def test_channels_are_mixed_and_floating_point_files_are_scaled(tmp_path: Path) -> None:
     rows = {"train": single_digits(range(2, 7)), "test": single_digits([0])}
     for row in rows["test"]:

@@ -10,7 +10,7 @@ import torch
 from tones import RATE, tone
 
 from softformer.models.audio_features import LogMel
-from tasks.audio.recordings import as_batches, check_lengths
+from tasks.audio.recordings import as_batches, check_recordings
 
 
 def test_recordings_are_put_together_up_to_a_number_of_seconds() -> None:
@@ -38,7 +38,7 @@ def test_other_rates_and_channels_become_those_of_the_network(tmp_path: Path) ->
 
 def _heard(sounds: Any, **options: Any) -> None:
     for batch in as_batches(sounds, RATE, **options):
-        check_lengths(batch, LogMel(RATE, num_mels=11))
+        check_recordings(batch, LogMel(RATE, num_mels=11))
 
 
 def test_what_cannot_be_predicted(tmp_path: Path) -> None:

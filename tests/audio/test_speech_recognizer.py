@@ -1,10 +1,12 @@
 """SpeechRecognizer: loss, error rates, recordings that are left out, and what is refused."""
 
+import math
 from typing import Any
 
 import pytest
 import torch
 from speech_tasks import LENGTHS, OTHERS, RATE, SETTINGS, TEXTS, Told, batch, noise, recognizer, settings
+from torch.utils.data import DataLoader
 from torchmetrics.functional.text import char_error_rate, word_error_rate
 from toy_rows import quiet_trainer
 
@@ -79,6 +81,7 @@ def test_recordings_that_are_too_short_are_named_once_and_counted(caplog: pytest
     kept = {name: [value[i] for i in rest] if isinstance(value, list) else value[rest] for name, value in data.items()}
     torch.testing.assert_close(loss, task.step(kept, "train"))
     task.step(data, "val")
+    assert task.rows_of_loss(data) == 4
     told = [record.message for record in caplog.records if "too short for the transcript" in record.message]
     assert told == [
         f"{stage}: too short for the transcript, left out of the loss: row 20" for stage in ("train", "val")
@@ -93,6 +96,38 @@ def test_recordings_that_are_too_short_are_named_once_and_counted(caplog: pytest
     assert not caplog.text
 
 
+def test_files_that_are_too_short_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    task = recognizer()
+    task.step({**batch(["ab c", "dddd", "dddd"], [4201, 1999, 1999]), "file": ["a.wav", "b.wav", ""]}, "train")
+    assert "left out of the loss: rows 18 (b.wav), 19\n" in caplog.text
+
+
+def test_the_loss_of_an_epoch_is_that_of_what_was_not_left_out() -> None:
+    rows = [batch(["ab c", "ab c dad", "a"], [4201, 3001, 3511]), batch(["dddd"] * 3, [1999] * 3)]
+    rows.append(batch(["bad", "dddd", "dddd"], [2503, 1999, 1999]))
+    task = recognizer()
+    data = Told(SETTINGS)
+    data.val_dataloader = lambda: DataLoader(rows, batch_size=None)  # type: ignore[assignment, arg-type, method-assign]
+    trainer = quiet_trainer(logger=False)
+    (found,) = trainer.validate(task, data, verbose=False)
+    losses = [float(recognizer().eval().step(each, "val")) for each in (rows[0], rows[2])]
+    assert found["val/loss"] == pytest.approx((3 * losses[0] + losses[1]) / 4, rel=1e-5)
+
+
+def test_a_training_of_recordings_that_are_all_too_short(caplog: pytest.LogCaptureFixture) -> None:
+    short = batch(["dddd"] * 3, [1999] * 3)
+    with (
+        caplog.at_level("INFO", logger="lightning"),
+        pytest.raises(ValueError, match=r"every recording of the training has fewer .* \(one in 40 ms, .*BpeUnits"),
+    ):
+        quiet_trainer(max_epochs=2, limit_val_batches=0).fit(recognizer(), Told(SETTINGS, short))
+    assert "Too short for their transcripts and left out of the loss: 3 of train" in caplog.text
+    # In an evaluation there is then no loss, and error rates as ever.
+    (found,) = quiet_trainer().validate(recognizer(), Told(SETTINGS, short), verbose=False)
+    assert math.isnan(found["val/loss"])
+    assert found["val/wer"] > 0
+
+
 def test_at_most_ten_are_named(caplog: pytest.LogCaptureFixture) -> None:
     task, data = recognizer(), batch(["dddd"] * 13, [1999] * 13)
     loss = task.step(data, "train")
@@ -103,6 +138,20 @@ def test_at_most_ten_are_named(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", logger="lightning"):
         task.teardown("fit")
     assert "left out of the loss: 13 of train" in caplog.text
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "16-true"])
+def test_precisions(precision: Any) -> None:
+    trainer, task = quiet_trainer(max_epochs=2, precision=precision), recognizer()
+    if precision == "bf16-mixed":
+        trainer.fit(task, Told(SETTINGS))
+        assert all(parameter.isfinite().all() for parameter in task.parameters())
+        assert trainer.callback_metrics["val/loss"].isfinite()
+        return
+    with pytest.raises(
+        ValueError, match=r"samples must be float32, got torch\.b?float16, .* take --trainer.precision bf"
+    ):
+        trainer.fit(task, Told(SETTINGS))
 
 
 def test_only_the_head_trains() -> None:

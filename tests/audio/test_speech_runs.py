@@ -3,8 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import datasets
+import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback, seed_everything
+from sounds import STORED, stored
 from speech_tasks import (
     ENCODER,
     FEATURES,
@@ -19,14 +23,19 @@ from speech_tasks import (
     recognizer,
     settings,
 )
+from stopping import Stop
+from torch import Tensor
 from toy_rows import quiet_trainer
 
 import softformer
 from softformer.models.audio_augment import AudioAugment
+from softformer.training.callbacks import LastCheckpoint
+from softformer.training.optimizer import OptimizerSpec
 from softformer.training.text_encoders import SoftEncoderSpec
 from tasks.audio.classifier import AudioClassifier
 from tasks.audio.ctc import likeliest_units
 from tasks.audio.recognizer import SpeechRecognizer
+from tasks.audio.speech_data import SpeechDataModule
 from tasks.audio.units import BpeUnits, units_from
 
 
@@ -129,3 +138,60 @@ def test_a_classifier_is_a_start(tmp_path: Path, num_classes: int) -> None:
     for name, value in classifier.network.backbone.state_dict().items():
         assert torch.equal(task.network.backbone.state_dict()[name], value)
     quiet_trainer(max_epochs=1).fit(task, Told(SETTINGS))
+
+
+@pytest.fixture
+def spoken(tmp_path: Path, own_cache: None) -> dict[str, str]:
+    """Tables of recordings of 0.3 to 0.6 seconds, and what is said in them."""
+    files = {}
+    for split, count in (("train", 23), ("test", 5)):
+        waves = [as_int16(noise(2_399 + 211 * (7 * row % 11), row)) for row in range(count)]
+        rows = {"audio": stored(waves), "text": [TEXTS[row % 5] for row in range(count)]}
+        files[split] = str(tmp_path / f"{split}.parquet")
+        features = datasets.Features({"audio": STORED, "text": datasets.Value("string")})
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(files[split])
+    return files
+
+
+def as_int16(wave: Tensor) -> np.ndarray:
+    return (wave.clamp(-1, 1) * 32_767).to(torch.int16).numpy()
+
+
+def trained(files: dict[str, str], folder: Path, *callbacks: Callback, goes_on: bool = False) -> SpeechRecognizer:
+    """Three epochs with everything that chance changes, or what is left of them; returns the task."""
+    data = SpeechDataModule("parquet", data_files=files, sample_rate=RATE, batch_size=5, val_fraction=0.0)
+    seed_everything(99 if goes_on else 3)
+    encoder = SoftEncoderSpec(6, 1, 3, num_landmarks=5, dropout=0.2)
+    task = recognizer(
+        encoder=encoder,
+        num_units=data.num_units,
+        augment=AudioAugment((0.9, 1.0, 1.1), 3.0, 1, 0.1, 1, 3),
+        optimizer=OptimizerSpec(lr=0.01),
+    )
+    task.input_settings = None
+    trainer = quiet_trainer(max_epochs=3, callbacks=[LastCheckpoint(folder), *callbacks])
+    trainer.fit(task, data, ckpt_path=folder / "last.ckpt" if goes_on else None)
+    return task
+
+
+@pytest.mark.parametrize("step", [2, 7])
+def test_resume_is_exact(spoken: dict[str, str], tmp_path: Path, step: int) -> None:
+    whole = trained(spoken, tmp_path / "whole").state_dict()
+    stopped = trained(spoken, tmp_path / "parts", Stop("time", step)).state_dict()
+    rest = trained(spoken, tmp_path / "parts", goes_on=True).state_dict()
+    assert any(not torch.equal(value, whole[name]) for name, value in stopped.items())
+    assert all(torch.equal(value, whole[name]) for name, value in rest.items())
+    assert whole["network.backbone.longest"] > 10
+
+
+def test_a_streamed_run(spoken: dict[str, str]) -> None:
+    data = SpeechDataModule(
+        "parquet", data_files=spoken, sample_rate=RATE, batch_size=5, val_split="test", streaming=True
+    )
+    task = recognizer(num_units=data.num_units)
+    task.input_settings = None
+    trainer = quiet_trainer(max_steps=7, val_check_interval=3)
+    trainer.fit(task, data)
+    assert trainer.global_step == 7
+    assert trainer.callback_metrics["val/loss"].isfinite()
+    assert task.units.table == data.units.table

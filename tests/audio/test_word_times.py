@@ -32,6 +32,13 @@ def test_times_of_what_was_heard() -> None:
     assert times([4]) == [WordTime("c", 0.0, 0.25)]
 
 
+def test_no_word_ends_after_the_recording() -> None:
+    logs = heard([2, 1, 4, 4], UNITS.size)
+    for text in (None, "a c"):
+        words = word_times(logs, UNITS, token_seconds=SECONDS, seconds=0.9, text=text)
+        assert words == [WordTime("a", 0.0, 0.25), WordTime("c", 0.5, 0.9)]
+
+
 @pytest.mark.parametrize("path", [[], [0], [0, 0, 0], [1, 0, 1]])
 def test_no_words(path: list[int]) -> None:
     assert times(path) == []

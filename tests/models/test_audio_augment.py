@@ -82,6 +82,17 @@ def test_padding_and_batch_mates_change_nothing_at_another_speed(speed: float) -
             torch.testing.assert_close(found[row, : int(count)], alone[0, : int(count)], rtol=1e-5, atol=1e-5)
 
 
+def test_a_recording_keeps_a_window() -> None:
+    augment = AudioAugment(speeds=(1.25,))
+    waves, lengths = torch.rand(3, 100), torch.tensor([100, 50, 30])
+    for shortest, expected in ((0, [80, 40, 24]), (40, [80, 40, 30]), (90, [90, 50, 30]), (120, [100, 50, 30])):
+        found, counts = augment.waves(waves, lengths, shortest=shortest)
+        assert counts.tolist() == expected
+        assert found.shape[1] >= max(expected)
+        torch.testing.assert_close(found[:, :80], augment.waves(waves, lengths)[0])
+        assert not found[:, 80:].any()
+
+
 def test_each_batch_takes_one_of_the_speeds() -> None:
     augment = AudioAugment(speeds=(0.8, 1.0, 1.25))
     waves, lengths = torch.randn(2, 1_000), torch.tensor([1_000, 500])

@@ -1,15 +1,15 @@
 """A run that was stopped and goes on ends with exactly the weights of one that was not."""
 
-import os
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from stopping import Crash, Stop
 from tiny_images import TinyImages
 from training_runs import SOFT, VIT, classifier, quiet_trainer
 
@@ -17,31 +17,6 @@ from softformer.training.callbacks import LastCheckpoint
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
 from tasks.image import ImageClassifier
-
-
-class Crash(Exception):
-    """Not one that anybody handles."""
-
-
-class Stop(Callback):
-    """Ends the run after an optimizer step: in the way of max_time, by Ctrl-C, by a cluster, or by a crash."""
-
-    def __init__(self, how: str, step: int) -> None:
-        self.how, self.step, self.done = how, step, False
-
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        if trainer.global_step != self.step or self.done:
-            return
-        self.done = True
-        if self.how == "time":
-            trainer.should_stop = True
-        elif self.how in ("SIGINT", "SIGTERM"):
-            os.kill(os.getpid(), getattr(signal, self.how))
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.how == "crash" and trainer.global_step == self.step:
-            self.done = True
-            raise Crash
 
 
 def run(folder: Path, encoder: Any = VIT, *callbacks: Callback, goes_on: bool = False, **options: Any) -> Any:

@@ -1,5 +1,6 @@
 """The best checkpoint of a run."""
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +32,7 @@ class BestCheckpoint(ModelCheckpoint):
             auto_insert_metric_name=False,
             enable_version_counter=False,
         )
-        self.best_loss = float("inf")
+        self.best_loss = math.inf
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         """Whether the epoch just validated is to be kept."""
@@ -47,8 +48,9 @@ class BestCheckpoint(ModelCheckpoint):
         super()._update_best_and_save(current, trainer, monitor_candidates)
 
     def _loss(self, trainer: Trainer) -> float:
-        """The loss of the validation; infinite where the task logs none."""
-        return float(trainer.callback_metrics.get(_LOSS, float("inf")))
+        """The loss of the validation; infinite where the task logs none, or no row had one."""
+        loss = float(trainer.callback_metrics.get(_LOSS, math.inf))
+        return math.inf if math.isnan(loss) else loss
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run has to know."""

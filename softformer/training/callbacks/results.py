@@ -53,7 +53,9 @@ class ResultTable(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the examples."""
-        self._examples += extract_batch_size(batch) * trainer.world_size
+        # Lightning would look for the number of rows in every value, and warn where they differ.
+        rows = len(batch["index"]) if "index" in batch else extract_batch_size(batch)
+        self._examples += rows * trainer.world_size
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start another clock: validation is no training."""
