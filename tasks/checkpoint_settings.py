@@ -49,12 +49,28 @@ def with_checkpoint_settings(args: list[str], name: str) -> list[str]:
         raise FileNotFoundError(f"there is no checkpoint at {path}")
     settings = settings_of(path)  # read for a fit too, whose mistakes are then told as those of the other commands
     if args[0] != "fit":
+        _check_same_task(path, settings["model"], args)
         _leave_out_other_data(settings, args)
         layer = ["--config", json.dumps(settings)]
     else:
         folder = RunFolder.of_checkpoint(path)
         layer = [] if folder is None or recipe_files(args) else ["--config", str(folder.path / CONFIG)]
     return [args[0], *layer, *args[1:], "--ckpt_path", str(path)]
+
+
+def _check_same_task(checkpoint: Path, model: dict[str, Any], args: list[str]) -> None:
+    """Refuse a recipe for another task than that of a checkpoint, before its arguments are missed one by one."""
+    given = option(args, "model") or option(args, "model.class_path")
+    for recipe in [] if given else recipe_files(args):
+        content = yaml.safe_load(recipe.read_text())
+        named = content.get("model") if isinstance(content, dict) else None
+        given = named.get("class_path") if isinstance(named, dict) else None
+    kind = str(model.get("class_path", "")).rpartition(".")[2]
+    if given and given.rpartition(".")[2] != kind:
+        raise ValueError(
+            f"the checkpoint {checkpoint} is one of {kind}, but the command or its recipe asks for "
+            f"{given.rpartition('.')[2]}: leave the recipe out, as a checkpoint stands alone, or give the right one"
+        )
 
 
 def _leave_out_other_data(settings: dict[str, Any], args: list[str]) -> None:

@@ -156,6 +156,11 @@ def labels_from(
                 f"class_names: expected {len(names)} names, as column {column!r} has them {shortened(names)}, "
                 f"got {len(class_names)}"
             )
+        if class_names is not None and class_names != names and sorted(class_names) == sorted(names):
+            raise ValueError(
+                f"class_names: column {column!r} has these names itself, in the order {shortened(names)}; leave "
+                "class_names out, as in another order each class would be called by the name of another"
+            )
         return Labels(column, class_names or names, _numbered(range(len(names))), multi_label)
     dtype = getattr(element, "dtype", None)
     text = dtype in ("string", "large_string")

@@ -125,8 +125,9 @@ class Source:
                 f"path={self.path!r} is a file: expected a hub name, a folder or a format. Read it by "
                 f"--data.path {kind} --data.data_files.train {self.path}"
             )
-        if self.path.startswith(("/", "./", "../", "~")) and not os.path.isdir(path):
-            raise FileNotFoundError(f"{self}: there is no such folder")
+        local = self.path.startswith(("/", "./", "../", "~")) or self.path.endswith("/")
+        if local and not os.path.isdir(path):
+            raise FileNotFoundError(f"{self}: there is no such folder {os.path.abspath(path)!r}")
         folder = os.path.expanduser(self.data_dir) if self.data_dir else ""
         if self.path not in FILE_FORMATS:
             return

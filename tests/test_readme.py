@@ -75,6 +75,21 @@ def test_the_recipe_of_texts_trains(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("own_cache")
+def test_the_recipe_of_sounds_trains(tmp_path: Path) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    (recipe,) = (recipe for recipe in RECIPES if "AudioClassifier" in recipe)
+    (tmp_path / "sounds.yaml").write_text(recipe)
+    random = np.random.default_rng(0)
+    for number in range(16):
+        file = tmp_path / "sounds" / ("test" if number < 4 else "train") / "ab"[number % 2] / f"{number}.wav"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(file, 0.1 * random.standard_normal(9_001), 16_000)
+    outcome = softformer(tmp_path, "fit", "--config", "sounds.yaml", *QUICK, "--run.test_after_fit", "true")
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "runs" / "sounds" / "confusion_matrix_test.png").is_file()
+
+
+@pytest.mark.usefixtures("own_cache")
 def test_the_recipe_of_speech_trains(tmp_path: Path) -> None:
     soundfile = pytest.importorskip("soundfile")
     (recipe,) = (recipe for recipe in RECIPES if "SpeechRecognizer" in recipe)

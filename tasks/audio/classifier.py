@@ -14,7 +14,7 @@ from softformer.training.encoders import EncoderSpec
 from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
-from tasks.audio.features import FeatureSpec, check_sample_rate
+from tasks.audio.features import FeatureSpec, check_features, check_sample_rate
 from tasks.audio.recordings import MOST_SECONDS, Sound, as_batches, check_recordings
 from tasks.class_weights import ClassWeights
 from tasks.classification import Classifier
@@ -137,6 +137,15 @@ class AudioClassifier(Classifier):
         """
         super()._meet_data()
         check_sample_rate(self.sample_rate, self._told_by_data())
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over how inputs are prepared.
+
+        Raises:
+            ValueError: The features are others.
+        """
+        super().on_load_checkpoint(checkpoint)
+        check_features(self, checkpoint)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
         """A row for each recording: file, then class and probability of the best (`num_told`)."""

@@ -94,7 +94,9 @@ def read_sound(value: Any, sample_rate: int, folder: Path = Path(), *, shortest:
             f"{len(wave) / rate:.2f} s"
         )
     _check_length(name, len(wave), rate, shortest)
-    _check_samples(name, wave, rate)
+    check_samples(name, wave, rate)
+    if wave.min() == wave.max():
+        raise ReadError(f"the sound{name} is silent: all of its samples are equal")
     return resampled(torch.from_numpy(wave), rate, sample_rate).clamp_(-1, 1)
 
 
@@ -265,15 +267,23 @@ def _check_length(name: str, count: int, rate: int, shortest: float) -> None:
         )
 
 
-def _check_samples(name: str, wave: np.ndarray, rate: int) -> None:
+def check_samples(name: str, wave: np.ndarray, rate: int) -> None:
+    """Accept samples that are a sound.
+
+    Args:
+        name: How to name it, after a space.
+        wave: (T,) its samples, one at least.
+        rate: Its sample rate (Hz).
+
+    Raises:
+        ReadError: They are no numbers, or of another scale.
+    """
     low, high = float(wave.min()), float(wave.max())
     if not np.isfinite([low, high]).all():
         first = int((~np.isfinite(wave)).argmax())
         raise ReadError(
             f"the sound{name} holds samples that are no numbers (NaN or infinite), the first at {first / rate:.3f} s"
         )
-    if low == high:
-        raise ReadError(f"the sound{name} is silent: all of its samples are equal")
     if max(high, -low) > _LOUDEST:
         raise ReadError(
             f"the sound{name} reaches {max(high, -low):,.0f} times full scale: floating-point samples must lie in "

@@ -4,6 +4,8 @@ from typing import Any
 
 from softformer.models.audio_features import LogMel, Normalization
 from softformer.ops.options import Options
+from softformer.training.checkpoint import rebuildable_hyperparameters
+from softformer.training.module import SoftformerModule
 
 
 class FeatureSpec(Options):
@@ -54,6 +56,35 @@ class FeatureSpec(Options):
             max_hz=self.max_hz,
             normalize=self.normalize,
         )
+
+
+def check_features(task: SoftformerModule, checkpoint: dict[str, Any]) -> None:
+    """Accept a checkpoint whose network heard sounds as the task does.
+
+    Args:
+        task: It has the arguments features and sample_rate.
+        checkpoint: Its content.
+
+    Raises:
+        ValueError: An option of the features, or the sample rate, differs, for which no weight would be right.
+    """
+    stored = checkpoint.get(task.CHECKPOINT_HYPER_PARAMS_KEY) or {}
+    ours = rebuildable_hyperparameters(task)
+    rates = {"sample_rate": (stored.get("sample_rate"), ours["sample_rate"])}
+    before, now = _options(stored.get("features")), _options(ours["features"])
+    differing = {f"features.{name}": (before[name], now[name]) for name in before if before[name] != now.get(name)}
+    for name, (theirs, here) in {**rates, **differing}.items():
+        if theirs is not None and theirs != here:
+            raise ValueError(
+                f"model.{name} is {theirs} in the checkpoint and {here} here: a network hears rightly by the features "
+                "that it was trained with alone; leave the option out"
+            )
+
+
+def _options(features: Any) -> dict[str, Any]:
+    """The options of a description of features, or of the object."""
+    given = features.get("init_args", features) if isinstance(features, dict) else {}
+    return vars(FeatureSpec(**given)) if features else {}
 
 
 def check_sample_rate(sample_rate: int, settings: dict[str, Any] | None) -> None:

@@ -20,7 +20,7 @@ from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
 from tasks.audio.ctc import ctc_loss, likeliest_units, long_enough
 from tasks.audio.error_rates import CharacterErrors, WordErrors
-from tasks.audio.features import FeatureSpec, check_sample_rate
+from tasks.audio.features import FeatureSpec, check_features, check_sample_rate
 from tasks.audio.left_out import LeftOut
 from tasks.audio.recordings import MOST_SECONDS, Sound, as_batches, check_recordings
 from tasks.audio.transcripts import Transcript, write_transcripts
@@ -239,9 +239,10 @@ class SpeechRecognizer(InputSettingsModule):
         """Take over how transcripts are written.
 
         Raises:
-            ValueError: A run that trains has data of other units.
+            ValueError: A run that trains has data of other units; or the features are others.
         """
         super().on_load_checkpoint(checkpoint)
+        check_features(self, checkpoint)
         check_same_units("the checkpoint", checkpoint.get("input_settings"), self.input_settings)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -321,6 +322,8 @@ class SpeechRecognizer(InputSettingsModule):
         Raises:
             ValueError: As in `predict` and in `tasks.audio.word_times.word_times`.
         """
+        if not isinstance(text, str):
+            raise ValueError(f"text: expected what is said in the recording, got {type(text).__name__}")
         units, backbone = self.units, self.network.backbone
         text = writing_from((self.input_settings or {}).get("writing") or {})(text)
         with self.predicting():

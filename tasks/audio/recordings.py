@@ -3,7 +3,7 @@
 Letters: B batch, T samples.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from softformer.models.audio_features import LogMel
-from tasks.audio.decoding import read_sound
+from tasks.audio.decoding import check_samples, read_sound
 from tasks.audio.examples import padded_sounds
 
 Sound = str | Path | np.ndarray | Tensor
@@ -22,8 +22,16 @@ MOST_SECONDS = 60.0
 
 
 def as_list(sounds: Sound | Sequence[Sound]) -> list[Sound]:
-    """One recording or several as a list."""
-    return [sounds] if isinstance(sounds, str | Path | np.ndarray | Tensor) else list(sounds)
+    """One recording or several as a list.
+
+    Raises:
+        ValueError: They are neither.
+    """
+    if isinstance(sounds, str | Path | np.ndarray | Tensor):
+        return [sounds]
+    if isinstance(sounds, bytes | Mapping) or not isinstance(sounds, Iterable):
+        raise ValueError(f"sounds: expected files, arrays or tensors, or a list of these, got {type(sounds).__name__}")
+    return list(sounds)
 
 
 def as_batches(
@@ -65,15 +73,22 @@ def _wave(sound: Any, sample_rate: int, number: int) -> Tensor:
         raise ValueError(
             f"sounds: expected files, arrays or tensors, got {type(sound).__name__} at place {number} of the list"
         )
+    whole = np.issubdtype(sound.dtype, np.integer) if isinstance(sound, np.ndarray) else not sound.is_floating_point()
+    if whole:
+        raise ValueError(
+            f"sounds: expected floating-point samples in [-1, 1], got {sound.dtype} at place {number}; divide whole "
+            "numbers by their full scale, those of 16 bits by 32768"
+        )
     wave = torch.as_tensor(sound)
-    if wave.ndim != 1 or not wave.is_floating_point():
+    if wave.ndim != 1:
         raise ValueError(
             f"sounds: expected arrays of one axis, the samples of one channel in [-1, 1], got {wave.dtype} of shape "
             f"{tuple(wave.shape)} at place {number}; give several as a list, and take the mean of the channels"
         )
-    if not wave.isfinite().all():
-        raise ValueError(f"sounds: the array at place {number} has samples that are no numbers (NaN or infinite)")
-    return wave.detach().cpu().float()
+    wave = wave.detach().cpu().float()
+    if len(wave):
+        check_samples(f" at place {number}", wave.numpy(), sample_rate)
+    return wave
 
 
 def _batch(waves: list[Tensor], names: list[str], first: int) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import datasets
 
 from tasks.audio.connected_digits import connected_digits
+from tasks.audio.decoding import file_of
 from tasks.audio.sounds import SoundDataModule
-from tasks.audio.speech_examples import SpeechCollator, SpeechReader, TranscriptReader, transcript_faults
+from tasks.audio.speech_examples import SpeechCollator, SpeechReader, TranscriptReader, of_sound, transcript_faults
 from tasks.audio.units import UNITS_FILE, CharacterUnits, Units, UnitsSpec, units_from
 from tasks.audio.writing import Writing, writing_from
 from tasks.data import Role
@@ -214,9 +215,11 @@ class SpeechDataModule(SoundDataModule):
         """
         read = TranscriptReader(self.writing, self.units)
         faults, lacking = transcript_faults(split.rows, self.transcript_column, read)
+        for place in faults:
+            faults[place] += of_sound(file_of(split.rows[place][self.audio_column]))
         if lacking:
             characters = shortened(sorted({character for several in lacking.values() for character in several}))
-            summary = f"{split.name}: {len(lacking)} transcripts have characters that the units lack, {characters}"
+            summary = f"{split.name}: {len(lacking)} transcripts with characters that the units lack, {characters}"
             if self.on_bad == "error":
                 first = min(lacking)
                 raise ReadError(f"{summary}; the first in row {split.numbers[first]}: {faults[first]}. {self.remedy}")

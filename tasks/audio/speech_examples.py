@@ -76,8 +76,16 @@ class SpeechReader:
         Raises:
             ReadError: Sound or transcript cannot be read.
         """
-        text, units = self.transcript(row[self.column])
+        try:
+            text, units = self.transcript(row[self.column])
+        except ReadError as error:
+            raise ReadError(f"{error}{of_sound(self.sound.file(row))}") from error
         return self.sound(row), text, units, self.sound.file(row)
+
+
+def of_sound(file: str) -> str:
+    """What is added to a message on a transcript: the file of its sound, where a row tells it."""
+    return f" (of the sound {file!r})" if file else ""
 
 
 class SpeechCollator:

@@ -163,7 +163,10 @@ def test_a_bad_transcript_stops_the_run_and_is_named(tmp_path: Path, text: Any, 
     file = _parquet(tmp_path / "train.parquet", _TEST, _with(4, text, _TEST_TEXTS))
     data = _data(file, writing=_LOWER, test_split="train", streaming=streaming, val_fraction=0.0)
     place = "row 4 of the stream" if streaming else "row 4"
-    with pytest.raises(ReadError, match=f"split 'train', {place}: {fault}. Repair .* by --data.on_bad_sound skip"):
+    with pytest.raises(
+        ReadError,
+        match=rf"split 'train', {place}: {fault} \(of the sound '4.flac'\)\. Repair .* by --data.on_bad_sound skip",
+    ):
         list(data.test_dataloader())
 
 
@@ -197,8 +200,9 @@ def test_characters_that_the_units_lack_are_listed(tmp_path: Path, spec: Any) ->
     data = _data(_with_strange_characters(tmp_path), units=spec, writing=_LOWER)
     data.setup("fit")
     message = (
-        r"split 'test': 2 transcripts have characters that the units lack, \('ñ', 'ú'\); the first in row 3: the "
-        r"transcript 'the ñandú sat' has characters that the units lack: 'ñ', 'ú'. Repair .* --data.on_bad_sound skip"
+        r"split 'test': 2 transcripts with characters that the units lack, \('ñ', 'ú'\); the first in row 3: the "
+        r"transcript 'the ñandú sat' has characters that the units lack: 'ñ', 'ú' \(of the sound '3.flac'\)\. Repair "
+        r".* --data.on_bad_sound skip"
     )
     with pytest.raises(ReadError, match=message):
         data.setup("test")
@@ -212,7 +216,7 @@ def test_transcripts_that_cannot_be_written_are_left_out(tmp_path: Path, caplog:
     rows = [row for _ in range(2) for batch in data.test_dataloader() for row in batch["index"].tolist()]
     assert sorted(rows) == sorted(2 * [row for row in range(13) if row not in (3, 8)])
     assert data.skipped == {"test": 2}
-    told = "split 'test': 2 transcripts have characters that the units lack, ('ñ', 'ú'); their rows are left out"
+    told = "split 'test': 2 transcripts with characters that the units lack, ('ñ', 'ú'); their rows are left out"
     assert caplog.text.count(told) == 1
 
 

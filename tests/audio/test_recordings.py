@@ -46,10 +46,17 @@ def test_what_cannot_be_predicted(tmp_path: Path) -> None:
         _heard([np.ones(801, dtype=np.float32), 3])
     with pytest.raises(ValueError, match=r"arrays of one axis, .* got torch.float64 of shape \(801, 2\) at place 0"):
         _heard(np.ones((801, 2)))
-    with pytest.raises(ValueError, match=r"got torch\.int16 of shape"):
+    with pytest.raises(ValueError, match=r"got int16 at place 0; divide whole numbers by .* of 16 bits by 32768"):
         _heard(np.ones(801, dtype=np.int16))
-    with pytest.raises(ValueError, match="the array at place 0 has samples that are no numbers"):
+    with pytest.raises(ValueError, match="the sound at place 0 holds samples that are no numbers"):
         _heard(np.full(801, np.nan))
+    with pytest.raises(ValueError, match=r"the sound at place 1 reaches 300 times full scale: .* lie in \[-1, 1\]"):
+        _heard([np.ones(801), 300 * np.ones(801)])
+    for nothing in (None, 3, b"RIFF", {"array": np.ones(801)}):
+        with pytest.raises(
+            ValueError, match=r"expected files, arrays or tensors, or a list of these, got (No|in|by|di)"
+        ):
+            _heard(nothing)
     with pytest.raises(ValueError, match="max_seconds: expected a positive number of seconds, got 0"):
         _heard(np.ones(801), max_seconds=0)
     soundfile.write(tmp_path / "short.wav", tone("low", 0.02, 0), RATE)

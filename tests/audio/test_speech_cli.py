@@ -143,6 +143,54 @@ def test_a_place_that_cannot_be_written_to_is_told_before_anything_is_heard(
     assert (tmp_path / "taken").read_text() == ""
 
 
+def test_only_tables_are_written_over(trained: Path, tmp_path: Path) -> None:
+    sound = tmp_path / "0.wav"
+    soundfile.write(sound, 0.1 * np.random.default_rng(0).standard_normal(8_001), 8000)
+    before = sound.read_bytes()
+    outcome = softformer(tmp_path, *_checkpoint(trained), "--data.sounds", "0.wav", "--output", "0.wav")
+    assert outcome.code == 2
+    assert "expected the name of a table, such as 0.csv, or a folder" in " ".join(outcome.err.split())
+    assert sound.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "name"),
+    [
+        ("--model.features.window", "60", "features.window is 25.0 in the checkpoint and 60.0 here"),
+        ("--model.features.normalize", "null", "features.normalize is bands in the checkpoint and None here"),
+        ("--model.sample_rate", "16000", "sample_rate is 8000 in the checkpoint and 16000 here"),
+    ],
+)
+def test_a_trained_network_hears_by_its_own_features(
+    trained: Path, tmp_path: Path, option: str, value: str, name: str
+) -> None:
+    outcome = softformer(tmp_path, *_checkpoint(trained), "--data.sounds", str(trained / "test"), option, value)
+    assert outcome.code == 2
+    assert f"model.{name}" in " ".join(outcome.err.split())
+
+
+def test_a_recipe_for_another_task_than_that_of_the_checkpoint(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("model: {class_path: tasks.audio.AudioClassifier}\n")
+    for given in (["--config", "a.yaml"], ["--model", "AudioClassifier"]):
+        outcome = softformer(tmp_path, "test", *_checkpoint(trained)[1:], *given)
+        assert outcome.code == 2
+        said = " ".join(outcome.err.split())
+        assert "is one of SpeechRecognizer, but the command or its recipe asks for AudioClassifier" in said
+
+
+def test_skipped_recordings_are_in_the_results(trained: Path, tmp_path: Path) -> None:
+    rows = json.loads(f"[{','.join((trained / 'test' / 'rows.jsonl').read_text().split(chr(10))[:-1])}]")
+    (tmp_path / "broken.wav").write_bytes(b"broken")
+    rows.append({"audio": str(tmp_path / "broken.wav"), "text": "six"})
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = json.dumps({"test": str(tmp_path / "rows.jsonl"), "train": str(tmp_path / "rows.jsonl")})
+    options = ["--data.data_files", files, "--data.on_bad_sound", "skip", "--run.name", "again"]
+    outcome = softformer(tmp_path, "test", *_checkpoint(trained)[1:], *options)
+    assert outcome.code == 0, outcome.err
+    assert json.loads((tmp_path / "runs" / "again" / "results.json").read_text())["test"]["skipped"] == 1
+    assert "| skipped | 1 |" in (tmp_path / "runs" / "again" / "results.md").read_text()
+
+
 def test_what_was_heard_before_a_broken_file_is_kept(
     trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

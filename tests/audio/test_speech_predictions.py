@@ -64,6 +64,12 @@ def test_a_file_that_cannot_be_heard(tmp_path: Path) -> None:
             recognizer().predict(str(tmp_path / name))
 
 
+def test_what_is_no_text_cannot_be_aligned() -> None:
+    for text in (None, ["a"]):
+        with pytest.raises(ValueError, match=r"text: expected what is said in the recording, got (NoneType|list)"):
+            recognizer().align(noise(4_001), text)  # type: ignore[arg-type]
+
+
 def test_a_text_is_aligned() -> None:
     task = recognizer()
     found = task.align(noise(4201), " AB\tC ")  # lower case, as the transcripts of the training

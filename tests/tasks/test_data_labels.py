@@ -120,6 +120,13 @@ def test_classes_that_cannot_be_found_are_an_error() -> None:
         _labels(_rows([0, 1]), training=False)
 
 
+def test_the_names_of_the_column_in_another_order_are_an_error() -> None:
+    known = _labels(_rows([0, 1], _NAMED)).names
+    assert _labels(_rows([0, 1], _NAMED), known).names == known
+    with pytest.raises(ValueError, match=r"class_names: column 'label' has these names itself, in the order \('"):
+        _labels(_rows([0, 1], _NAMED), known[::-1])
+
+
 def test_the_wrong_number_of_names_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"class_names: expected 3 names, as column 'label' has them.*got 2"):
         _labels(_rows([0, 1], _NAMED), ["x", "y"])

@@ -22,6 +22,9 @@ class PredictionTable(Callback):
         output: A file, or a folder for the table predictions.csv and the files of the task: one that exists, or a name
             without ending. Beside a table NAME.csv, the files of the task go into the folder NAME_files.
 
+    Raises:
+        ValueError: The file has another ending: it may be one that is read.
+
     Attributes:
         path: The table.
         written: Number of rows that were written.
@@ -30,6 +33,11 @@ class PredictionTable(Callback):
 
     def __init__(self, output: Path) -> None:
         self._is_folder = output.is_dir() or not output.suffix
+        if not self._is_folder and output.suffix.lower() != ".csv":
+            raise ValueError(
+                f"output: expected the name of a table, such as {output.with_suffix('.csv')}, or a folder (a name "
+                f"without ending), got {str(output)!r}"
+            )
         self.path = output / TABLE if self._is_folder else output
         self.written = 0
         self.folder: Path | None = None

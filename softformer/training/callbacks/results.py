@@ -77,7 +77,8 @@ class ResultTable(Callback):
         }
         if pl_module.device.type == "cuda":
             run["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated(pl_module.device) / 2**20)
-        self._write(trainer, {"val": best_epoch(self._path.with_name(METRICS), monitor, mode), "run": run})
+        best = best_epoch(self._path.with_name(METRICS), monitor, mode)
+        self._write(trainer, {"val": {**best, **_skipped(trainer, "validation")} if best else {}, "run": run})
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add an evaluation on the validation split; inside training the best epoch is added at the end."""
@@ -86,11 +87,11 @@ class ResultTable(Callback):
         if trainer.state.fn == "validate":
             before = read_results(self._path).get("val", {})
             epoch = {"epoch": before["epoch"]} if "epoch" in before else {}
-            self._write(trainer, {"val": {**stage_metrics(trainer, "val"), **epoch}})
+            self._write(trainer, {"val": {**stage_metrics(trainer, "val"), **epoch, **_skipped(trainer, "validation")}})
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add an evaluation on the test split."""
-        self._write(trainer, {"test": stage_metrics(trainer, "test")})
+        self._write(trainer, {"test": {**stage_metrics(trainer, "test"), **_skipped(trainer, "test")}})
 
     def _seconds(self) -> float:
         return self._seconds_before + (0.0 if self._started is None else time.monotonic() - self._started)
@@ -145,6 +146,12 @@ def stage_metrics(trainer: Trainer, stage: str) -> dict[str, float]:
     }
 
 
+def _skipped(trainer: Trainer, role: str) -> dict[str, int]:
+    """How many rows could not be read and do not count; nothing where all could."""
+    count = getattr(getattr(trainer, "datamodule", None), "skipped", {}).get(role, 0)
+    return {"skipped": count} if count else {}
+
+
 def device_name(device: torch.device) -> str:
     """What the figures were measured on."""
     if device.type == "cuda":
@@ -170,7 +177,9 @@ def _run(results: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _cell(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:.4f}"
 
 
 def _markdown(results: dict[str, Any]) -> str:
