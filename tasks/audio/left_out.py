@@ -38,10 +38,14 @@ class LeftOut:
             what = f"row{'s' if len(new) > 1 else ''} {several}"
             logger.warning("%s: too short for the transcript, left out of the loss: %s", stage, what)
 
-    def end_epoch(self, stage: Stage) -> int:
-        """Say how many were left out so far, where there are more than before; how many of the epoch were not."""
+    def end_epoch(self, stage: Stage) -> int | None:
+        """Say how many were left out so far, where there are more than before.
+
+        Returns:
+            How many of the epoch were not; None where it had no batch, as when a run goes on at the end of an epoch.
+        """
         count = len(self.rows.get(stage, ()))
         if count > self._told[stage]:
             rank_zero_info(f"Too short for their transcripts and left out of the loss: {count} of {stage}")
         self._told[stage] = count
-        return self._kept.pop(stage, 0)
+        return self._kept.pop(stage, None)

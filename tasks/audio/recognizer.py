@@ -147,8 +147,10 @@ class SpeechRecognizer(InputSettingsModule):
         Raises:
             ValueError: All were, so nothing was learned.
         """
-        kept = torch.tensor(self._left_out.end_epoch("train"), device=self.device)
-        if not self.trainer.strategy.reduce(kept, reduce_op="sum"):
+        kept = self._left_out.end_epoch("train")
+        if kept is None:
+            return
+        if not self.trainer.strategy.reduce(torch.tensor(kept, device=self.device), reduce_op="sum"):
             raise ValueError(
                 f"every recording of the training has fewer tokens than its transcript needs (one in "
                 f"{1000 * self.network.backbone.token_seconds:g} ms, and as many as it has units, and those between "
