@@ -174,7 +174,7 @@ def trained(files: dict[str, str], folder: Path, *callbacks: Callback, goes_on: 
     return task
 
 
-@pytest.mark.parametrize("step", [2, 7])
+@pytest.mark.parametrize("step", [2, 4, 5, 7])
 def test_resume_is_exact(spoken: dict[str, str], tmp_path: Path, step: int) -> None:
     whole = trained(spoken, tmp_path / "whole").state_dict()
     stopped = trained(spoken, tmp_path / "parts", Stop("time", step)).state_dict()
