@@ -27,7 +27,7 @@ from benchmarks.report import (
     results_file,
     write_results,
 )
-from softformer.ops import reference
+from softformer.ops.attention import reference
 from softformer.ops.inverse import Cholesky, Newton
 
 LENGTHS = [256, 1024, 4096, 12544, 50176, 65536, 262144]

@@ -20,7 +20,7 @@ from benchmarks.measure import Timer, peak_memory
 from benchmarks.own_process import in_own_process
 from benchmarks.published import published_attention
 from softformer.ops import Cholesky, Newton, soft_attention
-from softformer.ops.backends import BACKENDS
+from softformer.ops.attention.backends import BACKENDS
 
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 _NYSTROM_LANDMARKS = 64

@@ -36,10 +36,10 @@ from benchmarks.report import (
     write_results,
 )
 from benchmarks.training_runs import SOFTMAX_ENCODER, training_run
-from softformer.models.audio import AudioBackbone, SpeechNetwork
-from softformer.models.audio_features import LogMel
+from softformer.models.audio.features import LogMel
+from softformer.models.audio.network import AudioBackbone, SpeechNetwork
 from softformer.models.sequence import SequenceAttention, SoftEncoder
-from tasks.audio.ctc import ctc_loss
+from tasks.audio.speech.ctc import ctc_loss
 
 Row = dict[str, Any]
 
@@ -164,7 +164,7 @@ def recording(seconds: int, local: str | None) -> Tensor:
         return 0.1 * torch.randn(seconds * RATE)
     import datasets
 
-    from tasks.audio.decoding import read_sound
+    from tasks.audio.reading.sound import read_sound
 
     rows = datasets.Dataset.from_parquet(str(Path(local) / "fsdd" / "test.parquet"))
     clips = torch.cat([read_sound(row["audio"], RATE) for row in rows])
@@ -252,9 +252,9 @@ def joined_strings(checkpoint: Path, hours: float, landmarks: list[int], local: 
     """
     import softformer
     from softformer.layers.landmarks import SegmentLandmarks
-    from tasks.audio.connected_digits import connected_digits
-    from tasks.audio.decoding import read_sound
-    from tasks.audio.error_rates import WordErrors
+    from tasks.audio.built_in.connected_digits import connected_digits
+    from tasks.audio.reading.sound import read_sound
+    from tasks.audio.speech.error_rates import WordErrors
 
     task: Any = softformer.load(checkpoint)
     # Strings last four seconds on average; those of the recipe's test split come first.

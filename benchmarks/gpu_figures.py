@@ -19,7 +19,7 @@ from benchmarks.attention_methods import Problem, runner
 from benchmarks.measure import Timer, copy_bandwidth
 from benchmarks.report import describe_machine, markdown_table, results_file, write_results
 from softformer.ops import Newton
-from softformer.ops.reference import landmark_kernel
+from softformer.ops.attention.reference import landmark_kernel
 
 _BATCH = 64
 
@@ -70,14 +70,14 @@ def _least_bytes(problem: Problem) -> int:
 
 def passes(timer: Timer, bandwidth: float) -> list[Figure]:
     """The two passes over the tokens, without the stage between them."""
-    from softformer.ops import triton_launch
-    from softformer.ops.operands import empty_heads
+    from softformer.ops.attention.operands import empty_heads
+    from softformer.ops.attention.triton import launch
 
     found = []
     for length in (12544, 50176):
         problem = _problem(length)
         query, value, landmarks = problem.tensors()
-        tokens, points = triton_launch.Points(query, None), triton_launch.Points(landmarks, None)
+        tokens, points = launch.Points(query, None), launch.Points(landmarks, None)
         out = empty_heads(query, length, problem.width, value.dtype)
         weights = torch.randn_like(landmarks, dtype=torch.float32)
 
@@ -88,8 +88,8 @@ def passes(timer: Timer, bandwidth: float) -> list[Figure]:
             weights: Tensor = weights,
             out: Tensor = out,
         ) -> None:
-            triton_launch.project(tokens, value, points)
-            triton_launch.expand(tokens, weights, points, out)
+            launch.project(tokens, value, points)
+            launch.expand(tokens, weights, points, out)
 
         seconds = timer.medians({"passes": run})["passes"]
         share = 100 * _least_bytes(problem) / seconds / bandwidth
@@ -128,7 +128,7 @@ def against_softmax(timer: Timer) -> list[Figure]:
 
 def newton(timer: Timer) -> list[Figure]:
     """Twenty iterations in one launch, and as forty batched products in a CUDA graph."""
-    from softformer.ops import triton_launch
+    from softformer.ops.attention.triton import launch
 
     points = torch.randn(64, 2, 49, 32, device="cuda") / 32**0.25
     state = torch.empty(64, 2, 49, 49, device="cuda")
@@ -136,9 +136,9 @@ def newton(timer: Timer) -> list[Figure]:
     matrix = landmark_kernel(points, None).flatten(0, 1)
     options = Newton()
 
-    def launch() -> None:
-        landmarks = triton_launch.Points(points, None)
-        triton_launch.newton(landmarks, None, options.iterations, options.ridge, state, row_sums)
+    def fused() -> None:
+        landmarks = launch.Points(points, None)
+        launch.newton(landmarks, None, options.iterations, options.ridge, state, row_sums)
 
     def products() -> Tensor:
         x = matrix
@@ -146,7 +146,7 @@ def newton(timer: Timer) -> list[Figure]:
             x = torch.baddbmm(x, x @ matrix, x, beta=2, alpha=-1)
         return x
 
-    times = timer.medians({"launch": launch, "products": graphed(products)})
+    times = timer.medians({"launch": fused, "products": graphed(products)})
     sizes = "128 matrices of 49 x 49, 20 iterations"
     return [
         Figure("Newton's launch", sizes, times["launch"] * 1e6, "us", "<= 100 us"),

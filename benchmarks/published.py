@@ -17,8 +17,8 @@ from softformer.layers.block import PostNormBlock
 from softformer.layers.convolution import Grid
 from softformer.layers.landmarks import ConvGridLandmarks
 from softformer.layers.softmax_attention import SoftmaxAttention
-from softformer.models.vision import SoftVisionTransformer
-from softformer.models.vision_stages import Stage, resize_positions
+from softformer.models.vision.network import SoftVisionTransformer
+from softformer.models.vision.stages import Stage, resize_positions
 
 
 class _NewtonInverse(torch.autograd.Function):

@@ -21,7 +21,7 @@ import pytest
 import transformers
 from transformers.models.auto import modeling_auto
 
-from softformer.adapters.huggingface import (
+from softformer.adapters.huggingface.models import (
     SoftformerConfig,
     SoftformerForMaskedLM,
     SoftformerForSequenceClassification,

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from softformer.layers.attention import SoftAttention
 from softformer.models.sequence import SoftEncoder, SoftOptions
-from softformer.ops.health import attention_factors, attention_health
+from softformer.ops.attention.health import attention_factors, attention_health
+from softformer.ops.attention.public import soft_attention
 from softformer.ops.inverse import Cholesky, Inverse, Newton
-from softformer.ops.soft_attention import soft_attention
 
 if TYPE_CHECKING:
     from softformer.adapters.huggingface import (
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
         SoftformerForSequenceClassification,
         SoftformerModel,
     )
-    from softformer.models.published import from_published
-    from softformer.models.vision import SoftVisionTransformer
+    from softformer.models.vision.network import SoftVisionTransformer
+    from softformer.models.vision.published import from_published
+    from softformer.training.checkpoints.loading import load
     from softformer.training.encoders import EncoderSpec
-    from softformer.training.loading import load
     from softformer.training.module import SoftformerModule
 
 __version__ = "0.1.0"
@@ -35,10 +35,10 @@ _LAZY = {
     "SoftformerForMaskedLM": "softformer.adapters.huggingface",
     "SoftformerForSequenceClassification": "softformer.adapters.huggingface",
     "SoftformerModel": "softformer.adapters.huggingface",
-    "from_published": "softformer.models.published",
-    "SoftVisionTransformer": "softformer.models.vision",
+    "from_published": "softformer.models.vision.published",
+    "SoftVisionTransformer": "softformer.models.vision.network",
     "EncoderSpec": "softformer.training.encoders",
-    "load": "softformer.training.loading",
+    "load": "softformer.training.checkpoints.loading",
     "SoftformerModule": "softformer.training.module",
 }
 

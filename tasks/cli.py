@@ -13,7 +13,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
-import softformer.training.text_encoders  # noqa: F401  (short class names are those of imported classes)
+import softformer.training.encoders.sequence  # noqa: F401  (short class names are those of imported classes)
 import tasks.image
 import tasks.text
 from softformer.training.callbacks import ClassReport, PredictionTable, ResultTable
@@ -21,20 +21,20 @@ from softformer.training.callbacks.predictions import TABLE
 from softformer.training.callbacks.results import print_results
 from softformer.training.divergence import DivergedError
 from softformer.training.module import SoftformerModule
-from softformer.training.runs import RunFolder
+from softformer.training.run.folder import RunFolder
 from softformer.training.specs import root_error
-from tasks.checkpoint_settings import FROM_DATA, option, with_checkpoint_settings
-from tasks.explain import AUDIO_EXTRA, paragraph
-from tasks.parser import HelpFormatter, Parser, fail
-from tasks.quiet import quiet
-from tasks.recipes import recipe_files, with_recipe_files
-from tasks.run_outputs import ReplaceRun, SaveConfig, TestSplitCheck, best_checkpoint, fit_callbacks, run_loggers
-from tasks.run_settings import RunSettings, default_name, evaluation_folder
+from tasks.command.checkpoint import FROM_DATA, option, with_checkpoint_settings
+from tasks.command.console import quiet
+from tasks.command.errors import AUDIO_EXTRA, paragraph
+from tasks.command.outputs import ReplaceRun, SaveConfig, TestSplitCheck, best_checkpoint, fit_callbacks, run_loggers
+from tasks.command.parser import HelpFormatter, Parser, fail
+from tasks.command.recipes import recipe_files, with_recipe_files
+from tasks.command.run import RunSettings, default_name, evaluation_folder
 
 try:
     import tasks.audio  # noqa: F401
 except ImportError as missing:
-    # Images and texts need no extra; `tasks.explain` says what the classes of sound need.
+    # Images and texts need no extra; `tasks.command.errors` says what the classes of sound need.
     if missing.name != AUDIO_EXTRA:
         raise
 

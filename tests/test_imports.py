@@ -62,7 +62,7 @@ def test_rooms_import_downwards_only(path: Path) -> None:
         assert other is None or other <= room, f"{path} imports {name}"
         top = name.partition(".")[0]
         allowed = THIRD_PARTY.get(ROOMS[room])
-        if own.startswith("softformer.ops.triton_"):
+        if own.startswith("softformer.ops.attention.triton."):
             allowed = {"triton"}
         if allowed is not None and other is None:
             assert top in standard or top == "torch" or top in allowed, f"{path} imports {name}"

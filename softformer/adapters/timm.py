@@ -11,8 +11,8 @@ from typing import Any
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from softformer.models.published import published_cfg
-from softformer.models.vision import SoftVisionTransformer, adapt_state_dict
+from softformer.models.vision.network import SoftVisionTransformer, adapt_state_dict
+from softformer.models.vision.published import published_cfg
 from softformer.ops import inverse as inverses
 from softformer.ops.inverse import Inverse, Newton
 

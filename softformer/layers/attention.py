@@ -23,12 +23,12 @@ from softformer.layers.landmarks import GridLandmarks, SegmentLandmarks
 from softformer.layers.padding import zero_pads
 from softformer.layers.positions import check_rotary, rotate, token_positions
 from softformer.layers.segments import segment_positions
-from softformer.ops.backends import BackendName, check_backend
-from softformer.ops.checks import check_inverse
-from softformer.ops.health import AttentionHealth, attention_health
+from softformer.ops.attention.backends import BackendName, check_backend
+from softformer.ops.attention.checks import check_inverse
+from softformer.ops.attention.health import AttentionHealth, attention_health
+from softformer.ops.attention.public import soft_attention
 from softformer.ops.inverse import Cholesky, Inverse
 from softformer.ops.precision import compute_dtype
-from softformer.ops.soft_attention import soft_attention
 
 _EXACT = Cholesky()
 

@@ -16,8 +16,8 @@ from softformer.layers.landmarks import ConvSegmentLandmarks, SegmentLandmarks
 from softformer.layers.padding import pack, packing_of, unpack
 from softformer.layers.positions import LearnedPositions, PositionKind, SinusoidalPositions
 from softformer.layers.softmax_attention import SoftmaxAttention
-from softformer.ops.backends import BackendName
-from softformer.ops.checks import check_inverse
+from softformer.ops.attention.backends import BackendName
+from softformer.ops.attention.checks import check_inverse
 from softformer.ops.inverse import Cholesky, Inverse
 from softformer.ops.options import Options, check_choice
 

@@ -1,7 +1,8 @@
 """The two ways to invert the landmark matrix, as the configuration objects users pass.
 
 ``Newton`` and ``Cholesky`` are plain classes with a common base: they hold options and no tensors. What they
-compute is in `softformer.ops.reference` (literal) and `softformer.ops.landmark_stage` (fast, with its backward).
+compute is in `softformer.ops.attention.reference` (literal) and in `softformer.ops.attention.landmark_stage` (fast,
+with its backward).
 """
 
 from typing import Literal, get_args

@@ -1,9 +1,9 @@
 """Training with Lightning: the base of all tasks, and what a run consists of."""
 
-from softformer.training.encoders import EncoderSpec as EncoderSpec
-from softformer.training.encoders import SoftVisionSpec as SoftVisionSpec
-from softformer.training.encoders import TimmSpec as TimmSpec
-from softformer.training.loading import load as load
+from softformer.training.checkpoints.loading import load as load
+from softformer.training.encoders.vision import EncoderSpec as EncoderSpec
+from softformer.training.encoders.vision import SoftVisionSpec as SoftVisionSpec
+from softformer.training.encoders.vision import TimmSpec as TimmSpec
 from softformer.training.module import SoftformerModule as SoftformerModule
 from softformer.training.optimizer import OptimizerSpec as OptimizerSpec
 from softformer.training.schedule import ScheduleSpec as ScheduleSpec

@@ -11,20 +11,20 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
-from softformer.training.checkpoint import (
+from softformer.training.checkpoints.content import (
     DATA_KEY,
     check_state_fits,
     check_storable,
     data_description,
     rebuildable_hyperparameters,
 )
+from softformer.training.checkpoints.resume import OPTIMIZER_KEY, check_resumable
+from softformer.training.checkpoints.weights import WeightReport, load_weights
 from softformer.training.divergence import stop_if_not_finite
 from softformer.training.optimizer import OptimizerSpec
-from softformer.training.resume import OPTIMIZER_KEY, check_resumable
 from softformer.training.schedule import RunSchedule, ScheduleSpec
 from softformer.training.seeding import fold_seed, run_seed
 from softformer.training.specs import describe
-from softformer.training.weights import WeightReport, load_weights
 
 Stage = Literal["train", "val", "test"]
 
@@ -71,7 +71,7 @@ class SoftformerModule(LightningModule):
         """Give the network its starting weights and freeze what shall not train. Called once, by the task.
 
         Args:
-            weights: File to start from (see `softformer.training.weights`), or None.
+            weights: File to start from (see `softformer.training.checkpoints.weights`), or None.
             head: The part of the network that always trains.
             freeze_backbone: Whether the rest keeps its weights, its statistics and its evaluation mode.
         """

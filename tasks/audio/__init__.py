@@ -5,9 +5,9 @@ from tasks.audio.classifier import AudioClassifier as AudioClassifier
 from tasks.audio.data import AudioDataModule as AudioDataModule
 from tasks.audio.features import FeatureSpec as FeatureSpec
 from tasks.audio.recognizer import SpeechRecognizer as SpeechRecognizer
+from tasks.audio.speech.normalization import Writing as Writing
+from tasks.audio.speech.units import BpeUnits as BpeUnits
+from tasks.audio.speech.units import CharacterUnits as CharacterUnits
+from tasks.audio.speech.units import FileUnits as FileUnits
+from tasks.audio.speech.units import UnitsSpec as UnitsSpec
 from tasks.audio.speech_data import SpeechDataModule as SpeechDataModule
-from tasks.audio.units import BpeUnits as BpeUnits
-from tasks.audio.units import CharacterUnits as CharacterUnits
-from tasks.audio.units import FileUnits as FileUnits
-from tasks.audio.units import UnitsSpec as UnitsSpec
-from tasks.audio.writing import Writing as Writing

@@ -7,19 +7,19 @@ import torch
 from torch import Tensor
 
 from softformer.layers.pooling import PoolingKind
-from softformer.models.audio import AudioBackbone, AudioClassifierNetwork
-from softformer.models.audio_augment import AudioAugment
-from softformer.models.audio_windows import Windows
-from softformer.training.encoders import EncoderSpec
+from softformer.models.audio.augment import AudioAugment
+from softformer.models.audio.network import AudioBackbone, AudioClassifierNetwork
+from softformer.models.audio.windows import Windows
+from softformer.training.encoders.vision import EncoderSpec
 from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
 from tasks.audio.features import FeatureSpec, check_features, check_sample_rate
 from tasks.audio.recordings import MOST_SECONDS, Sound, as_batches, check_recordings
-from tasks.class_weights import ClassWeights
-from tasks.classification import Classifier
-from tasks.classification_metrics import check_labels, check_num_classes
-from tasks.guesses import BEST, Guess, columns
+from tasks.classification.classifier import Classifier
+from tasks.classification.metrics import check_labels, check_num_classes
+from tasks.classification.predictions import BEST, Guess, columns
+from tasks.classification.weights import ClassWeights
 
 _OPTIMIZER = OptimizerSpec()
 _SCHEDULE = ScheduleSpec()

@@ -6,12 +6,12 @@ import numpy as np
 
 from tasks.audio.examples import LabelledSoundCollator, LabelledSoundReader
 from tasks.audio.sounds import SoundDataModule
-from tasks.data import Role
-from tasks.labelled import LabelledDataModule
-from tasks.labels import Labels, shortened
-from tasks.loaders import DEFAULT_LOADING, Loading
-from tasks.rows import OnBad, Split
-from tasks.sources import DataFiles
+from tasks.data.examples import OnBad, Split
+from tasks.data.labelled import LabelledDataModule
+from tasks.data.labels import Labels, shortened
+from tasks.data.loaders import DEFAULT_LOADING, Loading
+from tasks.data.module import Role
+from tasks.data.sources import DataFiles
 
 
 class AudioDataModule(SoundDataModule, LabelledDataModule):

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from tasks.audio.decoding import file_of, read_sound
-from tasks.labels import Labels
-from tasks.rows import Batch, Examples, OnBad, Split
+from tasks.audio.reading.sound import file_of, read_sound
+from tasks.data.examples import Batch, Examples, OnBad, Split
+from tasks.data.labels import Labels
 
 
 class SoundReader:

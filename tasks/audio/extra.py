@@ -1,6 +1,6 @@
 """The libraries of the extra ``audio``: whatever needs them takes them from here, so that one place says what to do."""
 
-from tasks.explain import AUDIO_EXTRA
+from tasks.command.errors import AUDIO_EXTRA
 
 try:
     import soundfile as soundfile

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from softformer.models.audio_features import LogMel, Normalization
+from softformer.models.audio.features import LogMel, Normalization
 from softformer.ops.options import Options
-from softformer.training.checkpoint import rebuildable_hyperparameters
+from softformer.training.checkpoints.content import rebuildable_hyperparameters
 from softformer.training.module import SoftformerModule
 
 
 class FeatureSpec(Options):
-    """Log-mel frames; `softformer.models.audio_features.LogMel` describes them.
+    """Log-mel frames; `softformer.models.audio.features.LogMel` describes them.
 
     Args:
         window: Length of a window (ms).

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.audio.decoding import SOUND_SUFFIXES
 from tasks.audio.examples import SoundExamples, SoundReader, padded_sounds
-from tasks.audio.headers import ReadHeaders
-from tasks.named_files import list_files
-from tasks.rows import Batch, OnBad, Split
+from tasks.audio.reading.headers import ReadHeaders
+from tasks.audio.reading.sound import SOUND_SUFFIXES
+from tasks.data.examples import Batch, OnBad, Split
+from tasks.data.files import list_files
 
 _COLUMN = "file"
 
@@ -40,7 +40,7 @@ def sound_files(
     """Files as examples.
 
     Args:
-        sounds: As in `tasks.named_files.list_files`.
+        sounds: As in `tasks.data.files.list_files`.
         sample_rate: Sample rate of the batches (Hz).
         shortest: Fewest seconds of a sound.
         on_bad: At a file that cannot be read, "error" raises, "skip" leaves it out.

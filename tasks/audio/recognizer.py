@@ -10,25 +10,25 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-from softformer.models.audio import AudioBackbone, SpeechNetwork
-from softformer.models.audio_augment import AudioAugment
-from softformer.models.audio_windows import Windows
+from softformer.models.audio.augment import AudioAugment
+from softformer.models.audio.network import AudioBackbone, SpeechNetwork
+from softformer.models.audio.windows import Windows
 from softformer.ops.options import check_choice
-from softformer.training.encoders import EncoderSpec
+from softformer.training.encoders.vision import EncoderSpec
 from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
-from tasks.audio.ctc import ctc_loss, likeliest_units, long_enough
-from tasks.audio.error_rates import CharacterErrors, WordErrors
 from tasks.audio.features import FeatureSpec, check_features, check_sample_rate
-from tasks.audio.left_out import LeftOut
 from tasks.audio.recordings import MOST_SECONDS, Sound, as_batches, check_recordings
-from tasks.audio.transcripts import Transcript, write_transcripts
-from tasks.audio.unit_checks import check_batch_units, check_data_units, check_same_units, check_unit_weights
-from tasks.audio.units import Units, units_from
-from tasks.audio.word_times import WordTime, word_times
-from tasks.audio.writing import writing_from
-from tasks.input_settings import InputSettingsModule
+from tasks.audio.speech.agreement import check_batch_units, check_data_units, check_same_units, check_unit_weights
+from tasks.audio.speech.ctc import ctc_loss, likeliest_units, long_enough
+from tasks.audio.speech.error_rates import CharacterErrors, WordErrors
+from tasks.audio.speech.left_out import LeftOut
+from tasks.audio.speech.normalization import writing_from
+from tasks.audio.speech.transcripts import Transcript, write_transcripts
+from tasks.audio.speech.units import Units, units_from
+from tasks.audio.speech.word_times import WordTime, word_times
+from tasks.base import InputSettingsModule
 
 ErrorRate = Literal["wer", "cer"]
 
@@ -322,7 +322,7 @@ class SpeechRecognizer(InputSettingsModule):
             Its words, with the seconds in which each begins and ends.
 
         Raises:
-            ValueError: As in `predict` and in `tasks.audio.word_times.word_times`.
+            ValueError: As in `predict` and in `tasks.audio.speech.word_times.word_times`.
         """
         if not isinstance(text, str):
             raise ValueError(f"text: expected what is said in the recording, got {type(text).__name__}")

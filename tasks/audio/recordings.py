@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from softformer.models.audio_features import LogMel
-from tasks.audio.decoding import check_samples, read_sound
+from softformer.models.audio.features import LogMel
 from tasks.audio.examples import padded_sounds
+from tasks.audio.reading.sound import check_samples, read_sound
 
 Sound = str | Path | np.ndarray | Tensor
 

@@ -9,17 +9,17 @@ import numpy as np
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader
 
-from tasks.audio.decoding import LEAST_RATE, MOST_RATE
 from tasks.audio.examples import SoundExamples, SoundReader
 from tasks.audio.files import sound_files
-from tasks.audio.headers import read_headers
-from tasks.audio.sources import SoundSource
-from tasks.data import Role, TaskDataModule
-from tasks.length_batches import RowCosts
-from tasks.loaders import DEFAULT_LOADING, Loading, eval_loader
-from tasks.rows import Examples, OnBad, Split
-from tasks.sources import DataFiles
-from tasks.streams import StreamExamples
+from tasks.audio.reading.headers import read_headers
+from tasks.audio.reading.sound import LEAST_RATE, MOST_RATE
+from tasks.audio.reading.sources import SoundSource
+from tasks.data.examples import Examples, OnBad, Split
+from tasks.data.length_batches import RowCosts
+from tasks.data.loaders import DEFAULT_LOADING, Loading, eval_loader
+from tasks.data.module import Role, TaskDataModule
+from tasks.data.sources import DataFiles
+from tasks.data.streams import StreamExamples
 
 # What file names and bytes are in a table; null is a column without any value.
 _TYPES = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "null")

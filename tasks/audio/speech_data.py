@@ -8,18 +8,18 @@ from typing import Any, ClassVar
 
 import datasets
 
-from tasks.audio.connected_digits import connected_digits
-from tasks.audio.decoding import file_of
+from tasks.audio.built_in.connected_digits import connected_digits
+from tasks.audio.reading.sound import file_of
 from tasks.audio.sounds import SoundDataModule
-from tasks.audio.speech_examples import SpeechCollator, SpeechReader, TranscriptReader, of_sound, transcript_faults
-from tasks.audio.units import UNITS_FILE, CharacterUnits, Units, UnitsSpec, units_from
-from tasks.audio.writing import Writing, writing_from
-from tasks.data import Role
-from tasks.kept import kept
-from tasks.labels import shortened
-from tasks.loaders import DEFAULT_LOADING, Loading
-from tasks.rows import OnBad, ReadError, Split, logger
-from tasks.sources import DataFiles, choose_split
+from tasks.audio.speech.examples import SpeechCollator, SpeechReader, TranscriptReader, of_sound, transcript_faults
+from tasks.audio.speech.normalization import Writing, writing_from
+from tasks.audio.speech.units import UNITS_FILE, CharacterUnits, Units, UnitsSpec, units_from
+from tasks.data.cache import kept
+from tasks.data.examples import OnBad, ReadError, Split, logger
+from tasks.data.labels import shortened
+from tasks.data.loaders import DEFAULT_LOADING, Loading
+from tasks.data.module import Role
+from tasks.data.sources import DataFiles, choose_split
 
 # So many rows of a stream are learned from.
 MOST_STREAMED = 10_000
@@ -158,7 +158,8 @@ class SpeechDataModule(SoundDataModule):
     def input_settings(self) -> dict[str, Any]:
         """The sample rate, the units and the writing, as plain values: what a checkpoint has to keep.
 
-        `tasks.audio.units.units_from` and `tasks.audio.writing.writing_from` make the objects from them.
+        `tasks.audio.speech.units.units_from` and `tasks.audio.speech.normalization.writing_from` make the objects from
+        them.
         """
         return {"sample_rate": self.sample_rate, "units": self.units.settings, "writing": self.writing.settings}
 

@@ -20,7 +20,7 @@ from torchvision.transforms import ColorJitter, InterpolationMode
 from torchvision.transforms.functional import pil_to_tensor
 from torchvision.transforms.v2 import TrivialAugmentWide
 
-from tasks.sampling import kept_generators, row_seeds, row_uniforms, seed_generators
+from tasks.data.batches import kept_generators, row_seeds, row_uniforms, seed_generators
 
 # What the random numbers of a row are for.
 _ROW, _COLUMN, _HFLIP, _VFLIP, _CROP, _POLICY, _ERASE = range(7)

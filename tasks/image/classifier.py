@@ -5,14 +5,14 @@ from typing import Any
 
 from torch import Tensor
 
-from softformer.training.encoders import EncoderSpec
+from softformer.training.encoders.vision import EncoderSpec
 from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
 from softformer.training.seeding import seeded
-from tasks.classification import Classifier
-from tasks.classification_metrics import check_labels
-from tasks.guesses import BEST, Guess, columns
+from tasks.classification.classifier import Classifier
+from tasks.classification.metrics import check_labels
+from tasks.classification.predictions import BEST, Guess, columns
 from tasks.image.mixing import mix_batch
 from tasks.image.network import input_channels, only_size, with_head
 from tasks.image.pictures import Picture, as_list, prepared

@@ -10,19 +10,19 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader
 
-from tasks.data import Role
+from tasks.data.examples import Examples, OnBad, ReadError, Split
+from tasks.data.labelled import LabelledDataModule
+from tasks.data.labels import Labels
+from tasks.data.loaders import DEFAULT_LOADING, Loading, eval_loader
+from tasks.data.module import Role
+from tasks.data.sources import DataFiles
 from tasks.image.augment import Augment, BatchAugment
+from tasks.image.built_in.digits import digits
 from tasks.image.decoding import Channels
-from tasks.image.digits import digits
 from tasks.image.examples import KeptPictures, PictureCollator, PictureReader
 from tasks.image.files import image_files
 from tasks.image.trained import normalized_as_trained
 from tasks.image.transforms import Preprocess, channel_statistics, measured_statistics
-from tasks.labelled import LabelledDataModule
-from tasks.labels import Labels
-from tasks.loaders import DEFAULT_LOADING, Loading, eval_loader
-from tasks.rows import Examples, OnBad, ReadError, Split
-from tasks.sources import DataFiles
 
 Cache = bool | Literal["auto"]
 

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageOps
 from PIL.ExifTags import Base
 
-from tasks.pillow_errors import PILLOW_ERRORS
-from tasks.rows import ReadError
+from tasks.data.examples import ReadError
+from tasks.data.pillow_errors import PILLOW_ERRORS
 
 Channels = Literal[1, 3]
 

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tasks.data.examples import Batch, Examples, OnBad, Split
+from tasks.data.labels import Labels
 from tasks.image.augment import BatchAugment
 from tasks.image.decoding import read_picture
 from tasks.image.transforms import normalized, resize_transform
-from tasks.labels import Labels
-from tasks.rows import Batch, Examples, OnBad, Split
 
 Picture = Tensor | Image.Image
 

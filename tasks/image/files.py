@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from tasks.data.examples import Batch, Examples, OnBad, Split
+from tasks.data.files import list_files
 from tasks.image.examples import PictureReader
 from tasks.image.transforms import normalized
-from tasks.named_files import list_files
-from tasks.rows import Batch, Examples, OnBad, Split
 
 
 def list_images(images: str | Sequence[str]) -> list[str]:

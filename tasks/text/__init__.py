@@ -3,9 +3,9 @@
 from tasks.text.classifier import TextClassifier as TextClassifier
 from tasks.text.data import TextDataModule as TextDataModule
 from tasks.text.masked import MaskedLanguageModel as MaskedLanguageModel
-from tasks.text.tokenizers import AutoTokenizerSpec as AutoTokenizerSpec
-from tasks.text.tokenizers import BpeSpec as BpeSpec
-from tasks.text.tokenizers import BytesSpec as BytesSpec
-from tasks.text.tokenizers import CharactersSpec as CharactersSpec
-from tasks.text.tokenizers import TokenizerSpec as TokenizerSpec
-from tasks.text.tokenizers import WordsSpec as WordsSpec
+from tasks.text.tokens.tokenizers import AutoTokenizerSpec as AutoTokenizerSpec
+from tasks.text.tokens.tokenizers import BpeSpec as BpeSpec
+from tasks.text.tokens.tokenizers import BytesSpec as BytesSpec
+from tasks.text.tokens.tokenizers import CharactersSpec as CharactersSpec
+from tasks.text.tokens.tokenizers import TokenizerSpec as TokenizerSpec
+from tasks.text.tokens.tokenizers import WordsSpec as WordsSpec

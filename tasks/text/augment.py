@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.sampling import row_seeds
-from tasks.text.tokenizers import tokenizer_from
+from tasks.data.batches import row_seeds
+from tasks.text.tokens.tokenizers import tokenizer_from
 
 _DROPOUT = 2  # the gaps of masked language modelling draw for purposes 0 and 1
 
@@ -17,7 +17,7 @@ class TokenDropout:
     alone, so it differs from epoch to epoch, and a run that is resumed leaves out the same.
 
     Args:
-        tokenizer: Its settings, as `tasks.text.tokenizers.tokenizer_settings` gives them.
+        tokenizer: Its settings, as `tasks.text.tokens.tokenizers.tokenizer_settings` gives them.
         probability: That of a token to be left out, in [0, 1).
         seed: The data seed.
 

@@ -8,16 +8,16 @@ from torch import Tensor
 
 from softformer.layers.pooling import PoolingKind
 from softformer.models.text import TextClassifierNetwork, text_backbone
-from softformer.training.encoders import EncoderSpec
+from softformer.training.encoders.vision import EncoderSpec
 from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
-from tasks.class_weights import ClassWeights
-from tasks.classification import Classifier
-from tasks.classification_metrics import check_labels, check_num_classes
-from tasks.guesses import BEST, Guess, columns
+from tasks.classification.classifier import Classifier
+from tasks.classification.metrics import check_labels, check_num_classes
+from tasks.classification.predictions import BEST, Guess, columns
+from tasks.classification.weights import ClassWeights
 from tasks.text.inputs import Text, as_batches, check_ids
-from tasks.text.vocabulary import TokenTask, check_token_weights
+from tasks.text.tokens.agreement import TokenTask, check_token_weights
 
 _OPTIMIZER = OptimizerSpec()
 _SCHEDULE = ScheduleSpec()

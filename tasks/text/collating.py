@@ -8,11 +8,11 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
-from tasks.labels import Labels
-from tasks.rows import Batch, ReadError
-from tasks.sampling import row_seeds
+from tasks.data.batches import row_seeds
+from tasks.data.examples import Batch, ReadError
+from tasks.data.labels import Labels
 from tasks.text.augment import TokenDropout
-from tasks.text.tokenizers import tokenizer_from
+from tasks.text.tokens.tokenizers import tokenizer_from
 
 IGNORED = -100
 _TRAINING, _EVALUATION = 0, 1
@@ -74,7 +74,7 @@ class Gaps:
     the row number alone, so that all runs are asked the same.
 
     Args:
-        tokenizer: Its settings, as `tasks.text.tokenizers.tokenizer_settings` gives them.
+        tokenizer: Its settings, as `tasks.text.tokens.tokenizers.tokenizer_settings` gives them.
         probability: The share.
         seed: The data seed; None in evaluation.
 

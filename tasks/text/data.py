@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 import datasets
 from torch.utils.data import DataLoader
 
-from tasks.data import Role
-from tasks.labelled import LabelledDataModule
-from tasks.length_batches import RowCosts
-from tasks.loaders import DEFAULT_LOADING, Loading, eval_loader
-from tasks.rows import Examples, OnBad, Split
-from tasks.sources import DataFiles, choose_split
-from tasks.streams import StreamExamples
+from tasks.data.examples import Examples, OnBad, Split
+from tasks.data.labelled import LabelledDataModule
+from tasks.data.length_batches import RowCosts
+from tasks.data.loaders import DEFAULT_LOADING, Loading, eval_loader
+from tasks.data.module import Role
+from tasks.data.sources import DataFiles, choose_split
+from tasks.data.streams import StreamExamples
 from tasks.text.augment import TokenDropout
+from tasks.text.built_in.listops import listops, listops_512
 from tasks.text.collating import Gaps, TextCollator, TokenReader
 from tasks.text.files import check_texts, text_files
-from tasks.text.learned import learned_settings
-from tasks.text.listops import listops, listops_512
 from tasks.text.tokenized import Tokenize, TokenizedExamples, tokenized
-from tasks.text.tokenizers import BytesSpec, TokenizerSpec, tokenizer_from, tokenizer_settings, vocabulary_size
+from tasks.text.tokens.learned import learned_settings
+from tasks.text.tokens.tokenizers import BytesSpec, TokenizerSpec, tokenizer_from, tokenizer_settings, vocabulary_size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -200,7 +200,7 @@ class TextDataModule(LabelledDataModule):
     def input_settings(self) -> dict[str, Any]:
         """How texts become tokens, and the class names, as plain values: what a checkpoint has to keep.
 
-        `tasks.text.tokenizers.tokenizer_from` makes the tokenizer from "tokenizer".
+        `tasks.text.tokens.tokenizers.tokenizer_from` makes the tokenizer from "tokenizer".
         """
         return {
             "tokenizer": self._tokenizer_settings,

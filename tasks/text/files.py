@@ -7,8 +7,8 @@ from pathlib import Path
 import datasets
 import numpy as np
 
-from tasks.rows import OnBad
-from tasks.sources import Source
+from tasks.data.examples import OnBad
+from tasks.data.sources import Source
 from tasks.text.collating import TextCollator, TokenReader
 from tasks.text.pixels import as_text
 from tasks.text.tokenized import Tokenize, TokenizedExamples, tokenized

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tasks.text.collating import padded
-from tasks.text.tokenizers import tokenizer_from
+from tasks.text.tokens.tokenizers import tokenizer_from
 
 Text = str | tuple[str, str]
 

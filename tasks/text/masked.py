@@ -13,13 +13,13 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.text import Perplexity
 
 from softformer.models.text import MaskedLanguageNetwork, text_backbone
-from softformer.training.encoders import EncoderSpec
+from softformer.training.encoders.vision import EncoderSpec
 from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
 from tasks.text.inputs import as_batches, check_ids
-from tasks.text.tokenizers import tokenizer_from
-from tasks.text.vocabulary import TokenTask, check_token_weights
+from tasks.text.tokens.agreement import TokenTask, check_token_weights
+from tasks.text.tokens.tokenizers import tokenizer_from
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tasks.pillow_errors import PILLOW_ERRORS
+from tasks.data.pillow_errors import PILLOW_ERRORS
 
 # The 256 Braille patterns: printable, of no other use in texts, and in the order of the values.
 _FIRST = 0x2800

@@ -7,7 +7,7 @@ import numpy as np
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from tokenizers import Tokenizer
 
-from tasks.rows import Examples, OnBad, ReadError, Split
+from tasks.data.examples import Examples, OnBad, ReadError, Split
 from tasks.text.collating import TextCollator, TokenReader
 from tasks.text.pixels import as_text
 
@@ -25,7 +25,7 @@ class Tokenize:
     holds no tokens; None for good rows.
 
     Args:
-        settings: The tokenizer, as `tasks.text.tokenizers.tokenizer_settings` describes it.
+        settings: The tokenizer, as `tasks.text.tokens.tokenizers.tokenizer_settings` describes it.
         columns: The column of the texts, and that of second texts where there are pairs.
         max_length: Most tokens of a row, special ones included. What is cut is the end; of a pair, that of the longer.
         types: Whether token types are wanted.

@@ -15,9 +15,9 @@ from timm.optim import create_optimizer_v2, param_groups_layer_decay
 from softformer.adapters.timm import checkpoint_filter_fn, default_cfgs
 from softformer.layers.attention import SoftAttention
 from softformer.layers.softmax_attention import SoftmaxAttention
-from softformer.models.published import from_published
-from softformer.models.published_keys import published_shapes
-from softformer.models.vision import SoftVisionTransformer
+from softformer.models.vision.network import SoftVisionTransformer
+from softformer.models.vision.published import from_published
+from softformer.models.vision.published_keys import published_shapes
 from softformer.ops import Cholesky, Newton
 from tests.support.outputs import assert_same_outputs
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from softformer.ops import Cholesky, Inverse, Newton
-from softformer.ops.backends import BACKENDS
+from softformer.ops.attention.backends import BACKENDS
 
 B, H, N, S, M, D, DV = 2, 3, 29, 17, 7, 5, 11
 

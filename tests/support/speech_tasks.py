@@ -7,11 +7,11 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from softformer.training.text_encoders import SoftEncoderSpec
+from softformer.training.encoders.sequence import SoftEncoderSpec
 from tasks.audio.features import FeatureSpec
 from tasks.audio.recognizer import SpeechRecognizer
-from tasks.audio.units import CharacterUnits, UnitsSpec, units_from
-from tasks.audio.writing import Writing
+from tasks.audio.speech.normalization import Writing
+from tasks.audio.speech.units import CharacterUnits, UnitsSpec, units_from
 
 ENCODER = SoftEncoderSpec(6, 1, 3, num_landmarks=5)
 FEATURES = FeatureSpec(num_mels=11)

@@ -9,7 +9,7 @@ import datasets
 import numpy as np
 import soundfile
 
-from tasks.audio.connected_digits import WORDS
+from tasks.audio.built_in.connected_digits import WORDS
 
 SPEAKERS = ["ann", "bob"]
 RATE = 8_000

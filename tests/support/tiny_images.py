@@ -7,8 +7,8 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from tasks.loaders import ResumableLoader
-from tasks.sampling import Draw, EvalBatches, TrainBatches, row_uniforms
+from tasks.data.batches import Draw, EvalBatches, TrainBatches, row_uniforms
+from tasks.data.loaders import ResumableLoader
 
 
 class TinyRows(Dataset[dict[str, Tensor]]):

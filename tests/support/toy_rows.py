@@ -8,9 +8,9 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from tasks.data import Role, TaskDataModule
-from tasks.rows import Batch, ReadError
-from tasks.sampling import row_uniforms
+from tasks.data.batches import row_uniforms
+from tasks.data.examples import Batch, ReadError
+from tasks.data.module import Role, TaskDataModule
 
 
 def numbers(**splits: int) -> datasets.DatasetDict:

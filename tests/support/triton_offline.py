@@ -16,8 +16,9 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import CUDABackend
 from triton.runtime.jit import JITFunction, create_function_from_signature
 
-from softformer.ops import Newton, triton_backend
-from softformer.ops import triton_launch as launch
+from softformer.ops import Newton
+from softformer.ops.attention.triton import backend as triton_backend
+from softformer.ops.attention.triton import launch
 
 SIZES = [
     (2, 3, 64, 64, 49, 32, 32),

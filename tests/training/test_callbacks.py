@@ -18,8 +18,8 @@ from softformer.training.callbacks.class_report import class_figures, draw_confu
 from softformer.training.callbacks.curves import draw_learning_curves
 from softformer.training.callbacks.predictions import write_rows
 from softformer.training.callbacks.results import best_epoch, print_results
-from softformer.training.run_logger import RunLogger, read_metrics
-from softformer.training.runs import RunFolder
+from softformer.training.run.folder import RunFolder
+from softformer.training.run.logger import RunLogger, read_metrics
 
 
 def test_class_figures_are_those_of_scikit_learn() -> None:

@@ -9,7 +9,7 @@ import pytest
 from torch import nn
 
 from softformer.ops import Cholesky, Inverse, Newton
-from softformer.training.encoders import EncoderSpec, SoftVisionSpec, TimmSpec
+from softformer.training.encoders.vision import EncoderSpec, SoftVisionSpec, TimmSpec
 from softformer.training.specs import describe
 
 
@@ -96,7 +96,7 @@ def test_what_cannot_be_described() -> None:
 
 def nested(inverse: str) -> dict[str, object]:
     init_args = {"inverse": {"class_path": inverse, "init_args": {"args": ["touch", "x"]}}}
-    return {"class_path": "softformer.training.encoders.SoftVisionSpec", "init_args": init_args}
+    return {"class_path": "softformer.training.encoders.vision.SoftVisionSpec", "init_args": init_args}
 
 
 @pytest.mark.parametrize(
@@ -105,10 +105,10 @@ def nested(inverse: str) -> dict[str, object]:
         {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", "x"]}},
         {"class_path": "torch.nn.Linear", "init_args": {"in_features": 1, "out_features": 1}},
         nested("subprocess.Popen"),
-        nested("softformer.training.encoders.TimmSpec"),
-        {"class_path": "softformer.training.encoders.TimmSpec", "init_args": {"name": "x", "nam": 1}},
-        {"class_path": "softformer.training.encoders.TimmSpec", "init_args": {"name": "x", "img_size": "big"}},
-        {"class_path": "softformer.training.encoders.NoSpec"},
+        nested("softformer.training.encoders.vision.TimmSpec"),
+        {"class_path": "softformer.training.encoders.vision.TimmSpec", "init_args": {"name": "x", "nam": 1}},
+        {"class_path": "softformer.training.encoders.vision.TimmSpec", "init_args": {"name": "x", "img_size": "big"}},
+        {"class_path": "softformer.training.encoders.vision.NoSpec"},
     ],
 )
 def test_only_specs_and_their_arguments_are_built(
@@ -122,7 +122,7 @@ def test_only_specs_and_their_arguments_are_built(
 
 def test_the_error_of_a_constructor_comes_through() -> None:
     description = {
-        "class_path": "softformer.training.encoders.SoftVisionSpec",
+        "class_path": "softformer.training.encoders.vision.SoftVisionSpec",
         "init_args": {"inverse": {"class_path": "softformer.ops.inverse.Newton", "init_args": {"iterations": 0}}},
     }
     with pytest.raises(ValueError, match=r"^iterations must be an integer of at least 1, got 0$"):

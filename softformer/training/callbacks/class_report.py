@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from softformer.training.runs import RunFolder
+from softformer.training.run.folder import RunFolder
 
 _NUMBERED = 20
 _NAMED = 60

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from softformer.training.run_logger import RunLogger, read_metrics
+from softformer.training.run.logger import RunLogger, read_metrics
 
 _SECONDS_BETWEEN = 60.0
 

@@ -9,8 +9,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.data import extract_batch_size
 
-from softformer.training.run_logger import read_metrics
-from softformer.training.runs import METRICS, RESULTS, RunFolder
+from softformer.training.run.folder import METRICS, RESULTS, RunFolder
+from softformer.training.run.logger import read_metrics
 
 
 class ResultTable(Callback):

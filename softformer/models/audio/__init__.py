@@ -1,0 +1,1 @@
+"""Audio networks: features, augmentation, windows, and heads."""

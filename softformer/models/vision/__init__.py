@@ -1,0 +1,1 @@
+"""Vision networks: the SOFT pyramid and the authors' checkpoints."""

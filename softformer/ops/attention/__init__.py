@@ -1,0 +1,1 @@
+"""The bidirectional operator: softmax-free attention with low-rank Gaussian kernels."""

@@ -1,0 +1,154 @@
+"""What the attention consists of and how well it is conditioned, for pictures, logs and tests."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from softformer.ops.attention import reference
+from softformer.ops.attention.checks import check_inverse, check_masks, check_points, scale_tensor
+from softformer.ops.attention.reference import Factors
+from softformer.ops.inverse import Inverse, Newton
+from softformer.ops.precision import compute_dtype, full_precision
+
+_PAPER = Newton()
+
+
+class AttentionHealth(NamedTuple):
+    """Health figures of each head, all of shape (B, H).
+
+    Attributes:
+        query_norm: Spectral norm of P_q.
+        key_norm: Spectral norm of P_k.
+        inverse_norm: Spectral norm of A+, normalized if the attention is.
+        attention_norm: Spectral norm of the whole matrix P_q A+ P_k^T, times the output scale; softmax attention has
+            about 1.
+        residual: Frobenius norm of A' X - I over that of I, A' = A + ridge I: 0 for an exact inverse, near 1 where
+            Newton has not converged, NaN where a Cholesky factor does not exist.
+        effective_rank: exp of the entropy of the eigenvalues of A over their sum: 1 when all landmarks coincide,
+            M when they are far apart. Removed landmarks do not count; 0 where all are removed.
+    """
+
+    query_norm: Tensor
+    key_norm: Tensor
+    inverse_norm: Tensor
+    attention_norm: Tensor
+    residual: Tensor
+    effective_rank: Tensor
+
+
+def attention_factors(
+    query: Tensor,
+    landmarks: Tensor,
+    *,
+    key: Tensor | None = None,
+    query_mask: Tensor | None = None,
+    key_mask: Tensor | None = None,
+    landmark_mask: Tensor | None = None,
+    inverse: Inverse = _PAPER,
+    symmetric_norm: bool = False,
+) -> Factors:
+    """The three factors of the attention matrix, P_q A+ P_k^T: maps as factors, never N x S.
+
+    Args:
+        query: (B, H, N, D), scaled as for `softformer.soft_attention`, and so the others.
+        landmarks: (B, H, M, D).
+        key: (B, H, S, D), or None for self-attention.
+        query_mask: (B, N) bool.
+        key_mask: (B, S) bool, with `key` only.
+        landmark_mask: (B, M) bool.
+        inverse: `Newton` or `Cholesky`.
+        symmetric_norm: Whether A+ is normalized as in SOFT++.
+
+    Returns:
+        P_q (B, H, N, M), A+ (B, H, M, M) and P_k (B, H, S, M), in float32 (float64 for float64), differentiable.
+
+    Raises:
+        ValueError: As `softformer.soft_attention`.
+    """
+    check_points(query, landmarks, key)
+    check_masks(query, landmarks, key, query_mask, key_mask, landmark_mask)
+    check_inverse(inverse)
+    dtype = compute_dtype(query)
+    points = (query.to(dtype), landmarks.to(query.dtype).to(dtype), None if key is None else key.to(dtype))
+    with full_precision(query.device.type):
+        return reference.attention_factors(*points, query_mask, key_mask, landmark_mask, inverse, symmetric_norm)
+
+
+@torch.no_grad()
+def attention_health(
+    query: Tensor,
+    landmarks: Tensor,
+    *,
+    key: Tensor | None = None,
+    query_mask: Tensor | None = None,
+    key_mask: Tensor | None = None,
+    landmark_mask: Tensor | None = None,
+    inverse: Inverse = _PAPER,
+    symmetric_norm: bool = False,
+    output_scale: float | Tensor | None = None,
+) -> AttentionHealth:
+    """Figures that tell whether the attention is well conditioned; see `AttentionHealth` for each.
+
+    Costs a few M x M decompositions a head and memory linear in tokens. Arguments and errors as `attention_factors`,
+    with the output scale of `softformer.soft_attention`.
+    """
+    factors = attention_factors(
+        query,
+        landmarks,
+        key=key,
+        query_mask=query_mask,
+        key_mask=key_mask,
+        landmark_mask=landmark_mask,
+        inverse=inverse,
+        symmetric_norm=symmetric_norm,
+    )
+    with full_precision(query.device.type):
+        matrix = reference.landmark_kernel(landmarks.to(query.dtype).to(compute_dtype(query)), landmark_mask)
+        plain = reference.inverse_matrix(matrix, inverse)
+        query_root, key_root = _root(factors.query_kernel), _root(factors.key_kernel)
+        attention_norm = _spectral_norm(query_root @ factors.inverse @ key_root.mT)
+        scale = scale_tensor(output_scale, query)
+        return AttentionHealth(
+            query_norm=_spectral_norm(query_root),
+            key_norm=_spectral_norm(key_root),
+            inverse_norm=_spectral_norm(factors.inverse),
+            attention_norm=attention_norm if scale is None else attention_norm * scale[:, None].abs(),
+            residual=_residual(matrix, plain, inverse.ridge),
+            effective_rank=_effective_rank(matrix, landmark_mask),
+        )
+
+
+def _root(kernel: Tensor) -> Tensor:
+    """R (M x M) with R^T R = P^T P, so that R stands for P in every norm of a product; NaN where P is not finite."""
+    gram = kernel.mT @ kernel
+    values, vectors = torch.linalg.eigh(_finite(gram))
+    root = values.clamp(min=0).sqrt().unsqueeze(-1) * vectors.mT
+    return root.masked_fill(_broken(gram)[..., None, None], torch.nan)
+
+
+def _broken(matrix: Tensor) -> Tensor:
+    return ~matrix.isfinite().all(-1).all(-1)
+
+
+def _finite(matrix: Tensor) -> Tensor:
+    """The matrix, all zeros where it holds a NaN or Inf: decompositions raise on those, and the figure must not."""
+    return matrix.masked_fill(_broken(matrix)[..., None, None], 0)
+
+
+def _spectral_norm(matrix: Tensor) -> Tensor:
+    return torch.linalg.matrix_norm(_finite(matrix), ord=2).masked_fill(_broken(matrix), torch.nan)
+
+
+def _residual(matrix: Tensor, plus: Tensor, ridge: float) -> Tensor:
+    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    return torch.linalg.matrix_norm((matrix + ridge * identity) @ plus - identity) / matrix.shape[-1] ** 0.5
+
+
+def _effective_rank(matrix: Tensor, landmark_mask: Tensor | None) -> Tensor:
+    if landmark_mask is not None:
+        matrix = matrix.masked_fill(~landmark_mask[:, None, :, None], 0)
+    values = torch.linalg.eigvalsh(_finite(matrix)).clamp(min=0)
+    total = values.sum(-1, keepdim=True)
+    rank = torch.special.entr(values / total.clamp(min=torch.finfo(values.dtype).tiny)).sum(-1).exp()
+    return rank.masked_fill(total.squeeze(-1) == 0, 0).masked_fill(_broken(matrix), torch.nan)

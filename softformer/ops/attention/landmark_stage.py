@@ -1,0 +1,138 @@
+"""The M x M stage: W = A+ Z from the landmark kernel A, and its backward, written out.
+
+A backend streams over tokens to make Z = P_k^T V and P_q W; what lies between is small and is the same for all of
+them. The backward is by hand because it runs inside a custom op, where autograd does not record.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from softformer.ops.attention.reference import newton_start
+from softformer.ops.inverse import Cholesky, Inverse, Newton
+
+# Gradients below this are zero; their products with other numbers could be too small to be normal.
+_SUBNORMAL = 1e-30
+
+
+def _regular(matrix: Tensor, ridge: float) -> Tensor:
+    return matrix + ridge * torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+
+
+def inverse_state(matrix: Tensor, inverse: Inverse) -> Tensor:
+    """X of Newton, or the lower Cholesky factor of A + ridge I with NaN where it does not exist."""
+    if isinstance(inverse, Newton):
+        return _newton_trajectory(matrix, inverse, keep=False)[-1]
+    factor, failure = torch.linalg.cholesky_ex(_regular(matrix, inverse.ridge))
+    # LAPACK writes columns; one layout for both inverses lets the operator declare it.
+    return factor.masked_fill((failure > 0)[..., None, None], torch.nan).contiguous()
+
+
+def solve(state: Tensor, right: Tensor, inverse: Inverse, *, transpose: bool = False) -> Tensor:
+    """A+ right, or its transpose times right, from the state of the inverse."""
+    if isinstance(inverse, Cholesky):
+        return torch.cholesky_solve(right, state)
+    return (state.mT if transpose else state) @ right
+
+
+def row_scale(matrix: Tensor) -> Tensor:
+    """T^(-1/2) of the symmetric normalization, T = diag(A 1), as (B, H, M, 1)."""
+    return matrix.sum(-1, keepdim=True).rsqrt()
+
+
+def apply_inverse(state: Tensor, product: Tensor, inverse: Inverse, scale: Tensor | None) -> Tensor:
+    """W from Z and the state of the inverse; scale is T^(-1/2), (B, H, M, 1), None without normalization."""
+    if scale is None:
+        return solve(state, product, inverse)
+    return scale * solve(state, scale * product, inverse)
+
+
+def scaled(product: Tensor, output_scale: Tensor | None) -> Tensor:
+    """Z, or its gradient, times the output scale (B,)."""
+    return product if output_scale is None else product * output_scale[:, None, None, None].to(product.dtype)
+
+
+def stage_backward(
+    grad: Tensor, state: Tensor, matrix: Tensor, product: Tensor, inverse: Inverse, symmetric_norm: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """W again, and the gradients of Z and A from the gradient of W; A counts as M^2 free entries.
+
+    With Y = (A+)^T dW the gradient of A is -Y W^T for both an exact inverse and the implicit rule of Newton.
+    """
+    scale = row_scale(matrix) if symmetric_norm else None
+    right = product if scale is None else scale * product
+    solution = solve(state, right, inverse)
+    grad_solution = grad if scale is None else scale * grad
+    grad_right = solve(state, grad_solution, inverse, transpose=True)
+    if isinstance(inverse, Newton) and inverse.gradient == "unrolled":
+        grad_matrix = _unrolled_backward(grad_solution @ right.mT, matrix, inverse)
+    else:
+        grad_matrix = -grad_right @ solution.mT
+    if scale is None:
+        return solution, grad_right, grad_matrix
+    grad_scale = (grad * solution + grad_right * product).sum(-1, keepdim=True)
+    return scale * solution, scale * grad_right, grad_matrix - grad_scale * scale.pow(3) / 2
+
+
+def _newton_trajectory(matrix: Tensor, inverse: Newton, *, keep: bool) -> list[Tensor]:
+    """The iterates X0 .. Xn, or the last alone."""
+    regular = _regular(matrix, inverse.ridge)
+    iterates = [newton_start(matrix, inverse.ridge, inverse.start) * regular]
+    for _ in range(inverse.iterations):
+        x = iterates[-1]
+        following = _newton_step(x, regular)
+        iterates = [*iterates, following] if keep else [following]
+    return iterates
+
+
+def _newton_step(x: Tensor, regular: Tensor) -> Tensor:
+    """2 X - X A' X, the second product with the sum in one."""
+    flat = x.flatten(0, 1)
+    return torch.baddbmm(flat, flat @ regular.flatten(0, 1), flat, beta=2, alpha=-1).view(x.shape)
+
+
+def _unrolled_backward(grad: Tensor, matrix: Tensor, inverse: Newton) -> Tensor:
+    """The gradient of A through X <- 2 X - X A' X and X0 = a A', a included, from the gradient G of the last X.
+
+    All iterates are polynomials of A', so they are symmetric and commute with it. A's gradient counts only by its
+    symmetric part, for which G may be made symmetric: then G <- T + T^T with T = G (I - X A'), and X G X goes to A'.
+    """
+    regular = _regular(matrix, inverse.ridge)
+    first, *others = _newton_trajectory(matrix, inverse, keep=True)[:-1]
+    grad_matrix = torch.zeros_like(matrix)
+    grad = (grad + grad.mT) / 2
+    for x in [*reversed(others), first]:
+        left = grad @ x
+        grad_matrix -= x @ left
+        grad = grad - left @ regular
+        # Where the iterations have converged G dies out, below what processors compute at full speed.
+        grad = F.hardshrink(grad + grad.mT, _SUBNORMAL)
+    step = newton_start(matrix, inverse.ridge, inverse.start)
+    grad_step = (grad * regular).sum((-2, -1), keepdim=True)
+    return grad_matrix + step * grad + _step_backward(grad_step, step, matrix, inverse)
+
+
+def _step_backward(grad_step: Tensor, step: Tensor, matrix: Tensor, inverse: Newton) -> Tensor:
+    """The gradient of A through the step a, which is c / r^2 of the largest row sum r, shared evenly among ties."""
+    if inverse.start == "row_sum":
+        sums = matrix.sum(-1, keepdim=True)
+        largest = sums.amax(-2, keepdim=True)
+        inner, outer = 1.8 / largest.square(), 1.9 / (largest + inverse.ridge).square()
+        # Equal branches share the gradient, as torch.minimum does.
+        share = torch.where(inner < outer, 1.0, torch.where(inner > outer, 0.0, 0.5))
+        slope = -2 * step * (share / largest + (1 - share) / (largest + inverse.ridge))
+        ties = sums == largest
+        return grad_step * slope * ties / ties.sum(-2, keepdim=True)
+    sums = matrix.sum(-1, keepdim=True) + inverse.ridge
+    largest = sums.amax((-3, -2), keepdim=True)
+    ties = sums == largest
+    slope = grad_step.sum(-3, keepdim=True) * -2 * step / largest
+    return slope * ties / ties.sum((-3, -2), keepdim=True)
+
+
+def landmark_kernel_backward(grad: Tensor, matrix: Tensor, points: Tensor) -> Tensor:
+    """The gradient of the landmarks through A; its diagonal and removed landmarks are constants."""
+    grad = grad * matrix
+    grad = grad + grad.mT
+    grad.diagonal(dim1=-2, dim2=-1).zero_()
+    return grad @ points - grad.sum(-1, keepdim=True) * points

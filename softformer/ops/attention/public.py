@@ -1,0 +1,109 @@
+"""The public attention: checks its arguments, chooses a backend, and calls it."""
+
+import torch
+from torch import Tensor
+
+from softformer.ops.attention import reference
+from softformer.ops.attention.backends import BackendName, check_backend
+from softformer.ops.attention.checks import check_inputs, check_inverse, scale_tensor
+from softformer.ops.attention.registration import call_backend
+from softformer.ops.exporting import is_exporting, is_exporting_to_onnx
+from softformer.ops.inverse import Cholesky, Inverse, Newton
+from softformer.ops.precision import compute_dtype, full_precision
+
+_PAPER = Newton()
+
+
+def soft_attention(
+    query: Tensor,
+    value: Tensor,
+    landmarks: Tensor,
+    *,
+    key: Tensor | None = None,
+    query_mask: Tensor | None = None,
+    key_mask: Tensor | None = None,
+    landmark_mask: Tensor | None = None,
+    inverse: Inverse = _PAPER,
+    symmetric_norm: bool = False,
+    output_scale: float | Tensor | None = None,
+    backend: BackendName = "auto",
+) -> Tensor:
+    """Softmax-free attention, linear in the number of tokens.
+
+    out = P_q A+ (P_k^T V), with P_q = k(query, landmarks), P_k = k(key, landmarks), A = k(landmarks, landmarks) and
+    the Gaussian kernel k(x, y) = exp(-|x - y|^2 / 2). Evaluated from right to left; no N x S matrix exists.
+
+    Shapes: B batch, H heads, N queries, S keys, M landmarks, D head width, Dv value width.
+
+    Args:
+        query: (B, H, N, D), divided by D^(1/4), which makes the exponent the papers' -|q - k|^2 / (2 sqrt(D)).
+        value: (B, H, S, Dv).
+        landmarks: (B, H, M, D), scaled as the query; cast to its type. M is at least 1.
+        key: (B, H, S, D), scaled as the query. None means key = query (self-attention).
+        query_mask: (B, N) bool, True at real tokens. Outputs at the others are 0. In self-attention it is the mask
+            of the keys too.
+        key_mask: (B, S) bool, True at real keys; with `key` only.
+        landmark_mask: (B, M) bool, True at landmarks that count.
+        inverse: `Newton` (the papers) or `Cholesky` (exact).
+        symmetric_norm: SOFT++: A+ becomes T^(-1/2) A+ T^(-1/2) with T = diag(A 1).
+        output_scale: Number or (B,) tensor that multiplies the output; it gets no gradient. Without a softmax the
+            output grows with the number of keys; sequence models pass kept landmarks / real keys.
+        backend: ``"auto"`` takes the fastest that can run: ``"triton"`` (fused GPU kernels) on CUDA tensors that it
+            supports, else ``"eager"``. ``"reference"`` supports double backward, vmap and jvp.
+
+    Returns:
+        (B, H, N, Dv) in the type of `value`, laid out so that ``out.transpose(1, 2).reshape(B, N, H * Dv)`` is a view.
+        What stands in pads and removed landmarks, NaN included, changes neither values nor gradients. B, N or S of 0
+        give zeros. Sequences of various lengths packed into one row are out of scope: pad them and pass masks.
+
+    Raises:
+        ValueError: A shape, type, device or choice does not fit, or the backend cannot run here.
+
+    Exponents are differences of squares: in float32 they are off by about 1e-7 of |x|^2, in every backend. Where points
+    lie close together far from the origin (|x| of 100 and more), shift queries, keys and landmarks by a common point
+    first, which changes nothing else.
+
+    Source: Lu et al. 2021 (arXiv 2110.11945); Lu et al. 2024 (arXiv 2207.03341). Masks, cross-attention, the exact
+    inverse and the output scale are ours.
+    """
+    check_inputs(query, value, landmarks, key, query_mask, key_mask, landmark_mask)
+    check_inverse(inverse)
+    scale = scale_tensor(output_scale, query)
+    landmarks = landmarks.to(query.dtype)
+    inputs = (query, value, landmarks, key, query_mask, key_mask, landmark_mask, scale)
+    check_backend(backend)
+    if is_exporting():
+        if isinstance(inverse, Cholesky) and is_exporting_to_onnx():
+            raise ValueError("inverse must be a Newton for ONNX, which has no operator for a Cholesky factor")
+        return _plain(*inputs, inverse, symmetric_norm)
+    if backend == "reference":
+        return _reference(*inputs, inverse, symmetric_norm)
+    return call_backend(backend, *inputs, inverse, symmetric_norm)
+
+
+def _plain(
+    query: Tensor,
+    value: Tensor,
+    landmarks: Tensor,
+    key: Tensor | None,
+    query_mask: Tensor | None,
+    key_mask: Tensor | None,
+    landmark_mask: Tensor | None,
+    output_scale: Tensor | None,
+    inverse: Inverse,
+    symmetric_norm: bool,
+) -> Tensor:
+    """The reference in the compute type, its result in the type and layout of the contract."""
+    dtype = compute_dtype(query, value)
+    query, landmarks, values = query.to(dtype), landmarks.to(dtype), value.to(dtype)
+    key = None if key is None else key.to(dtype)
+    out = reference.soft_attention(
+        query, values, landmarks, key, query_mask, key_mask, landmark_mask, output_scale, inverse, symmetric_norm
+    )
+    return out.to(value.dtype).transpose(1, 2).contiguous().transpose(1, 2)
+
+
+@torch.compiler.disable(reason="the reference sets the global float32 precision; the other backends compile")
+def _reference(query: Tensor, *arguments: object) -> Tensor:
+    with full_precision(query.device.type):
+        return _plain(query, *arguments)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Checkpoints: what they hold, how they load, and whether a run can resume from them."""

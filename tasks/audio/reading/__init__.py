@@ -1,0 +1,1 @@
+"""Reading audio files: headers, samples, folders, and files that are damaged."""

@@ -1,0 +1,1 @@
+"""Speech: units, transcripts, alignments, and error rates."""

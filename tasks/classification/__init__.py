@@ -1,0 +1,1 @@
+"""What classifiers of all domains share: metrics, class weights, and predictions."""

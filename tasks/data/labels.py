@@ -1,0 +1,226 @@
+"""Class labels of a column: their names, their numbers, and whether a row has one or several."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from tasks.data.examples import ReadError
+
+_MOST_LISTED = 20
+
+
+@dataclass(frozen=True)
+class Labels:
+    """How a column's values become class numbers.
+
+    Args:
+        column: the column's name.
+        names: (K,) class names in the order of their numbers.
+        number_of: the class number for each value of the column, which is a number or a string; a class need not occur.
+        multi_label: a row holds a list of classes, not one.
+    """
+
+    column: str
+    names: list[str]
+    number_of: dict[Any, int]
+    multi_label: bool
+
+    def encode_row(self, value: Any) -> int | list[int]:
+        """Class number of one row's value, or its numbers if multi-label.
+
+        Raises:
+            ReadError: no such class.
+        """
+        if self.multi_label:
+            return [self._number(entry) for entry in value or []]
+        return self._number(value)
+
+    def _number(self, value: Any) -> int:
+        if value not in self.number_of:
+            raise ReadError(f"{value!r} is not one of the {self._described()}")
+        return self.number_of[value]
+
+    def check(self, rows: datasets.Dataset, split: str, numbers: np.ndarray) -> np.ndarray | None:
+        """Check all labels of a split.
+
+        Args:
+            rows: the rows.
+            split: what to call them in a message.
+            numbers: (N,) their numbers in the data set's own split.
+
+        Returns:
+            (N,) int64 class numbers; None if multi-label.
+
+        Raises:
+            ValueError: a label is missing or no class, with its row.
+        """
+        column, row_of = self._entries(rows)
+        if not self.multi_label and column.null_count:
+            first = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+            raise ValueError(
+                f"{split}: {column.null_count} rows have no value in the label column {self.column!r}, the first is "
+                f"row {numbers[first]}. Remove these rows"
+            )
+        classes = self._classes(column)
+        bad = np.flatnonzero(classes < 0)
+        if len(bad):
+            first = int(bad[0])
+            value = column[first].as_py()
+            raise ValueError(
+                f"{split}, row {numbers[row_of[first]]}: label {value!r} in column {self.column!r} is not one of the "
+                f"{self._described()}; {len(bad)} such labels in all. Correct them, or choose another split or column"
+            )
+        return None if self.multi_label else classes
+
+    def counts(self, rows: datasets.Dataset) -> list[int]:
+        """How many of the rows have each class, in the order of the class numbers."""
+        column, row_of = self._entries(rows)
+        classes = self._classes(column)
+        # A row that names a class twice has it once.
+        known = np.unique(np.stack([row_of, classes])[:, classes >= 0], axis=1)[1]
+        return np.bincount(known, minlength=len(self.names)).tolist()
+
+    def _entries(self, rows: datasets.Dataset) -> tuple[pa.Array, np.ndarray]:
+        """All labels of the rows one after the other, and the place of the row that each belongs to."""
+        column = rows.select_columns([self.column]).with_format("arrow")[:].column(0).combine_chunks()
+        row_of = np.arange(len(column))
+        if self.multi_label:
+            lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+            row_of, column = np.repeat(row_of, lengths), column.flatten()
+        return column, row_of
+
+    def _classes(self, column: pa.Array) -> np.ndarray:
+        """(n,) int64 class numbers of labels; -1 for what is no class."""
+        values = pa.array(list(self.number_of))
+        places = pc.fill_null(pc.index_in(column.cast(values.type), values), -1).to_numpy()
+        # The last entry is for the place -1.
+        return np.array([*self.number_of.values(), -1], dtype=np.int64)[places]
+
+    def _described(self) -> str:
+        return f"{len(self.number_of)} classes {shortened(list(self.number_of))}"
+
+    def targets(self, encoded: Sequence[int | list[int]]) -> Tensor:
+        """Targets of a batch: int64 (B,), or float32 (B, K) of zeros and ones if multi-label."""
+        if not self.multi_label:
+            return torch.tensor(encoded, dtype=torch.int64)
+        hot = torch.zeros(len(encoded), len(self.names))
+        for row, numbers in enumerate(encoded):
+            hot[row, numbers] = 1.0
+        return hot
+
+
+def shortened(values: Sequence[object]) -> str:
+    """Values in brackets, at most twenty of them."""
+    shown = ", ".join(repr(value) for value in values[:_MOST_LISTED])
+    return f"({shown}, ...)" if len(values) > _MOST_LISTED else f"({shown})"
+
+
+def _element(feature: Any) -> tuple[Any, bool]:
+    """The feature of a single label, and whether the column holds lists of them."""
+    if isinstance(feature, datasets.List | datasets.LargeList):
+        return feature.feature, True
+    if isinstance(feature, list):
+        return feature[0], True
+    return feature, False
+
+
+def labels_from(
+    column: str, feature: Any, *, class_names: list[str] | None = None, training_rows: datasets.Dataset | None = None
+) -> Labels:
+    """Find the classes of a label column.
+
+    A `ClassLabel` names its classes. Whole numbers and strings without such a feature are, with `class_names`, the
+    numbers or the names of these classes; otherwise the classes are the sorted distinct values of the training split.
+
+    Args:
+        column: the column's name.
+        feature: the column's type in the data set's features.
+        class_names: names that the user gives.
+        training_rows: the training split, where it can be read as a whole.
+
+    Raises:
+        ValueError: the column's type holds no classes, the names do not fit, or the classes cannot be found out.
+    """
+    element, multi_label = _element(feature)
+    if isinstance(element, datasets.ClassLabel):
+        names = list(element.names)
+        if class_names is not None and len(class_names) != len(names):
+            raise ValueError(
+                f"class_names: expected {len(names)} names, as column {column!r} has them {shortened(names)}, "
+                f"got {len(class_names)}"
+            )
+        if class_names is not None and class_names != names and sorted(class_names) == sorted(names):
+            raise ValueError(
+                f"class_names: column {column!r} has these names itself, in the order {shortened(names)}; leave "
+                "class_names out, as in another order each class would be called by the name of another"
+            )
+        return Labels(column, class_names or names, _numbered(range(len(names))), multi_label)
+    dtype = getattr(element, "dtype", None)
+    text = dtype in ("string", "large_string")
+    if not (text or dtype == "bool" or str(dtype).startswith(("int", "uint"))):
+        raise ValueError(
+            f"label_column={column!r}: expected class labels, whole numbers or strings, or lists of them, "
+            f"got a column of type {feature}"
+        )
+    if class_names is not None:
+        return Labels(column, class_names, _numbered(class_names if text else range(len(class_names))), multi_label)
+    if training_rows is None:
+        raise ValueError(
+            f"label_column={column!r}: the column is of type {dtype}, which does not tell its classes, and there is no "
+            f"training split to find them in (a streamed one cannot be searched). Give class_names, or name the "
+            f"training split by train_split"
+        )
+    values = training_rows.select_columns([column]).with_format("arrow")[:].column(0).combine_chunks()
+    if multi_label:
+        values = values.flatten()
+    distinct = sorted(value for value in values.unique().to_pylist() if value is not None)
+    return Labels(column, [str(value) for value in distinct], _numbered(distinct), multi_label)
+
+
+def _numbered(values: Iterable[Any]) -> dict[Any, int]:
+    return {value: number for number, value in enumerate(values)}
+
+
+def labels_as_trained(column: str, feature: Any, known: list[str], *, class_names: list[str] | None = None) -> Labels:
+    """The classes of a label column in the numbers of a task that was trained before.
+
+    A class is found by its name: that of a `ClassLabel`, of `class_names`, or a string itself. Whole numbers without
+    names are the task's own names where these are whole numbers, else the task's class numbers.
+
+    Args:
+        column: the column's name.
+        feature: the column's type in the data set's features.
+        known: (K,) names of the task's classes.
+        class_names: names that the user gives to the classes of the data.
+
+    Raises:
+        ValueError: the data has a class that the task does not know, or the column's type holds no classes.
+    """
+    named = class_names is not None or isinstance(_element(feature)[0], datasets.ClassLabel)
+    labels = labels_from(column, feature, class_names=class_names if named else known)
+    whole = all(name.removeprefix("-").isdecimal() for name in known)
+    if not named and whole and not any(isinstance(value, str) for value in labels.number_of):
+        return replace(labels, number_of=_numbered(int(name) for name in known))
+    if labels.names == known:
+        return labels
+    number_of = _numbered(known)
+    unknown = [name for name in labels.names if name not in number_of]
+    if unknown:
+        raise ValueError(
+            f"label_column={column!r}: the data has {len(unknown)} classes that the task was not trained on: "
+            f"{shortened(unknown)}; it knows the {len(known)} classes {shortened(known)}. Leave these rows out, or "
+            f"give the names under which the task knows the classes of the data by class_names"
+        )
+    return Labels(
+        column,
+        known,
+        {value: number_of[labels.names[number]] for value, number in labels.number_of.items()},
+        labels.multi_label,
+    )

@@ -1,0 +1,191 @@
+"""Batches of rows of similar length: little padding, and no batch above a number of tokens or seconds.
+
+What a row costs is its length, in whatever unit; what a batch costs is the length of its longest row times its rows, as
+all are padded to that one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from tasks.data.batches import Draw, EvalBatches, TrainBatches, mix
+
+# A window gives several batches, whose rows change mates from one epoch to the next; there are several windows, or
+# their lengths would differ much.
+_MOST_STEPS, _FEWEST_STEPS, _WINDOWS = 8, 2, 16
+
+
+@dataclass(frozen=True)
+class RowCosts:
+    """What rows cost, and how batches are made by it.
+
+    Args:
+        values: (R,) positive numbers: tokens, seconds.
+        most: Most that a batch may cost, rows times the longest; None for any.
+        grouped: Put rows of similar length together.
+        argument: What the user calls `most`.
+        longer_alone: Whether a row that costs more than `most` is a batch by itself, and not an error.
+    """
+
+    values: np.ndarray
+    most: float | None = None
+    grouped: bool = True
+    argument: str = "max_cost"
+    longer_alone: bool = False
+
+    def __post_init__(self) -> None:
+        longest = self.values.max()
+        if self.most is not None and longest > self.most and not self.longer_alone:
+            raise ValueError(
+                f"{self.argument}: expected at least {longest:g}, which is what the longest row takes, got "
+                f"{self.most:g}; raise it, or shorten such rows or leave them out"
+            )
+
+    def rows_within(self, longest: float, batch_size: int) -> int:
+        """How many rows a batch may have whose longest is given; at most `batch_size`."""
+        return batch_size if self.most is None else min(batch_size, max(1, int(self.most // longest)))
+
+    @property
+    def layout(self) -> dict[str, int]:
+        """Figures that decide which rows a batch holds."""
+        return {
+            self.argument: int(self.most or 0),
+            "grouped by length": int(self.grouped),
+            "sum of lengths": int(self.values.sum()),
+        }
+
+
+class Window(NamedTuple):
+    """A stretch of the rows, longest first, that gives batches of one size.
+
+    Args:
+        start: Its first row.
+        steps: Batches on each rank.
+        rows: Rows of a batch.
+    """
+
+    start: int
+    steps: int
+    rows: int
+
+
+def windows(costs: RowCosts, batch_size: int, num_replicas: int) -> list[Window]:
+    """Divide rows, longest first, into windows; the same for any order of rows of the same lengths.
+
+    A batch of the window's rows, whichever they are, costs no more than `costs.most`. What is left at the end, less
+    than half a batch on each rank, is in no window.
+
+    Args:
+        costs: What the rows cost.
+        batch_size: Most rows in a batch on one rank.
+        num_replicas: Processes that train together.
+    """
+    longest_first = np.sort(costs.values)[::-1]
+    num_rows, start = len(longest_first), 0
+    found: list[Window] = []
+    while start < num_rows:
+        rows = costs.rows_within(longest_first[start], batch_size)
+        left = num_rows - start
+        if left < rows * num_replicas:
+            if found and 2 * left < rows * num_replicas:
+                break
+            rows = left // num_replicas
+        each = rows * num_replicas
+        if not each:
+            break
+        steps = left // each
+        if costs.grouped:
+            steps = min(steps, max(_FEWEST_STEPS, min(_MOST_STEPS, num_rows // _WINDOWS // each)))
+        found.append(Window(start, steps, rows))
+        start += steps * each
+    return found
+
+
+class LengthBatches(TrainBatches):
+    """Batches of rows of similar cost, in random order.
+
+    An epoch's batches follow from (seed, epoch). Their number and sizes are the same in each epoch and on each rank;
+    the ranks' batches of a step are alike. Rows are drawn anew each epoch: which ones share a batch, and, where some
+    fit into no batch on every rank, which are left out.
+
+    Args:
+        costs: What the rows cost.
+        batch_size: Most rows in a batch, on one rank.
+        seed: The data seed.
+        rank: This process among `num_replicas`.
+        num_replicas: Processes that train together.
+    """
+
+    def __init__(
+        self, costs: RowCosts, batch_size: int, *, seed: int = 0, rank: int = 0, num_replicas: int = 1
+    ) -> None:
+        super().__init__(len(costs.values), batch_size, seed=seed, rank=rank, num_replicas=num_replicas)
+        self.costs = costs
+        self.windows = windows(costs, batch_size, num_replicas)
+
+    def __len__(self) -> int:
+        return sum(window.steps for window in self.windows)
+
+    def __iter__(self) -> Iterator[Draw]:
+        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch) >> 1)
+
+        def shuffled(count: int) -> np.ndarray:
+            return torch.randperm(count, generator=generator).numpy()
+
+        last = self.windows[-1]
+        order = shuffled(self.num_rows)[: last.start + last.steps * last.rows * self.num_replicas]
+        if self.costs.grouped:
+            # With some rows left out, the row at each place is at most as long as that for which the window was made.
+            order = order[np.argsort(-self.costs.values[order], kind="stable")]
+        batches: list[list[int]] = []
+        for start, steps, rows in self.windows:
+            count = steps * rows * self.num_replicas
+            drawn = order[start : start + count][shuffled(count)].reshape(steps, self.num_replicas, rows)
+            batches += drawn[:, self.rank].tolist()
+        places = shuffled(len(batches)).tolist()
+        left = places[self.start :] if self.start >= 0 else []
+        return iter([Draw(self.epoch, batches[place]) for place in left])
+
+
+class LengthEvalBatches(EvalBatches):
+    """Batches of rows of similar cost, every row once, with the same number of batches on each rank.
+
+    The longest come first, so that a batch that does not fit into memory shows at once; the others in an order that
+    never changes, so that a part of the batches is a fair part of the rows.
+
+    Where there is a row too few for that, a batch is cut in two, or, if it has but one row, that is read twice, as in
+    `EvalBatches`.
+
+    Args:
+        costs: What the rows cost.
+        batch_size: Most rows in a batch, on one rank.
+        rank: This process among `num_replicas`.
+        num_replicas: Processes that evaluate together.
+    """
+
+    def __init__(self, costs: RowCosts, batch_size: int, *, rank: int = 0, num_replicas: int = 1) -> None:
+        super().__init__(len(costs.values), batch_size, rank=rank, num_replicas=num_replicas)
+        self.order = np.argsort(-costs.values, kind="stable")
+        self.steps: list[slice] = []
+        start = 0
+        while start < self.num_rows:
+            rows = costs.rows_within(costs.values[self.order[start]], batch_size)
+            self.steps.append(slice(start, start + rows * num_replicas))
+            start += rows * num_replicas
+        # The last one may have too few rows, which is mended there.
+        middle = torch.randperm(max(0, len(self.steps) - 2), generator=torch.Generator().manual_seed(0)).tolist()
+        self.steps[1:-1] = [self.steps[1 + place] for place in middle]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[Draw]:
+        shares = (self.order[step][self.rank :: self.num_replicas].tolist() for step in self.steps)
+        batches = [share for share in shares if share] or [[int(self.order[-1])]]
+        if len(batches) < len(self):
+            last = batches.pop()
+            batches += [last[:-1] or last, last[-1:]]
+        return iter([Draw(0, batch) for batch in batches])

@@ -1,0 +1,200 @@
+"""Loaders that go on where an interrupted run stopped."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from lightning.pytorch import Trainer
+from torch.utils.data import DataLoader
+
+from tasks.data.batches import EvalBatches, TrainBatches
+from tasks.data.examples import Examples
+from tasks.data.length_batches import LengthBatches, LengthEvalBatches, RowCosts
+from tasks.data.streams import StreamExamples
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How batches are brought in; the defaults suit most runs.
+
+    Args:
+        persistent_workers: keep worker processes from one epoch to the next.
+        shuffle_buffer: rows that a streamed training split is shuffled among.
+    """
+
+    persistent_workers: bool = True
+    shuffle_buffer: int = 10_000
+
+    def __post_init__(self) -> None:
+        if self.shuffle_buffer < 1:
+            raise ValueError(f"loading.shuffle_buffer: expected at least 1 row, got {self.shuffle_buffer}")
+
+
+DEFAULT_LOADING = Loading()
+
+
+def position(trainer: Trainer | None) -> tuple[int, int]:
+    """The epoch to begin with, and how many of its batches a run that is taken up had already done (-1: all)."""
+    if trainer is None:
+        return 0, 0
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    batches: Any = trainer.fit_loop.epoch_loop.batch_progress
+    if not trainer.fit_loop.restarting:
+        return epochs.processed, 0
+    # Of Lightning's counters this alone is right wherever a checkpoint may have been saved, also with max_steps.
+    epoch = epochs.completed
+    if not batches.is_last_batch:
+        return epoch, batches.current.processed
+    # Saved after an epoch's last batch. If the epoch was counted by then, Lightning (with max_steps) takes it up again
+    # all the same and must find nothing left of it; if not, it goes on with the next one.
+    return (epoch, -1) if epochs.processed > epoch else (epoch + 1, 0)
+
+
+def rank_and_world(trainer: Trainer | None) -> tuple[int, int]:
+    """This process's number, and how many processes share the data."""
+    return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+
+
+class ResumableLoader(DataLoader[Any]):
+    """A loader whose place is known from the trainer's progress, so a run may stop and go on within an epoch.
+
+    The first pass begins where an interrupted run stopped; each later one at the trainer's current epoch. (What
+    Lightning itself tells a sampler is one epoch too far after some resumes with max_steps, and a stream has no
+    sampler.)
+
+    What a checkpoint keeps of the loader is what must not change in between for the rest of the epoch to be the same.
+
+    Args:
+        dataset: as in `DataLoader`.
+        trainer: the run; None for use without one, where `sampler.set_epoch` chooses the epoch.
+        layout: figures that decide which rows a batch holds.
+        kwargs: as in `DataLoader`.
+    """
+
+    def __init__(self, dataset: Any, *, trainer: Trainer | None, layout: dict[str, int], **kwargs: Any) -> None:
+        super().__init__(dataset, **kwargs)
+        self.trainer = trainer
+        self.layout = layout
+        self.fresh = True
+
+    def __iter__(self) -> Any:
+        if self.trainer is None:
+            return super().__iter__()
+        epoch, start = position(self.trainer) if self.fresh else (self.trainer.current_epoch, 0)
+        self.fresh = False
+        if isinstance(self.sampler, TrainBatches):
+            self.sampler.set_place(epoch, start)
+        if not isinstance(self.dataset, StreamExamples):
+            return super().__iter__()
+        self.dataset.set_place(epoch, start)
+        batches = super().__iter__()
+        for _ in range(start % self.num_workers if self.num_workers and start > 0 else 0):
+            next(batches)  # an empty turn
+        return batches
+
+    def state_dict(self) -> dict[str, int]:
+        """The layout of the batches."""
+        return dict(self.layout)
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Compare with the layout of the interrupted run.
+
+        Raises:
+            ValueError: the checkpoint lies within an epoch, and batches are made differently now.
+        """
+        changed = [f"{key} {state[key]} -> {new}" for key, new in self.layout.items() if state.get(key, new) != new]
+        if changed and position(self.trainer)[1] > 0:
+            raise ValueError(
+                f"the checkpoint was saved within an epoch, and the batches of that epoch have changed since: "
+                f"{', '.join(changed)}. Go on with the former values, or from a checkpoint of the end of an epoch"
+            )
+
+
+def train_loader(
+    examples: Examples | StreamExamples,
+    trainer: Trainer | None,
+    *,
+    batch_size: int,
+    seed: int,
+    costs: RowCosts | None = None,
+    **options: Any,
+) -> DataLoader[Any]:
+    """Batches to train on, beginning where the trainer's run stopped.
+
+    Args:
+        examples: what to read.
+        trainer: the run; None for use without one.
+        batch_size: rows in a batch on one device; the most rows where they have costs.
+        seed: the data seed.
+        costs: what the rows cost, where batches are made by that.
+        options: as in `DataLoader`: workers and memory.
+
+    Raises:
+        ValueError: a stream without the trainer's settings that give it a length.
+    """
+    rank, world = rank_and_world(trainer)
+    layout = {"batch_size": batch_size, "seed": seed, "processes": world}
+    if isinstance(examples, StreamExamples):
+        _check_streaming(trainer, world)
+        options = _stream_options(examples, options)
+        return ResumableLoader(examples, trainer=trainer, layout=layout, batch_size=None, **options)
+    if _overfits(trainer):
+        return _plain_loader(examples, batch_size, options)
+    layout["rows"] = len(examples)
+    batches = TrainBatches(len(examples), batch_size, seed=seed, rank=rank, num_replicas=world)
+    if costs is not None:
+        batches = LengthBatches(costs, batch_size, seed=seed, rank=rank, num_replicas=world)
+        layout |= costs.layout
+    return ResumableLoader(examples, sampler=batches, trainer=trainer, layout=layout, batch_size=None, **options)
+
+
+def eval_loader(
+    examples: Examples | StreamExamples,
+    trainer: Trainer | None,
+    *,
+    batch_size: int,
+    costs: RowCosts | None = None,
+    **options: Any,
+) -> DataLoader[Any]:
+    """Batches of a split, in its own order where no costs decide; arguments as in `train_loader`."""
+    if isinstance(examples, StreamExamples):
+        return DataLoader(examples, batch_size=None, **_stream_options(examples, options))
+    if _overfits(trainer):
+        return _plain_loader(examples, batch_size, options)
+    rank, world = rank_and_world(trainer)
+    batches = EvalBatches(len(examples), batch_size, rank=rank, num_replicas=world)
+    if costs is not None and (costs.grouped or costs.most is not None):
+        batches = LengthEvalBatches(costs, batch_size, rank=rank, num_replicas=world)
+    return DataLoader(examples, sampler=batches, batch_size=None, **options)
+
+
+def _stream_options(examples: StreamExamples, options: dict[str, Any]) -> dict[str, Any]:
+    workers = min(options.get("num_workers", 0), examples.most_workers)
+    return {**options, "num_workers": workers, "persistent_workers": options.get("persistent_workers", False)}
+
+
+def _overfits(trainer: Any) -> bool:
+    return trainer is not None and trainer.overfit_batches > 0
+
+
+def _plain_loader(examples: Examples, batch_size: int, options: dict[str, Any]) -> DataLoader[Any]:
+    # Lightning's overfit_batches accepts batches in order, by a sampler that it knows.
+    return DataLoader(examples, batch_size=batch_size, collate_fn=_unchanged, **options)
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch
+
+
+def _check_streaming(trainer: Any, world: int) -> None:
+    if trainer is None or trainer.fast_dev_run:
+        return
+    if trainer.max_steps < 0:
+        raise ValueError(
+            "streaming=True: the length of a stream is not known; give the length of the training by "
+            "--trainer.max_steps"
+        )
+    if world > 1 and not isinstance(trainer.limit_train_batches, int):
+        raise ValueError(
+            "streaming=True on several devices: their shares of a stream differ in length; give the length of an "
+            "epoch in batches by --trainer.limit_train_batches"
+        )

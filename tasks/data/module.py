@@ -1,0 +1,350 @@
+"""The data module that all tasks share: rows, splits, seeds, samplers and workers over Hugging Face `datasets`.
+
+It knows nothing of pictures, text or sound. A domain's module says which columns it needs, how a row becomes an
+example, and how examples become a batch.
+"""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import datasets
+import numpy as np
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch.utils.data import DataLoader
+
+from softformer.training.specs import describe
+from tasks.data.examples import Batch, Examples, OnBad, Split
+from tasks.data.length_batches import RowCosts
+from tasks.data.loaders import DEFAULT_LOADING, Loading, eval_loader, rank_and_world, train_loader
+from tasks.data.sources import VALIDATION_NAMES, DataFiles, Source, choose_split, split_parts
+from tasks.data.splits import validation_part
+from tasks.data.streams import StreamExamples
+
+Role = Literal["train", "validation", "test", "predict"]
+
+
+class TaskDataModule(LightningDataModule, ABC):
+    """Base of the data modules: anything that `datasets.load_dataset` reads, prepared or streamed.
+
+    Training batches follow from (seed, epoch) and what chance adds to a row from (seed, epoch, row), so an interrupted
+    run goes on exactly as it would have, also within an epoch, with any number of workers. Every rank gets the same
+    number of batches; evaluation reads every row once.
+
+    Args:
+        path: hub name, local folder, format of local files (parquet, csv, json, imagefolder, ...) or built-in name.
+        name: configuration of the data set.
+        data_dir: folder of the files.
+        data_files: files, or files by split.
+        streaming: read while training, without a prepared copy; needs the trainer's max_steps.
+        train_split: split to train on; slices such as "train[:90%]" are possible.
+        val_split: split to validate on. None: the one called validation (valid, val, dev), or else a part of train.
+        test_split: split to test on.
+        val_fraction: share of the training split that validates where there is no validation split; 0 for none.
+        batch_size: rows in a batch on one device.
+        num_workers: processes that read data; 0 reads in the main process.
+        seed: decides the order, the augmentation and the validation part.
+        on_bad: at a row that cannot be read, "error" stops with its place; "skip" goes on without it and counts.
+        loading: workers and shuffling in detail.
+    """
+
+    built_in: ClassVar[Mapping[str, Callable[..., datasets.DatasetDict]]] = {}
+    # What a domain calls the argument on_bad, for messages.
+    on_bad_argument: ClassVar[str] = "on_bad"
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        name: str | None = None,
+        data_dir: str | None = None,
+        data_files: DataFiles | None = None,
+        streaming: bool = False,
+        train_split: str = "train",
+        val_split: str | None = None,
+        test_split: str = "test",
+        val_fraction: float = 0.1,
+        batch_size: int = 64,
+        num_workers: int = 0,
+        seed: int = 0,
+        on_bad: OnBad = "error",
+        loading: Loading = DEFAULT_LOADING,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        # Plain values, so that a checkpoint that holds them loads without running pickled code; and no more than the
+        # class takes, so that it can be made again from them.
+        for key, value in dict(self.hparams).items():
+            self.hparams[key] = describe(value)
+            if key[0] != "_" and key not in inspect.signature(type(self)).parameters:
+                del self.hparams[key]
+        for argument, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
+            if value < least:
+                raise ValueError(f"{argument}: expected a whole number of at least {least}, got {value}")
+        if not 0 <= val_fraction < 1:
+            raise ValueError(f"val_fraction: expected a share of the training rows in [0, 1), got {val_fraction}")
+        if on_bad not in ("error", "skip"):
+            raise ValueError(f"{self.on_bad_argument}: expected 'error' or 'skip', got {on_bad!r}")
+        self.source = Source(path, name, data_dir, data_files, streaming, self.built_in)
+        self.train_split = train_split
+        self.val_split = val_split
+        self.test_split = test_split
+        self.val_fraction = val_fraction
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.on_bad = on_bad
+        self.loading = loading
+        self._examples: dict[Role, Examples | StreamExamples] = {}
+        self._made_for: dict[Role, Any] = {}
+
+    # What a domain provides.
+
+    @abstractmethod
+    def columns(self) -> dict[str, str]:
+        """The columns that a row needs, by the name of the argument that chooses each."""
+
+    @abstractmethod
+    def prepare_rows(self, rows: Any) -> Any:
+        """A split (prepared or streamed) with its columns cast as `read` wants them."""
+
+    @abstractmethod
+    def reader(self, role: Role) -> Callable[[dict[str, Any]], Any]:
+        """What turns a row into an example; it draws no random numbers and can be sent to a worker."""
+
+    @abstractmethod
+    def collator(self, role: Role) -> Callable[[list[Any], np.ndarray, int], Batch]:
+        """What turns (examples, their row numbers, epoch) into a batch; it can be sent to a worker."""
+
+    def classes_of(self, split: Split) -> np.ndarray | None:
+        """(N,) class numbers for dividing a split in equal shares; None where rows have no single class.
+
+        A domain checks its labels here: it is called for each split before that is read.
+        """
+        return None
+
+    def row_costs(self, examples: Examples | StreamExamples) -> RowCosts | None:
+        """What rows cost, where batches are made by that; None for batches of equally many rows."""
+        return None
+
+    def preparation(self) -> Any:
+        """What examples depend on besides their rows, as a value that can be compared; None where it never changes."""
+        return None
+
+    def write_run_files(self, folder: Path) -> None:
+        """Write what the folder of a training run is to hold of its data; nothing here."""
+        return
+
+    @property
+    def trained_settings(self) -> dict[str, Any] | None:
+        """Input settings of the task that a run evaluates; None where it has none, or learns them from the data.
+
+        A checkpoint is read after `setup`, so the answer is right from the making of loaders on.
+        """
+        if self.trainer is None or self.trainer.state.fn is None or self.trainer.state.fn == "fit":
+            return None
+        return getattr(self.trainer.lightning_module, "input_settings", None)
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a row that cannot be read."""
+        return f"Repair or remove it, or skip and count such rows by --data.{self.on_bad_argument} skip"
+
+    def map_examples(self, role: Role, split: Split) -> Examples:
+        """The examples of a prepared split."""
+        examples = Examples(split, self.reader(role), self.collator(role), on_bad=self.on_bad, remedy=self.remedy)
+        if role != "train" and self.on_bad == "skip":
+            examples.remove_unreadable(max(1, self.num_workers))
+        return examples
+
+    # Rows and splits.
+
+    @cached_property
+    def splits(self) -> Mapping[str, Any]:
+        """All splits of the data set, by name."""
+        return self.source.load()
+
+    @cached_property
+    def features(self) -> dict[str, Any]:
+        """Column types, by column name; found from the first rows where a stream does not tell."""
+        names = [part for part in split_parts(self.train_split) if part in self.splits] or list(self.splits)
+        rows = self.splits[names[0]]
+        if rows.features is not None:
+            return dict(rows.features)
+        return dict(datasets.Dataset.from_list(list(rows.take(32))).features)
+
+    def validation_split(self) -> str | None:
+        """Name of the split to validate on; None where it is taken from the training split."""
+        if self.val_split is not None:
+            return self.val_split
+        return next((name for name in VALIDATION_NAMES if name in self.splits), None)
+
+    def _choice(self, role: Role) -> tuple[str, str | None]:
+        return {
+            "train": ("train_split", self.train_split),
+            "validation": ("val_split", self.validation_split()),
+            "test": ("test_split", self.test_split),
+        }[role]
+
+    def _rows(self, argument: str, name: str) -> Any:
+        rows = choose_split(self.source, self.splits, argument, name)
+        self._check_columns(rows.features if rows.features is not None else self.features, name)
+        if not self.source.streaming and len(rows) == 0:
+            raise ValueError(f"{argument}={name!r}: the split has no rows ({self.source})")
+        return self.prepare_rows(rows.select_columns(list(dict.fromkeys(self.columns().values()))))
+
+    def _check_columns(self, features: Mapping[str, Any], split: str) -> None:
+        for argument, column in self.columns().items():
+            if column not in features:
+                raise ValueError(
+                    f"{argument}={column!r}: split {split!r} has no such column; it has: {', '.join(features)}"
+                )
+
+    def _whole(self, argument: str, name: str) -> Split:
+        rows = self._rows(argument, name)
+        return Split(f"split {name!r}", rows, np.arange(len(rows)))
+
+    @cached_property
+    def _divided(self) -> dict[Role, Split]:
+        whole = self._whole("train_split", self.train_split)
+        classes = self.classes_of(whole)
+        train, validation = validation_part(len(whole), self.val_fraction, self.seed, classes)
+        rank_zero_info(
+            f"No validation split: {len(validation):,} of the {len(whole):,} rows of {whole.name} validate "
+            f"(val_fraction {self.val_fraction}, seed {self.seed})"
+        )
+        return {
+            "train": Split(f"training part of {whole.name}", whole.rows.select(train), train),
+            "validation": Split(f"validation part of {whole.name}", whole.rows.select(validation), validation),
+        }
+
+    def split_for(self, role: Role) -> Split:
+        """The checked rows that serve a role; not for streams.
+
+        Raises:
+            ValueError: no such split or column, no rows, or labels that are no class.
+        """
+        if role != "test" and self.validation_split() is None and self.val_fraction:
+            return self._divided[role]
+        argument, name = self._choice(role)
+        split = self._whole(argument, name or "")
+        self.classes_of(split)
+        return split
+
+    def examples_for(self, role: Role) -> Examples | StreamExamples:
+        """The examples of a role, made on first use, and again after their `preparation` changed."""
+        preparation = self.preparation()
+        if self._made_for.get(role) != preparation:
+            self._examples.pop(role, None)
+            self._made_for[role] = preparation
+        if role not in self._examples:
+            if self.source.streaming:
+                self._examples[role] = self._stream(role)
+            else:
+                self._examples[role] = self.map_examples(role, self.split_for(role))
+        return self._examples[role]
+
+    def _stream(self, role: Role) -> StreamExamples:
+        argument, name = self._choice(role)
+        if name is None:
+            raise ValueError(
+                f"val_split: a streamed data set cannot be divided, and it has no validation split among "
+                f"{', '.join(self.splits)}. Name one by val_split, or set val_fraction to 0 to train without"
+            )
+        rank, world = rank_and_world(self.trainer)
+        return StreamExamples(
+            f"split {name!r}",
+            self._rows(argument, name),
+            self.reader(role),
+            self.collator(role),
+            batch_size=self.batch_size,
+            on_bad=self.on_bad,
+            remedy=self.remedy,
+            rank=rank,
+            num_replicas=world,
+            shuffle=(self.seed, self.loading.shuffle_buffer) if role == "train" else None,
+            full_batches=role == "train",
+            endless=role == "train" and world > 1,
+        )
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """How many rows could not be read and were skipped so far on this process, by role."""
+        return {
+            role: examples.num_skipped if isinstance(examples, StreamExamples) else len(examples.skipped)
+            for role, examples in self._examples.items()
+        }
+
+    # Lightning's hooks.
+
+    def prepare_data(self) -> None:
+        """Download and prepare on one process what the others then find in the cache; nothing to predict."""
+        if self.trainer is None or not self.trainer.predicting:
+            self.splits  # noqa: B018
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read and check the splits of a stage, so that mistakes show before the first step.
+
+        A run that only evaluates does so when it makes its loader: its checkpoint, which is read in between, may say
+        how rows are prepared.
+        """
+        if stage in ("validate", "test") and self.trainer is not None and self.trainer.state.fn == stage:
+            return
+        roles: dict[str | None, tuple[Role, ...]] = {
+            "fit": ("train", "validation"),
+            "validate": ("validation",),
+            "test": ("test",),
+        }
+        for role in roles.get(stage, ()):
+            if role != "validation" or self._validates():
+                self.examples_for(role)
+
+    def teardown(self, stage: str | None = None) -> None:
+        """Say how many rows were skipped."""
+        for role, count in self.skipped.items():
+            if count:
+                rank_zero_info(f"Rows that could not be read and were skipped: {count} of {role}")
+
+    def _validates(self) -> bool:
+        return bool(self.val_fraction) or self.validation_split() is not None
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches to train on, beginning where an interrupted run stopped."""
+        examples = self.examples_for("train")
+        return train_loader(
+            examples,
+            self.trainer,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            costs=self.row_costs(examples),
+            **self._loader_options(),
+        )
+
+    def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
+        """Batches to validate on; none without a validation split and with `val_fraction` 0."""
+        return self._eval_loader("validation") if self._validates() else []
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Batches to test on."""
+        return self._eval_loader("test")
+
+    def _eval_loader(self, role: Role) -> DataLoader[Any]:
+        examples = self.examples_for(role)
+        return eval_loader(
+            examples,
+            self.trainer,
+            batch_size=self.batch_size,
+            costs=self.row_costs(examples),
+            **self._loader_options(),
+        )
+
+    def _loader_options(self) -> dict[str, Any]:
+        return {
+            "num_workers": self.num_workers,
+            "persistent_workers": self.loading.persistent_workers and self.num_workers > 0,
+            "pin_memory": self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+        }

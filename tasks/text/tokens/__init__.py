@@ -1,0 +1,1 @@
+"""Tokenizers: their options, their learning, and whether two of them agree."""

@@ -1,0 +1,149 @@
+"""The Triton kernels on a GPU: `pytest -m gpu`."""
+
+import itertools
+import random
+
+import pytest
+import torch
+from attention_cases import INVERSES, Case, make_case
+from attention_runs import TOLERANCES, as_double, relative_error, run
+from torch import Tensor
+
+from softformer.ops import Cholesky, Inverse, Newton, soft_attention
+from softformer.ops.attention.backends import BACKENDS, choose_backend
+
+pytestmark = pytest.mark.gpu
+
+TYPES = [torch.float32, torch.bfloat16, torch.float16]
+SIZES = [
+    (2, 3, 29, 17, 7, 5, 11),
+    (1, 2, 1000, 777, 49, 32, 32),
+    (2, 2, 517, 300, 64, 64, 64),
+    (1, 2, 300, 517, 100, 40, 24),
+    (1, 1, 200, 190, 256, 128, 128),
+    (1, 1, 130, 70, 1, 8, 72),
+]
+
+
+def on_gpu(case: Case) -> Case:
+    options = {name: x.cuda() if isinstance(x, Tensor) else x for name, x in case.options.items()}
+    return Case({name: x.cuda() for name, x in case.tensors.items()}, options)
+
+
+def assert_parity(case: Case, sizes: tuple[int, ...], **options: object) -> None:
+    cotangent = torch.randn(*sizes[:3], sizes[6], dtype=torch.float64, device="cuda")
+    dtype = case.tensors["query"].dtype
+    law = run(as_double(case), cotangent, "reference", **options)
+    plain = run(case, cotangent, "reference", **options)
+    for name, value in run(case, cotangent, "triton", **options).items():
+        bound = max(TOLERANCES[dtype], 2 * relative_error(plain[name], law[name]))
+        error = relative_error(value, law[name])
+        assert error <= bound, f"{name} of {sizes} in {dtype}: {error:.2e} > {bound:.2e}"
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("inverse", INVERSES.values(), ids=INVERSES)
+@pytest.mark.usefixtures("poisoned_memory")
+def test_parity(sizes: tuple[int, ...], dtype: torch.dtype, inverse: Inverse) -> None:
+    for cross, masks, norm in itertools.product([False, True], repeat=3):
+        case = on_gpu(make_case(cross=cross, masks=masks, sizes=sizes, dtype=dtype))
+        assert_parity(case, sizes, inverse=inverse, symmetric_norm=norm, output_scale=0.5)
+
+
+@pytest.mark.usefixtures("poisoned_memory")
+def test_a_thousand_random_shapes() -> None:
+    generator = random.Random(0)
+    for _ in range(1000):
+        sizes = (
+            generator.randint(1, 3),
+            generator.randint(1, 4),
+            generator.randint(1, 700),
+            generator.randint(1, 700),
+            generator.choice([1, 7, 16, 33, 49, 64, 100]),
+            generator.choice([8, 16, 24, 32, 40, 64]),
+            generator.choice([8, 16, 32, 48, 64]),
+        )
+        cross, masks = generator.random() < 0.5, generator.random() < 0.5 and min(sizes[:5]) > 1
+        case = on_gpu(make_case(cross=cross, masks=masks, sizes=sizes, dtype=generator.choice(TYPES)))
+        assert_parity(case, sizes, inverse=Cholesky(0.1), symmetric_norm=generator.random() < 0.5)
+
+
+def test_auto_takes_the_kernels() -> None:
+    tensors = on_gpu(make_case(dtype=torch.bfloat16)).tensors
+    assert choose_backend("auto", tensors["query"], tensors["value"], tensors["landmarks"]) is BACKENDS["triton"]
+
+
+def test_more_heads_than_a_grid_axis() -> None:
+    sizes = (700, 100, 17, 17, 5, 8, 8)
+    assert_parity(on_gpu(make_case(sizes=sizes, dtype=torch.float32)), sizes, inverse=Cholesky(0.1))
+
+
+def test_offsets_beyond_32_bits() -> None:
+    length = (1 << 31) // 16 + 1000
+    query = torch.full((1, 1, length, 16), 0.1, dtype=torch.bfloat16, device="cuda")
+    landmarks = torch.randn(1, 1, 16, 16, dtype=torch.bfloat16, device="cuda")
+    out = soft_attention(query, query, landmarks, output_scale=1 / length)
+    assert torch.equal(out[:, :, -1], out[:, :, 0])
+    assert out[:, :, -1].isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_the_same_bits_every_time(dtype: torch.dtype) -> None:
+    case = on_gpu(make_case(sizes=(4, 2, 5000, 5000, 49, 32, 32), dtype=dtype))
+    cotangent = torch.randn(4, 2, 5000, 32, device="cuda")
+    first = run(case, cotangent, "triton")
+    for _ in range(5):
+        for name, value in run(case, cotangent, "triton").items():
+            assert torch.equal(value, first[name]), name
+
+
+def test_a_new_length_compiles_nothing() -> None:
+    from softformer.ops.attention.triton import tokens
+
+    def count() -> int:
+        kernels = (tokens.project_kernel, tokens.expand_kernel, tokens.backward_kernel)
+        return sum(len(cache[0]) for kernel in kernels for cache in kernel.device_caches.values())
+
+    def once(batch: int, heads: int, length: int) -> None:
+        case = on_gpu(make_case(sizes=(batch, heads, length, length, 7, 16, 16), dtype=torch.float32))
+        run(case, torch.randn(batch, heads, length, 16, device="cuda"), "triton")
+
+    once(2, 2, 64)
+    before = count()
+    for batch, heads, length in ((1, 1, 1), (3, 5, 333), (16, 4, 1024)):
+        once(batch, heads, length)
+    assert count() == before
+
+
+def test_cuda_graphs_capture_it() -> None:
+    tensors = on_gpu(make_case(sizes=(2, 2, 500, 500, 49, 32, 32), dtype=torch.float32)).tensors
+    expected = soft_attention(**tensors)
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            soft_attention(**tensors)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = soft_attention(**tensors)
+    out.zero_()
+    graph.replay()
+    assert torch.equal(out, expected)
+
+
+@pytest.mark.parametrize("inverse", [Newton(), Cholesky()], ids=["newton", "cholesky"])
+def test_compiles_whole_with_dynamic_length(inverse: Inverse) -> None:
+    def function(tensors: dict[str, Tensor]) -> Tensor:
+        return soft_attention(**tensors, inverse=inverse).transpose(1, 2).flatten(2).sin()  # type: ignore[arg-type]
+
+    torch._dynamo.reset()
+    compiled = torch.compile(function, fullgraph=True, dynamic=True)
+    for length in (31, 47, 640):
+        case = on_gpu(make_case(sizes=(2, 3, length, length, 7, 16, 16), dtype=torch.float32))
+        results = []
+        for call in (function, compiled):
+            leaves = case.leaves()
+            out = call(leaves)
+            results.append([out, *torch.autograd.grad(out.square().sum(), list(leaves.values()))])
+        torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)

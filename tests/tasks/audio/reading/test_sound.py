@@ -1,0 +1,272 @@
+"""Sounds of every format as samples of one rate, and sounds that are broken."""
+
+import struct
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pytest
+import torch
+from sounds import RATE, as_decoded, noise, sound_bytes, tone, write_sound
+
+from tasks.audio.reading.sound import Header, read_header, read_sound, resampled
+from tasks.audio.reading.truncation import missing_bytes
+from tasks.data.examples import ReadError
+
+_WAVE = noise(4_999)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "AIFF", "AU", "W64", "CAF"])
+def test_every_form_of_a_sound_reads_alike(tmp_path: Path, kind: str) -> None:
+    content = sound_bytes(_WAVE, kind=kind, subtype="PCM_16")
+    file = tmp_path / f"a.{kind.lower()}"
+    file.write_bytes(content)
+    forms: list[Any] = [
+        content,
+        {"bytes": content, "path": "elsewhere.wav"},
+        {"bytes": content},
+        {"bytes": None, "path": str(file)},
+        {"bytes": None, "path": file.name},
+        {"path": file.name},
+        file.name,
+        str(file),
+        file,
+    ]
+    for form in forms:
+        wave = read_sound(form, RATE, tmp_path)
+        assert torch.equal(wave, as_decoded(_WAVE))
+        assert read_header(form, tmp_path) == Header(4_999 / RATE, RATE)
+
+
+@pytest.mark.parametrize("kind", ["OGG", "MP3"])
+def test_formats_that_lose_something(tmp_path: Path, kind: str) -> None:
+    file = write_sound(tmp_path / f"a.{kind.lower()}", tone(440, 1.1, 16_000), 16_000)
+    for form in (file, Path(file).read_bytes()):
+        wave = read_sound(form, 16_000)
+        assert abs(len(wave) - 17_600) <= (0 if kind == "OGG" else 2_304)
+        spectrum = torch.fft.rfft(wave[1_000:17_000]).abs()
+        assert int(spectrum.argmax()) == 440  # bands of one Hz
+        assert wave.abs().max() == pytest.approx(0.5, abs=0.1)
+        assert read_header(form).rate == 16_000
+        assert read_header(form).seconds == pytest.approx(1.1, abs=0.15)
+
+
+@pytest.mark.parametrize("channels", [2, 5])
+def test_channels_become_their_mean(channels: int) -> None:
+    wave = noise(997, channels=channels)
+    read = read_sound(sound_bytes(wave, kind="WAV"), RATE)
+    torch.testing.assert_close(read, as_decoded(wave), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3"])
+def test_sounds_are_decoded_a_part_at_a_time(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = sound_bytes(noise(4_999, channels=2), kind=kind)
+    whole = read_sound(content, RATE)
+    monkeypatch.setattr("tasks.audio.reading.sound._BLOCK", 331)
+    assert torch.equal(read_sound(content, RATE), whole)
+
+
+@pytest.mark.parametrize(("rate", "wanted"), [(44_100, 16_000), (8_000, 16_000), (48_000, 8_000), (11_025, 16_000)])
+def test_sounds_are_resampled(rate: int, wanted: int) -> None:
+    content = sound_bytes(tone(440, 0.7, rate), rate, "WAV", subtype="FLOAT")
+    wave = read_sound(content, wanted)
+    assert len(wave) == -(-round(0.7 * rate) * wanted // rate)
+    middle = slice(wanted // 20, -wanted // 20)
+    expected = torch.from_numpy(tone(440, 0.7, wanted))
+    torch.testing.assert_close(wave[: len(expected)][middle], expected[: len(wave)][middle], rtol=0, atol=0.01)
+
+
+def test_what_the_wanted_rate_cannot_hold_is_gone() -> None:
+    wave = read_sound(sound_bytes(tone(7_000, 0.7, 16_000), 16_000, "WAV", subtype="FLOAT"), 8_000)
+    assert wave[400:-400].abs().max() < 0.01
+
+
+@pytest.mark.parametrize(("rate", "wanted"), [(44_101, 16_000), (7_919, 16_000), (16_001, 16_000)])
+def test_rates_without_a_common_factor(rate: int, wanted: int) -> None:
+    wave = torch.from_numpy(tone(440, 1.0, rate))
+    found = resampled(wave, rate, wanted)
+    assert len(found) == pytest.approx(wanted, rel=2e-3)
+    assert int(torch.fft.rfft(found[: wanted - 50]).abs().argmax()) in (438, 439, 440)
+
+
+@pytest.mark.parametrize("samples", [4_001, 20_011])
+@pytest.mark.parametrize(
+    ("rate", "wanted"), [(44_100, 16_000), (8_000, 16_000), (48_000, 8_000), (11_025, 16_000), (16_000, 44_100)]
+)
+def test_long_sounds_are_resampled_in_parts(
+    rate: int, wanted: int, samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wave = torch.from_numpy(noise(samples).astype(np.float32) / 2**15)
+    whole = resampled(wave, rate, wanted)
+    assert len(whole) == -(-samples * wanted // rate)
+    monkeypatch.setattr("tasks.audio.reading.sound._RESAMPLED", 3_000)
+    torch.testing.assert_close(resampled(wave, rate, wanted), whole, rtol=0, atol=1e-6)
+
+
+def test_samples_beyond_full_scale_are_cut_off() -> None:
+    wave = np.array([0.5, 3.0, -9.0, -0.25, 0.0], dtype=np.float32)
+    read = read_sound(sound_bytes(wave, kind="WAV", subtype="FLOAT"), RATE)
+    assert read.tolist() == [0.5, 1.0, -1.0, -0.25, 0.0]
+
+
+def test_headers_are_read_without_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.audio.reading.sound._mono", None)
+    for kind in ("WAV", "FLAC", "OGG", "MP3"):
+        assert read_header(sound_bytes(_WAVE, kind=kind)).rate == RATE
+
+
+def test_a_flac_file_whose_header_does_not_tell_its_length() -> None:
+    content = bytearray(sound_bytes(_WAVE))
+    # The 36 bits before the checksum at byte 26 are the number of samples; programs that write into pipes leave it 0.
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    assert read_header(bytes(content)) == Header(4_999 / RATE, RATE)
+    assert torch.equal(read_sound(bytes(content), RATE), as_decoded(_WAVE))
+
+
+def test_files_elsewhere() -> None:
+    name = "memory://sounds/a.flac"
+    with fsspec.open(name, "wb") as file:
+        file.write(sound_bytes(_WAVE))
+    assert torch.equal(read_sound(name, RATE), as_decoded(_WAVE))
+    with pytest.raises(ReadError, match=r"the sound 'memory://sounds/b.flac' cannot be read: "):
+        read_header("memory://sounds/b.flac")
+    with pytest.raises(ReadError, match=r"the sound 'nowhere://b.flac' cannot be read: Protocol not known: nowhere"):
+        read_header("nowhere://b.flac")
+
+
+def _written(folder: Path, name: str) -> Path:
+    """A file that is broken in the way of its name."""
+    file = folder / name
+    broken: dict[str, Any] = {
+        "note.wav": b"not a sound",
+        "empty.wav": b"",
+        "raw.raw": bytes(_WAVE),
+        "cut.wav": sound_bytes(_WAVE, kind="WAV")[:6_000],
+        "cut.aiff": sound_bytes(_WAVE, kind="AIFF")[:6_000],
+        "cut.flac": sound_bytes(noise(40_009))[:30_000],
+        "cut.ogg": sound_bytes(noise(40_009), kind="OGG")[:-1_500],
+        "nothing.wav": sound_bytes(_WAVE[:0], kind="WAV"),
+        "silence.wav": sound_bytes(np.zeros(997, dtype=np.int16), kind="WAV"),
+        "constant.flac": sound_bytes(np.full((997, 2), 301, dtype=np.int16)),
+        "opposite.flac": sound_bytes(np.stack([_WAVE, -_WAVE], 1)),
+        "slow.wav": sound_bytes(_WAVE, 999, "WAV"),
+        "fast.wav": sound_bytes(_WAVE, 768_001, "WAV"),
+        "short.wav": sound_bytes(_WAVE[:101], kind="WAV"),
+    }
+    if name in broken:
+        file.write_bytes(broken[name])
+    elif name != "missing.wav":
+        samples = as_decoded(_WAVE).numpy().copy()
+        samples[88] = {"nan.wav": np.nan, "inf.wav": -np.inf, "loud.wav": 30_000.0}[name]
+        write_sound(file, samples, subtype="FLOAT")
+    return file
+
+
+# What the header tells, and what shows when the samples are read.
+_BROKEN_HEADERS = {
+    "missing.wav": "cannot be read: No such file or directory",
+    "note.wav": "cannot be read: ",
+    "empty.wav": "is an empty file",
+    "raw.raw": "has no header that tells its sample rate; save it as WAV or FLAC",
+    "cut.wav": r"is cut short: 4,\d\d\d bytes at its end are missing",
+    "cut.aiff": r"is cut short: 4,\d\d\d bytes at its end are missing",
+    "cut.ogg": r"is cut short: [\d,]+ bytes at its end are missing",
+    "nothing.wav": "has no samples",
+    "slow.wav": "has a sample rate of 999 Hz; expected 1,000 to 768,000 Hz",
+    "fast.wav": "has a sample rate of 768,001 Hz; expected 1,000 to 768,000 Hz",
+    "short.wav": r"lasts 12.6 ms; expected at least 25.0 ms \(shortest, or a window of the features\)",
+}
+_BROKEN_SAMPLES = {
+    "cut.flac": r"is cut short(: its header tells of 5.00 s, but it ends after [0-4]\.\d\d s| or damaged: flac)",
+    "silence.wav": "is silent: all of its samples are equal",
+    "constant.flac": "is silent",
+    "opposite.flac": "is silent",
+    "nan.wav": r"holds samples that are no numbers \(NaN or infinite\), the first at 0.011 s",
+    "inf.wav": "holds samples that are no numbers",
+    "loud.wav": "reaches 30,000 times full scale: floating-point samples must lie in",
+}
+
+
+@pytest.mark.parametrize("name", [*_BROKEN_HEADERS, *_BROKEN_SAMPLES])
+def test_broken_sounds_are_errors_that_name_the_file(tmp_path: Path, name: str) -> None:
+    file = _written(tmp_path, name)
+    message = f"the sound '{file}' {({**_BROKEN_HEADERS, **_BROKEN_SAMPLES})[name]}"
+    with pytest.raises(ReadError, match=message):
+        read_sound(name, RATE, tmp_path, shortest=0.025)
+    if name in _BROKEN_HEADERS:
+        with pytest.raises(ReadError, match=message):
+            read_header(name, tmp_path, shortest=0.025)
+    else:
+        assert read_header(name, tmp_path).rate == RATE
+
+
+def test_a_short_sound_is_a_sound_where_nothing_limits_it(tmp_path: Path) -> None:
+    assert len(read_sound(_written(tmp_path, "short.wav"), RATE)) == 101
+
+
+def test_a_folder_is_no_sound(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match=f"the sound '{tmp_path}' cannot be read: Is a directory"):
+        read_sound(str(tmp_path), RATE)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "the row holds no sound"),
+        ({"bytes": None, "path": None}, "the row holds no sound"),
+        (3.5, "a float is no sound"),
+        (b"", "the sound is an empty file"),
+        (b"rubbish", "the sound cannot be read: "),
+        ({"bytes": b"rubbish", "path": "x.wav"}, "the sound 'x.wav' cannot be read: "),
+    ],
+)
+def test_values_that_are_no_sounds(value: Any, message: str) -> None:
+    for read in (lambda: read_sound(value, RATE), lambda: read_header(value)):
+        with pytest.raises(ReadError, match=message):
+            read()
+
+
+def _riff(*chunks: tuple[bytes, int, bytes], kind: bytes = b"RIFF") -> bytes:
+    """A file of chunks of a name, the length that they tell, and their content."""
+    order = "<" if kind == b"RIFF" else ">"
+    parts = [name + struct.pack(f"{order}I", length) + content for name, length, content in chunks]
+    return kind + struct.pack(f"{order}I", 0) + b"WAVE" + b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("content", "missing"),
+    [
+        (_riff((b"fmt ", 16, bytes(16)), (b"data", 997, bytes(997))), 0),
+        (_riff((b"fmt ", 16, bytes(16)), (b"data", 997, bytes(211))), 786),
+        (_riff((b"LIST", 7, bytes(8)), (b"data", 997, bytes(211))), 786),  # chunks have an even length
+        (_riff((b"data", 997, bytes(211)), kind=b"RIFX"), 786),
+        (_riff((b"data", 997, bytes(950))), 0),  # a header was counted as samples
+        (_riff((b"data", 0xFFFFFFFF, bytes(211))), 0),  # written into a pipe
+        (_riff((b"data", 0x7FFFF000, bytes(211))), 0),
+        (_riff((b"fmt ", 16, bytes(16)), (b"LIST", 997, bytes(211))), 0),
+        (b"RIFF", 0),
+        (b"", 0),
+        (b"OggS\0" + bytes(21) + b"\2\7\5" + bytes(12), 0),
+        (b"OggS\0" + bytes(21) + b"\2\7\5" + bytes(9), 3),
+        (b"OggS\0" + bytes(21) + b"\2\7\5" + bytes(12) + b"OggS\0" + bytes(21) + b"\2\7", 8),
+        (b"OggS\0" + bytes(21) + b"\0" + b"OggS\0" + bytes(9), 13),
+        (b"ID3" + bytes(300), 0),
+    ],
+)
+def test_bytes_that_were_cut_off(content: bytes, missing: int) -> None:
+    assert missing_bytes(BytesIO(content)) == missing
+
+
+@pytest.mark.parametrize("name", ["fsdd", "vctk_p239"])
+def test_headers_of_real_sounds_tell_their_lengths(shared: Path, name: str) -> None:
+    import pyarrow.parquet
+
+    file = shared / "data" / name / "test.parquet"
+    if not file.is_file():
+        pytest.skip(f"no file {file}")
+    for sound in pyarrow.parquet.read_table(file, columns=["audio"])["audio"].to_pylist():
+        header = read_header(sound)
+        assert len(read_sound(sound, header.rate)) == round(header.seconds * header.rate)

@@ -1,0 +1,224 @@
+"""SpeechRecognizer: loss, error rates, recordings that are left out, and what is refused."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from speech_tasks import LENGTHS, OTHERS, RATE, SETTINGS, TEXTS, Told, batch, noise, recognizer, settings
+from torch.utils.data import DataLoader
+from torchmetrics.functional.text import char_error_rate, word_error_rate
+from toy_rows import quiet_trainer
+
+from softformer.models.audio.augment import AudioAugment
+from tasks.audio.speech.ctc import ctc_loss, likeliest_units
+from tasks.audio.speech.units import units_from
+
+
+def test_loss_and_error_rates() -> None:
+    task, data = recognizer(), batch()
+    log_probs, num_tokens = task(data["wave"], data["length"])
+    assert num_tokens.tolist() == [13, 9, 11, 6, 8]
+    expected = ctc_loss(log_probs, num_tokens, data["units"], data["num_units"])
+    torch.testing.assert_close(task.step(data, "val"), expected)
+    heard = [units_from(SETTINGS["units"]).decode(ids) for ids in likeliest_units(log_probs, num_tokens)]
+    found = task.val_metrics.compute()
+    torch.testing.assert_close(found["val/wer"], word_error_rate(heard, TEXTS))
+    torch.testing.assert_close(found["val/cer"], char_error_rate(heard, TEXTS))
+    assert (task.monitor, task.monitor_mode) == ("val/wer", "min")
+
+
+def test_the_error_rate_that_chooses_the_best_checkpoint() -> None:
+    assert recognizer(best_by="cer").monitor == "val/cer"
+    with pytest.raises(ValueError, match=r"best_by must be .*wer.*cer.*, got 'loss'"):
+        recognizer(best_by="loss")
+
+
+def test_training_counts_the_first_recordings_of_a_batch() -> None:
+    task, data = recognizer(), batch()
+    for stage, counted in (("train", 4), ("test", 5)):
+        task.step(data, stage)  # type: ignore[arg-type]
+        metric = getattr(task, f"{stage}_metrics")["cer"]
+        assert metric.total == sum(map(len, TEXTS[:counted]))
+
+
+def test_words_and_characters_are_counted_apart() -> None:
+    task = recognizer()
+    task.val_metrics.update(["a"], ["b"])  # one of one, either way
+    task.val_metrics.update(["ab cd"], ["ab cc"])
+    found = task.val_metrics.compute()
+    assert found["val/wer"].item() == pytest.approx(2 / 3)
+    assert found["val/cer"].item() == pytest.approx(2 / 6)
+
+
+def test_padding_and_batch_mates_change_nothing() -> None:
+    task, data = recognizer().eval(), batch()
+    behind = torch.arange(data["wave"].shape[1]) >= data["length"][:, None]
+    poisoned = {**data, "wave": data["wave"].masked_fill(behind, torch.nan)}
+    torch.testing.assert_close(task.step(poisoned, "val"), task.step(data, "val"))
+    together, num_tokens = task(data["wave"], data["length"])
+    for row, samples in enumerate(LENGTHS):
+        alone, count = task(data["wave"][row : row + 1, :samples], data["length"][row : row + 1])
+        assert count == num_tokens[row]
+        torch.testing.assert_close(alone[0], together[row, : int(count)], rtol=1e-4, atol=1e-5)
+
+
+def test_everything_trains() -> None:
+    task = recognizer(augment=AudioAugment((0.9, 1.1), 3.0, 1, 0.1, 1, 3)).train()
+    task.step(batch(), "train").backward()
+    assert all(parameter.grad is not None for parameter in task.network.parameters())
+    assert any(parameter.grad.any() for parameter in task.network.backbone.parameters())  # type: ignore[union-attr]
+
+
+def test_recordings_that_are_too_short_are_named_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    texts = ["ab c", "ab c dad", "a", "dddd", "bad"]  # 8 units and 9 tokens; 7 tokens needed and 6 there
+    task, data = recognizer(), batch(texts)
+    task.eval()
+    loss = task.step(data, "train")
+    whole = task.step(data, "train")
+    assert torch.equal(loss, whole)
+    rest = [0, 1, 2, 4]
+    kept = {name: [value[i] for i in rest] if isinstance(value, list) else value[rest] for name, value in data.items()}
+    torch.testing.assert_close(loss, task.step(kept, "train"))
+    task.step(data, "val")
+    assert task.rows_of_loss(data) == 4
+    told = [record.message for record in caplog.records if "too short for the transcript" in record.message]
+    assert told == [
+        f"{stage}: too short for the transcript, left out of the loss: row 20" for stage in ("train", "val")
+    ]
+    with caplog.at_level("INFO", logger="lightning"):
+        task.teardown("fit")
+    assert "Too short for their transcripts and left out of the loss: 1 of train" in caplog.text
+    assert "left out of the loss: 1 of val" in caplog.text
+    caplog.clear()
+    with caplog.at_level("INFO", logger="lightning"):
+        task.teardown("fit")
+    assert not caplog.text
+
+
+def test_files_that_are_too_short_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    task = recognizer()
+    task.step({**batch(["ab c", "dddd", "dddd"], [4201, 1999, 1999]), "file": ["a.wav", "b.wav", ""]}, "train")
+    assert "left out of the loss: rows 18 (b.wav), 19\n" in caplog.text
+
+
+def test_the_loss_of_an_epoch_is_that_of_what_was_not_left_out() -> None:
+    rows = [batch(["ab c", "ab c dad", "a"], [4201, 3001, 3511]), batch(["dddd"] * 3, [1999] * 3)]
+    rows.append(batch(["bad", "dddd", "dddd"], [2503, 1999, 1999]))
+    task = recognizer()
+    data = Told(SETTINGS)
+    data.val_dataloader = lambda: DataLoader(rows, batch_size=None)  # type: ignore[assignment, arg-type, method-assign]
+    trainer = quiet_trainer(logger=False)
+    (found,) = trainer.validate(task, data, verbose=False)
+    losses = [float(recognizer().eval().step(each, "val")) for each in (rows[0], rows[2])]
+    assert found["val/loss"] == pytest.approx((3 * losses[0] + losses[1]) / 4, rel=1e-5)
+
+
+def test_a_training_of_recordings_that_are_all_too_short(caplog: pytest.LogCaptureFixture) -> None:
+    short = batch(["dddd"] * 3, [1999] * 3)
+    with (
+        caplog.at_level("INFO", logger="lightning"),
+        pytest.raises(ValueError, match=r"every recording of the training has fewer .* \(one in 40 ms, .*BpeUnits"),
+    ):
+        quiet_trainer(max_epochs=2, limit_val_batches=0).fit(recognizer(), Told(SETTINGS, short))
+    assert "Too short for their transcripts and left out of the loss: 3 of train" in caplog.text
+    # In an evaluation there is then no loss, and error rates as ever.
+    (found,) = quiet_trainer().validate(recognizer(), Told(SETTINGS, short), verbose=False)
+    assert math.isnan(found["val/loss"])
+    assert found["val/wer"] > 0
+
+
+def test_at_most_ten_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    task, data = recognizer(), batch(["dddd"] * 13, [1999] * 13)
+    loss = task.step(data, "train")
+    assert loss == 0
+    loss.backward()
+    assert not any(parameter.grad is None or parameter.grad.any() for parameter in task.network.parameters())
+    assert caplog.text.count("rows 17, 18, 19, 20, 21, 22, 23, 24, 25, 26\n") == 1
+    with caplog.at_level("INFO", logger="lightning"):
+        task.teardown("fit")
+    assert "left out of the loss: 13 of train" in caplog.text
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "16-true"])
+def test_precisions(precision: Any) -> None:
+    trainer, task = quiet_trainer(max_epochs=2, precision=precision), recognizer()
+    if precision == "bf16-mixed":
+        trainer.fit(task, Told(SETTINGS))
+        assert all(parameter.isfinite().all() for parameter in task.parameters())
+        assert trainer.callback_metrics["val/loss"].isfinite()
+        return
+    with pytest.raises(
+        ValueError, match=r"samples must be float32, got torch\.b?float16, .* take --trainer.precision bf"
+    ):
+        trainer.fit(task, Told(SETTINGS))
+
+
+def test_only_the_head_trains() -> None:
+    task = recognizer(freeze_backbone=True)
+    trains = {name for name, parameter in task.network.named_parameters() if parameter.requires_grad}
+    assert trains == {"head.weight", "head.bias"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_units": None}, "num_units must be given and at least 2, blank included, got None; a SpeechDataModule"),
+        ({"num_units": 1}, "num_units must be given and at least 2, blank included, got 1"),
+        ({"sample_rate": None}, "sample_rate must be given"),
+        ({"subsampling": 3}, "subsampling must be 1, 2, 4 or 8, got 3"),
+    ],
+)
+def test_options_are_checked(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        recognizer(**options)
+
+
+def test_batches_are_checked() -> None:
+    task, data = recognizer(), batch()
+    assert task.on_before_batch_transfer(data, 0) is data
+    with pytest.raises(ValueError, match=r"transcripts must be of units 1 to 5, .* got 1 to 6: use the units that it"):
+        task.on_before_batch_transfer({**data, "units": data["units"].masked_fill(data["units"] == 5, 6)}, 0)
+    with pytest.raises(ValueError, match=r"transcripts must be of units 1 to 5, .* got 0 to 5"):
+        task.on_before_batch_transfer({**data, "num_units": data["num_units"].index_fill(0, torch.tensor([2]), 3)}, 0)
+    with pytest.raises(ValueError, match="a transcript of the batch is empty; leave such recordings out"):
+        task.on_before_batch_transfer({**data, "num_units": data["num_units"] * 0}, 0)
+    with pytest.raises(ValueError, match=r"row 18 lasts 12.5 ms, less than one window"):
+        task.on_before_batch_transfer({**data, "length": data["length"].index_fill(0, torch.tensor([1]), 100)}, 0)
+    del data["units"]
+    with pytest.raises(ValueError, match="the batch has no transcripts"):
+        task.on_before_batch_transfer(data, 0)
+    files = {**data, "file": ["a"] * 5}
+    assert task.on_before_batch_transfer(files, 0) is files
+
+
+def test_a_task_that_met_no_data() -> None:
+    task = recognizer()
+    task.input_settings = None
+    with pytest.raises(ValueError, match=r"the task does not know its units: load it with softformer.load"):
+        task.predict(noise(3001))
+    with pytest.raises(ValueError, match="the task does not know its units"):
+        task.align(noise(3001), "a")
+
+
+REFUSED = [
+    ({"sample_rate": RATE, "class_names": ["a"]}, r"the data has no transcripts: .* SpeechDataModule, got Told"),
+    ({**SETTINGS, "sample_rate": 16_000}, r"the data must have the sample rate of the network, 8000 Hz, got 16000 Hz"),
+    (settings(texts=["ab c"]), r"the data must have the 6 units of the network, got 5: .* --data.units FileUnits"),
+    (OTHERS, r"the task belongs to other units: unit 5 is 'd' there, and 'e' in the data; take the units"),
+]
+
+
+@pytest.mark.parametrize("function", ["fit", "validate", "test"])
+@pytest.mark.parametrize(("told", "message"), REFUSED)
+def test_data_that_mean_something_else(function: str, told: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        getattr(quiet_trainer(max_epochs=1), function)(recognizer(), Told(told))
+
+
+@pytest.mark.parametrize("function", ["validate", "test"])
+def test_an_evaluation_tells_a_task_its_units(function: str) -> None:
+    task = recognizer()
+    task.input_settings = None
+    getattr(quiet_trainer(), function)(task, Told(SETTINGS), verbose=False)
+    assert task.input_settings == SETTINGS

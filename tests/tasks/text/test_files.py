@@ -1,0 +1,163 @@
+"""Texts to predict, without any data set."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+from keeping import Keeping
+from PIL import Image
+from text_files import WORDS
+from toy_rows import quiet_trainer
+
+from tasks.data.examples import ReadError
+from tasks.text.data import TextDataModule
+from tasks.text.files import text_rows
+from tasks.text.tokens.tokenizers import BpeSpec, BytesSpec, tokenizer_from, tokenizer_settings
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+_SETTINGS = {
+    "tokenizer": tokenizer_settings(BpeSpec(263, lowercase=True).build([" ".join(WORDS)] * 3)),
+    "max_length": 19,
+    "class_names": ["ant", "bee"],
+    "multi_label": False,
+}
+
+
+def _predict(texts: Any, settings: dict[str, Any] | None = _SETTINGS, **options: Any) -> list[dict[str, Any]]:
+    data = TextDataModule("nobody/nothing", texts=texts, **{"batch_size": 3, **options})
+    task = Keeping(settings)
+    quiet_trainer().predict(task, data)
+    return task.batches
+
+
+def _found(batches: list[dict[str, Any]], name: str = "text") -> list[Any]:
+    """What batches hold, by row number."""
+    numbers = [number for batch in batches for number in batch["index"].tolist()]
+    assert len(numbers) == len(set(numbers))
+    return [one for _, one in sorted(zip(numbers, [one for batch in batches for one in batch[name]]))]
+
+
+_LINES = ["The cat", "a mat; ", "  it SLEPT on and on and on and on and on, never ended", "Ü\x0b\u2028x", "mice"]
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> str:
+    (tmp_path / "lines.txt").write_text("\n".join(_LINES) + "\n", encoding="utf-8")
+    return str(tmp_path / "lines.txt")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_lines_become_tokens_as_the_task_says(lines: str, workers: int) -> None:
+    batches = _predict(lines, num_workers=workers)
+    assert [set(batch) for batch in batches] == [{"ids", "mask", "index", "text"}] * 2
+    assert _found(batches) == _LINES
+    tokenizer = tokenizer_from(_SETTINGS["tokenizer"])
+    for batch in batches:
+        for ids, mask, text in zip(batch["ids"], batch["mask"], batch["text"]):
+            assert ids[mask].tolist() == tokenizer(text, truncation=True, max_length=19)["input_ids"]
+    assert max(batch["ids"].shape[1] for batch in batches) == 19
+
+
+def test_what_the_module_says_wins_over_the_length_of_the_task(lines: str) -> None:
+    assert max(batch["ids"].shape[1] for batch in _predict(lines, max_length=23)) == 23
+    (batch,) = _predict(lines, None, batch_size=7)  # a task that knows nothing
+    longest = batch["text"].index(_LINES[2])
+    assert batch["ids"][longest].tolist() == BytesSpec().build([])(_LINES[2])["input_ids"]
+
+
+@pytest.mark.parametrize("options", [{"label_column": None, "long_texts": "split"}, {"max_tokens": 60}], ids=str)
+def test_a_text_stays_whole_and_batches_small(lines: str, options: dict[str, Any]) -> None:
+    batches = _predict(lines, **options)
+    assert _found(batches) == _LINES
+    assert "max_tokens" not in options or max(batch["ids"].numel() for batch in batches) <= 60
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "jsonl", "parquet"])
+def test_tables(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / f"table.{kind}"
+    rows = [{"id": number, "review": text} for number, text in enumerate(_LINES)]
+    if kind in ("csv", "parquet"):
+        getattr(datasets.Dataset.from_list(rows), f"to_{kind}")(file)
+    elif kind == "json":
+        file.write_text(json.dumps(rows))
+    else:
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert _found(_predict(str(file), text_column="review")) == _LINES
+    with pytest.raises(ValueError, match=rf"text_column='text': the file '{file}' has no such column; it has: id, rev"):
+        _predict(str(file))
+    with pytest.raises(ValueError, match=r"text_column='id': expected a column of texts, or of pictures, got .*int64"):
+        _predict(str(file), text_column="id")
+
+
+def test_pictures_are_the_texts_of_their_pixels(tmp_path: Path) -> None:
+    arrays = [np.full((2, 3), value, dtype=np.uint8) for value in (0, 7, 255)]
+    features = datasets.Features({"img": datasets.Image()})
+    rows = datasets.Dataset.from_dict({"img": [Image.fromarray(array) for array in arrays]}, features=features)
+    rows.to_parquet(tmp_path / "pictures.parquet")
+    batches = _predict(str(tmp_path / "pictures.parquet"), text_column="img")
+    assert _found(batches) == [chr(0x2800 + int(array[0, 0])) * 6 for array in arrays]
+
+
+def test_pairs_come_from_tables(tmp_path: Path, lines: str) -> None:
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("".join(json.dumps({"text": text, "other": "on a mat"}) + "\n" for text in _LINES))
+    batches = _predict(str(file), text_pair_column="other")
+    assert _found(batches) == _LINES
+    assert _found(batches, "text_pair") == ["on a mat"] * 5
+    tokenizer = tokenizer_from(_SETTINGS["tokenizer"])
+    for batch in batches:
+        for ids, mask, text in zip(batch["ids"], batch["mask"], batch["text"]):
+            assert ids[mask].tolist() == tokenizer(text, "on a mat", truncation=True, max_length=19)["input_ids"]
+    with pytest.raises(ValueError, match=r"pairs of texts are read from a table .* columns text and other, not from"):
+        _predict(lines, text_pair_column="other")
+
+
+def test_several_files_and_line_ends_of_other_systems(tmp_path: Path, lines: str) -> None:
+    (tmp_path / "other.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo")
+    (tmp_path / "table.csv").write_text("text\nthree\n")
+    rows = text_rows([str(tmp_path / "other.txt"), lines, str(tmp_path / "table.csv")], ["text"])
+    assert rows["text"][:] == ["one", "two", *_LINES, "three"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error", "message"),
+    [
+        (
+            "no.txt",
+            None,
+            FileNotFoundError,
+            r"texts: there is no file '.*no.txt'; expected a .txt file .* table \(.csv",
+        ),
+        ("a.doc", b"x", ValueError, r"texts='.*a.doc': expected a file ending in .txt, .csv, .json, .jsonl, .parquet"),
+        ("a.txt", b"", ValueError, r"texts='.*a.txt': the file holds no texts"),
+        ("b.txt", b"one\ncaf\xe9\n", ValueError, r"texts='.*b.txt': line 2 is not UTF-8 text \(.*, byte 0xe9\); save"),
+        ("a.parquet", b"x", ValueError, r"a.parquet.*cannot be read"),
+    ],
+)
+def test_files_that_hold_no_texts(
+    tmp_path: Path, name: str, content: bytes | None, error: type[Exception], message: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(error, match=message):
+        _predict(str(tmp_path / name))
+
+
+def test_without_files_there_is_nothing_to_predict() -> None:
+    with pytest.raises(ValueError, match=r"texts: expected texts to predict: --data.texts FILE"):
+        _predict(None)
+    with pytest.raises(ValueError, match=r"texts: expected a file of texts, or a list of files, got an empty list"):
+        _predict([])
+
+
+def test_empty_lines(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\n\ntwo\n \nthree\n")
+    with pytest.raises(ReadError, match=r"texts, row 1: the text is empty. .* by --data.on_bad_text skip"):
+        _predict(str(tmp_path / "a.txt"))
+    batches = _predict(str(tmp_path / "a.txt"), on_bad_text="skip")
+    assert _found(batches) == ["one", "two", "three"]
+    assert sorted(number for batch in batches for number in batch["index"].tolist()) == [0, 2, 4]
