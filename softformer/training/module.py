@@ -13,6 +13,8 @@ from torchmetrics import MetricCollection
 
 from softformer.training.checkpoints.content import (
     DATA_KEY,
+    CheckpointFile,
+    as_read,
     check_state_fits,
     check_storable,
     data_description,
@@ -185,6 +187,11 @@ class SoftformerModule(LightningModule):
         check_state_fits(self, checkpoint)
         check_resumable(self, checkpoint)
         self._seed = checkpoint.get("softformer_seed")
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: CheckpointFile, **kwargs: Any) -> Any:  # type: ignore[override]
+        """As in Lightning; also for checkpoints of earlier versions."""
+        return super().load_from_checkpoint(as_read(checkpoint_path), **kwargs)
 
     @rank_zero_only
     def print_once(self, message: str) -> None:

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import inspect
 import numbers
+import sys
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -102,10 +103,13 @@ def describe(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): describe(item) for key, item in value.items()}
     if isinstance(value, Spec):
-        return {"class_path": _path_of(value), "init_args": describe(value.init_args)}
+        return {"class_path": public_path(type(value)), "init_args": describe(value.init_args)}
     if isinstance(value, Options):
         names = inspect.signature(type(value)).parameters
-        return {"class_path": _path_of(value), "init_args": {name: describe(getattr(value, name)) for name in names}}
+        return {
+            "class_path": public_path(type(value)),
+            "init_args": {name: describe(getattr(value, name)) for name in names},
+        }
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: describe(getattr(value, field.name)) for field in dataclasses.fields(value)}
     raise ValueError(
@@ -142,5 +146,9 @@ def root_error(error: BaseException) -> BaseException:
     return error
 
 
-def _path_of(value: object) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
+def public_path(kind: type) -> str:
+    """The path of a class under the outermost package that exports it, which stays when files move."""
+    parts = kind.__module__.split(".")
+    packages = (".".join(parts[:depth]) for depth in range(1, len(parts)))
+    exporting = (name for name in packages if getattr(sys.modules.get(name), kind.__qualname__, None) is kind)
+    return f"{next(exporting, kind.__module__)}.{kind.__qualname__}"

@@ -7,8 +7,7 @@ from typing import Any
 
 import yaml
 
-from softformer.models.weight_files import read_weight_file
-from softformer.training.checkpoints.content import DATA_KEY, task_description
+from softformer.training.checkpoints.content import DATA_KEY, read_checkpoint, task_description
 from softformer.training.run.folder import CONFIG, RunFolder
 from tasks.command.recipes import recipe_files
 from tasks.command.run import RunSettings
@@ -88,7 +87,7 @@ def settings_of(checkpoint: Path) -> dict[str, Any]:
     Raises:
         ValueError: It cannot be read without executing code, or is not a checkpoint of one of our tasks.
     """
-    content = read_weight_file(checkpoint, kind="checkpoint")
+    content = read_checkpoint(checkpoint)
     task = task_description(content)
     data = content.get(DATA_KEY)
     return {"model": task, "data": data} if data else {"model": task}

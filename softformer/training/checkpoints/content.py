@@ -1,20 +1,49 @@
 """What our checkpoints hold beside weights, and whether one fits a task."""
 
 import inspect
-from typing import TYPE_CHECKING, Any
+import io
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
+import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from softformer.training.specs import describe
+from softformer.models.weight_files import read_weight_file
+from softformer.training.checkpoints.earlier import with_public_paths
+from softformer.training.specs import describe, public_path
 
 if TYPE_CHECKING:
     from softformer.training.module import SoftformerModule
 
 # Where a checkpoint keeps the data module it was trained with, as {"class_path", "init_args"}.
 DATA_KEY = "softformer_data"
+_ARGUMENTS = "hyper_parameters"  # Lightning's key
 _INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 _SHOWN = 8
+
+CheckpointFile = str | Path | IO[bytes]
+
+
+def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
+    """The content of a checkpoint, that of an earlier version in today's names.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It cannot be read without executing code.
+    """
+    content = read_weight_file(path, kind="checkpoint", map_location=map_location)
+    return {**content, **{key: with_public_paths(content[key]) for key in (_ARGUMENTS, DATA_KEY) if key in content}}
+
+
+def as_read(checkpoint: CheckpointFile) -> CheckpointFile:
+    """What `read_checkpoint` reads, as a file in memory; anything else than a local file as it is."""
+    if not isinstance(checkpoint, str | Path) or not Path(checkpoint).is_file():
+        return checkpoint
+    file = io.BytesIO()
+    torch.save(read_checkpoint(checkpoint), file)
+    file.seek(0)
+    return file
 
 
 def rebuildable_hyperparameters(task: "SoftformerModule") -> dict[str, Any]:
@@ -31,8 +60,7 @@ def rebuildable_hyperparameters(task: "SoftformerModule") -> dict[str, Any]:
     hyperparameters = {name: _untrained(value) for name, value in hyperparameters.items()}
     if "weights" in hyperparameters:
         hyperparameters["weights"] = None
-    kind = type(task)
-    return {**hyperparameters, "_class_path": f"{kind.__module__}.{kind.__qualname__}", "_instantiator": _INSTANTIATOR}
+    return {**hyperparameters, "_class_path": public_path(type(task)), "_instantiator": _INSTANTIATOR}
 
 
 def _untrained(value: Any) -> Any:
@@ -47,11 +75,11 @@ def data_description(data: Any) -> dict[str, Any] | None:
 
     None if it saved no hyperparameters, or such that are not plain, of which `check_storable` warns.
     """
-    hyperparameters, kind = _saved(data), type(data)
+    hyperparameters = _saved(data)
     if not hyperparameters:
         return None
     try:
-        return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": _described(data, hyperparameters)}
+        return {"class_path": public_path(type(data)), "init_args": _described(data, hyperparameters)}
     except ValueError:
         return None
 
@@ -101,7 +129,7 @@ def task_description(checkpoint: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: The checkpoint was not written by one of our tasks.
     """
-    hyperparameters = dict(checkpoint.get("hyper_parameters") or {})
+    hyperparameters = dict(checkpoint.get(_ARGUMENTS) or {})
     path = hyperparameters.pop("_class_path", None)
     if path is None or "state_dict" not in checkpoint:
         raise ValueError(

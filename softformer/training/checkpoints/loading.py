@@ -5,8 +5,7 @@ from pathlib import Path
 
 import torch
 
-from softformer.models.weight_files import read_weight_file
-from softformer.training.checkpoints.content import task_description
+from softformer.training.checkpoints.content import read_checkpoint, task_description
 from softformer.training.module import SoftformerModule
 from softformer.training.specs import rebuild
 
@@ -25,7 +24,7 @@ def load(checkpoint: str | Path, *, map_location: str | torch.device = "cpu") ->
         FileNotFoundError: There is no such file.
         ValueError: It is not a checkpoint of a Softformer task.
     """
-    content = read_weight_file(checkpoint, kind="checkpoint", map_location=map_location)
+    content = read_checkpoint(checkpoint, map_location)
     description = task_description(content)
     _import_class(description["class_path"])
     task = rebuild(SoftformerModule, description)  # type: ignore[type-abstract]

@@ -207,7 +207,7 @@ def test_refused_tasks_and_weights(tmp_path: Path) -> None:
 
     refused(
         "expected one of TextClassifier or MaskedLanguageModel, got ImageClassifier",
-        hyper_parameters=_changed(task, _class_path="tasks.image.classifier.ImageClassifier"),
+        hyper_parameters=_changed(task, _class_path="tasks.image.ImageClassifier"),
     )
     refused(
         r"expected the encoder SoftEncoderSpec, got softformer\.training\.encoders\.TimmSpec",

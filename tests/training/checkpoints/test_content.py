@@ -76,7 +76,7 @@ def test_the_settings_are_plain_values(tmp_path: Path) -> None:
     assert stored["optimizer"]["name"] == "adamw"
     assert content[DATA_KEY]["class_path"] == "tiny_images.TinyImages"
     assert content[DATA_KEY]["init_args"]["rows"] == 23
-    assert task_description(content)["class_path"] == "tasks.image.classifier.ImageClassifier"
+    assert task_description(content)["class_path"] == "tasks.image.ImageClassifier"
 
 
 def test_a_loaded_task_can_be_stored_again(tmp_path: Path) -> None:
