@@ -1,51 +1,134 @@
-"""What all tasks keep of the data that they learned from: how inputs are prepared."""
+"""The base of all tasks: a task keeps the processor that it was trained with, and compares it with that of its data."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
+from softformer.training.checkpoints.content import PROCESSOR_KEY, processor_description
 from softformer.training.module import SoftformerModule
+from softformer.training.specs import describe
+from tasks.data.labels import shortened
+from tasks.processor import Processor
+
+P = TypeVar("P", bound=Processor)
 
 
-class InputSettingsModule(SoftformerModule):
-    """Base of the tasks that know how their inputs are prepared.
-
-    A data module with ``input_settings()`` tells it when training begins; checkpoints keep it.
+class Task(SoftformerModule, Generic[P]):
+    """Base of the tasks. A task on the command line is given the processor of its data; a checkpoint stores it.
 
     Attributes:
-        input_settings: How inputs are prepared, as plain values; None before any data was met.
+        processor: How raw inputs become tensors; None in a task that was built without a processor and met no data.
     """
 
-    input_settings: dict[str, Any] | None = None
+    processor: P | None = None
 
-    def setup(self, stage: str) -> None:
-        """Learn how inputs are prepared: from the data that is trained on, or from the file of the weights."""
-        if stage == "fit":
-            self.input_settings = self._told_by_data() or self.input_settings
-        elif self.input_settings is None and self.weight_report is not None:
-            self.input_settings = self.weight_report.input_settings
+    def keep_processor(self, processor: P | None) -> None:
+        """Set the processor, also as a hyperparameter where the class takes it as an argument."""
+        self.processor = processor
+        if "processor" in self.hparams:
+            self.hparams["processor"] = processor
 
-    def _told_by_data(self) -> dict[str, Any] | None:
-        describe = getattr(getattr(self.trainer, "datamodule", None), "input_settings", None)
-        return None if describe is None else describe()
+    def needed_processor(self) -> P:
+        """The processor.
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store how inputs are prepared."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["input_settings"] = self.input_settings
+        Raises:
+            ValueError: The task has none.
+        """
+        self._take_processor_of_weights()
+        if self.processor is None:
+            raise ValueError(
+                f"{type(self).__name__} must have a processor to prepare raw inputs, got None; load the task with "
+                "softformer.load(checkpoint), or build it with processor=data.processor"
+            )
+        return self.processor
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over how inputs are prepared; a run that trains learned it from its own data."""
-        super().on_load_checkpoint(checkpoint)
-        if self.input_settings is None or not self.trains:
-            self.input_settings = checkpoint.get("input_settings")
+    # Agreement with the data.
+
+    @property
+    def data(self) -> Any:
+        """The data module of the run, or None. Tasks look at their data here and nowhere else."""
+        return getattr(self.trainer, "datamodule", None)
 
     @property
     def trains(self) -> bool:
         """Whether a run trains the task at present."""
         return self._trainer is not None and self.trainer.state.fn == "fit"
+
+    def on_fit_start(self) -> None:
+        """Compare the processors of task and data before the first step."""
+        super().on_fit_start()
+        self.meet(self.data)
+
+    def on_validation_start(self) -> None:
+        """Compare the processors of task and data in an evaluation."""
+        if not self.trains:
+            self.meet(self.data)
+
+    def on_test_start(self) -> None:
+        """Compare the processors of task and data."""
+        self.meet(self.data)
+
+    def meet(self, data: Any) -> None:
+        """Compare the processor of the data with that of the task; a task without a processor takes that of the data.
+
+        Args:
+            data: A data module, or None.
+
+        Raises:
+            ValueError: The data prepares inputs in another way than the task was trained with, or has other classes.
+        """
+        theirs = getattr(data, "processor", None)
+        if not self.trains:
+            self._take_processor_of_weights()
+        if self.processor is None:
+            self.keep_processor(theirs)
+        if self.trains and self.processor is not None and self.weight_report is not None:
+            self.processor.check_weights(self.weight_report)
+        if self.processor is None or theirs is None:
+            return
+        if difference := self.processor.difference(theirs) or _class_difference(self.processor, theirs):
+            raise ValueError(
+                f"{type(data).__name__} must prepare its inputs as those that {type(self).__name__} was trained on: "
+                f"{difference}; build the data with processor=task.processor"
+            )
+
+    def _take_processor_of_weights(self) -> None:
+        if self.processor is None and self.weight_report is not None and self.weight_report.processor is not None:
+            self.keep_processor(Processor.from_dict(self.weight_report.processor))  # type: ignore[arg-type]
+
+    # Checkpoints.
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store the processor: in the hyperparameters, or beside them where the class does not take it."""
+        super().on_save_checkpoint(checkpoint)
+        if self.processor is not None and "processor" not in checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY]:
+            checkpoint[PROCESSOR_KEY] = describe(self.processor)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the processor of the checkpoint; a run that resumes keeps that of its data.
+
+        Raises:
+            ValueError: A run resumes with data that prepares inputs in another way.
+        """
+        super().on_load_checkpoint(checkpoint)
+        description = processor_description(checkpoint)
+        if description is None:
+            return
+        stored: Any = Processor.from_dict(description)
+        if self.processor is None or not self.trains:
+            self.keep_processor(stored)
+        elif difference := stored.difference(self.processor):
+            raise ValueError(
+                f"the run that resumes must have the data that it was trained on, got another: {difference}; give it "
+                "the data and the settings that it began with"
+            )
+        elif _class_difference(stored, self.processor):
+            rank_zero_warn("the classes of the checkpoint have other names than those of the data; check their order")
+
+    # Prediction.
 
     @contextmanager
     def predicting(self) -> Iterator[None]:
@@ -57,3 +140,9 @@ class InputSettingsModule(SoftformerModule):
                 yield
         finally:
             self.train(training)
+
+
+def _class_difference(ours: Processor, theirs: Processor) -> str | None:
+    if not ours.class_names or not theirs.class_names or ours.class_names == theirs.class_names:
+        return None
+    return f"class_names is {shortened(theirs.class_names)} in the data and {shortened(ours.class_names)} in the task"

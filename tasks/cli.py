@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from softformer.training.divergence import DivergedError
 from softformer.training.module import SoftformerModule
 from softformer.training.run.folder import RunFolder
 from softformer.training.specs import root_error
-from tasks.command.checkpoint import FROM_DATA, option, with_checkpoint_settings
+from tasks.command.checkpoint import option, with_checkpoint_settings
 from tasks.command.console import quiet
 from tasks.command.errors import AUDIO_EXTRA, paragraph
 from tasks.command.outputs import ReplaceRun, SaveConfig, TestSplitCheck, best_checkpoint, fit_callbacks, run_loggers
@@ -110,30 +109,9 @@ class SoftformerCLI(LightningCLI):
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "predict":
             parser.add_argument("--output", type=Path, default=Path(TABLE), help=_OUTPUT)
-        if self._told_by_data(subcommand):
-            for name, without in FROM_DATA.items():
-                told = self._teller(name, without)
-                parser.link_arguments("data", f"model.init_args.{name}", compute_fn=told, apply_on="instantiate")
+        # The one thing that data and task share: data make it, or are given that of a checkpoint.
+        parser.link_arguments("data", "model.init_args.processor", compute_fn=_processor, apply_on="instantiate")
         return parser
-
-    def _told_by_data(self, subcommand: str | None) -> bool:
-        """Whether the task learns from the data what classes there are, as no checkpoint tells."""
-        return subcommand == "fit" or (subcommand != "predict" and option(self._args, "ckpt_path") is None)
-
-    def _teller(self, name: str, without: Any) -> Callable[[Any], Any]:
-        """A function from the data module to an argument of the task: what the data tell, else what was given."""
-
-        def tell(data: Any) -> Any:
-            given = (self._get(self.config, "model").get("init_args") or {}).get(name) or without
-            told = getattr(data, name, None)
-            if told is None:
-                return given
-            if given and given != told:
-                raise ValueError(f"model.{name} is set by the data, to {told!r}; leave it out (got {given!r})")
-            return told
-
-        tell.__name__ = f"{name}_of"  # as the help shows it
-        return tell
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """What Lightning offers, in our words."""
@@ -278,6 +256,11 @@ class SoftformerCLI(LightningCLI):
         # After a fit, weight averaging puts the weights that were not averaged back in place of a checkpoint's own.
         self.trainer.callbacks = [c for c in self.trainer.callbacks if not isinstance(c, WeightAveraging)]  # type: ignore[attr-defined]
         self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=chosen, verbose=False)
+
+
+def _processor(data: Any) -> Any:
+    """The processor of a data module; None where a module of the user's has none."""
+    return getattr(data, "processor", None)
 
 
 def _command(name: str) -> dict[str, Any]:

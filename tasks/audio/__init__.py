@@ -4,6 +4,7 @@ import tasks.audio.extra  # noqa: F401  (first, as it says what to do where the 
 from tasks.audio.classifier import AudioClassifier as AudioClassifier
 from tasks.audio.data import AudioDataModule as AudioDataModule
 from tasks.audio.features import FeatureSpec as FeatureSpec
+from tasks.audio.processor import AudioProcessor as AudioProcessor
 from tasks.audio.recognizer import SpeechRecognizer as SpeechRecognizer
 from tasks.audio.speech.normalization import Writing as Writing
 from tasks.audio.speech.units import BpeUnits as BpeUnits

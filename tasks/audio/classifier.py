@@ -14,27 +14,29 @@ from softformer.training.encoders.vision import EncoderSpec
 from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
-from tasks.audio.features import FeatureSpec, check_features, check_sample_rate
-from tasks.audio.recordings import MOST_SECONDS, Sound, as_batches, check_recordings
-from tasks.classification.classifier import Classifier
+from tasks.audio.features import FeatureSpec, check_features
+from tasks.audio.processor import MAX_SECONDS, AudioProcessor, Recording, known_sample_rate
+from tasks.audio.recordings import check_recordings, require_window
+from tasks.classification.classifier import Classifier, given_classes
 from tasks.classification.metrics import check_labels, check_num_classes
-from tasks.classification.predictions import BEST, Guess, columns
+from tasks.classification.predictions import TOP_K, Prediction, prediction_rows
 from tasks.classification.weights import ClassWeights
 
 _OPTIMIZER = OptimizerSpec()
 _SCHEDULE = ScheduleSpec()
 
 
-class AudioClassifier(Classifier):
+class AudioClassifier(Classifier[AudioProcessor]):
     """Classifies recordings of any length; time and memory grow with it alone.
 
     Args:
         encoder: The network: a SoftEncoderSpec, or your own, called as ``encoder(x, mask)`` with frames x (B, N, C) and
             their mask (B, N), and with its width C as the attribute ``dim``.
-        num_classes: Number of classes; a data module on the command line sets it.
-        multi_label: Whether a recording has any number of labels, as (B, K) zeros and ones, instead of one; set
-            likewise.
-        sample_rate: Sample rate of the recordings (Hz); set likewise.
+        processor: How recordings become waveforms, and the classes; the command line takes it from the data.
+        num_classes: Number of classes. None for those of the processor.
+        multi_label: Whether a recording has any number of labels, as (B, K) zeros and ones, instead of one; a processor
+            with class names decides.
+        sample_rate: Sample rate of the recordings (Hz). None for that of the processor.
         features: How sound becomes frames.
         subsampling: How many frames become one token: 1, 2, 4 or 8.
         augment: What chance changes in training.
@@ -58,6 +60,7 @@ class AudioClassifier(Classifier):
         self,
         encoder: EncoderSpec,
         *,
+        processor: AudioProcessor | None = None,
         num_classes: int | None = None,
         multi_label: bool = False,
         sample_rate: int | None = None,
@@ -74,13 +77,16 @@ class AudioClassifier(Classifier):
         freeze_backbone: bool = False,
     ) -> None:
         super().__init__(optimizer=optimizer, schedule=schedule)
+        self.processor = processor
+        num_classes, multi_label = given_classes(num_classes, multi_label, processor)
         num_classes = check_num_classes(num_classes)
-        log_mel = features.build(sample_rate)
+        self.features = features
+        log_mel = features.build(known_sample_rate(sample_rate, processor))
         self.sample_rate = log_mel.sample_rate
         backbone = AudioBackbone(log_mel, encoder.build(), subsampling=subsampling, augment=augment, windows=windows)
         self.network = AudioClassifierNetwork(backbone, num_classes, pooling=pooling)
         self.set_classes(
-            num_classes, multi_label, beside="f1", label_smoothing=label_smoothing, class_weights=class_weights
+            num_classes, multi_label, second="f1", label_smoothing=label_smoothing, class_weights=class_weights
         )
         head = torch.nn.ModuleList([self.network.pooling, self.network.head])
         self.begin(weights=weights, head=head, freeze_backbone=freeze_backbone)
@@ -89,10 +95,9 @@ class AudioClassifier(Classifier):
         """Logits (B, K) of waveforms (B, T) in [-1, 1], the first `length` (B,) samples of which are sound."""
         return self.network(wave, length)
 
-    @property
-    def least_seconds(self) -> float:
-        """Seconds of the shortest recording that can be heard, which is a window of the features."""
-        return self.network.backbone.features.window / self.sample_rate
+    def setup(self, stage: str) -> None:
+        """Let the data refuse recordings that are shorter than one window of the features."""
+        require_window(self.data, self.network.backbone.features)
 
     def step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
         """Cross entropy, binary for several labels; smoothed and weighted in training alone."""
@@ -119,59 +124,40 @@ class AudioClassifier(Classifier):
             check_labels(batch["label"], self.num_classes, self.multi_label)
         return batch
 
-    def setup(self, stage: str) -> None:
-        """Learn from the data that is trained on; balance the classes by their frequency there.
-
-        Raises:
-            ValueError: The data has another sample rate; or the classes are to be balanced and cannot be.
-        """
-        super().setup(stage)
-        if stage == "fit":
-            check_sample_rate(self.sample_rate, self._told_by_data())
-
-    def _meet_data(self) -> None:
-        """Agree with the data of an evaluation on classes and sample rate.
-
-        Raises:
-            ValueError: They differ.
-        """
-        super()._meet_data()
-        check_sample_rate(self.sample_rate, self._told_by_data())
-
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over how inputs are prepared.
+        """Take the processor of the checkpoint.
 
         Raises:
-            ValueError: The features are others.
+            ValueError: The features differ.
         """
         super().on_load_checkpoint(checkpoint)
-        check_features(self, checkpoint)
+        check_features(self.features, self.sample_rate, checkpoint)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
-        """A row for each recording: file, then class and probability of the best (`num_told`)."""
-        guesses, indices = self.guesses(self._logits(batch), self.num_told), batch["index"].tolist()
-        files = batch.get("file", indices)
-        return [{"index": index, "file": file, **columns(best)} for index, file, best in zip(indices, files, guesses)]
+        """A row for each recording: file, then the best classes and their probabilities (`listed`)."""
+        return prediction_rows(batch, self.predictions(self._logits(batch), self.listed))
 
     def predict(
-        self, sounds: Sound | Sequence[Sound], *, top_k: int = BEST, max_seconds: float = MOST_SECONDS
-    ) -> list[list[Guess]]:
-        """The likeliest classes of recordings of any length.
+        self, sounds: Recording | Sequence[Recording], *, top_k: int = TOP_K, max_seconds: float = MAX_SECONDS
+    ) -> list[list[Prediction]]:
+        """The top-k classes of recordings of any length.
 
         Args:
-            sounds: One or several: files of any sample rate, or arrays or tensors (T,) at the network's, in [-1, 1].
-            top_k: How many classes; at most as many as there are.
-            max_seconds: Most seconds in the network at a time, padding included; a longer recording is there alone.
+            sounds: One or several: files of any sample rate, or arrays or tensors (T,) at the network's sample
+                rate, in [-1, 1].
+            top_k: Number of classes; at most as many as there are.
+            max_seconds: Maximum seconds in the network at a time, padding included; a longer recording is alone.
 
         Returns:
             For each recording, its best classes and their probabilities, best first.
 
         Raises:
-            ValueError: A recording cannot be read, or is shorter than a window.
+            ValueError: The task has no processor; or a recording cannot be read, or is shorter than a window.
         """
-        guesses: list[list[Guess]] = []
+        processor, found = self.needed_processor(), list[list[Prediction]]()
         with self.predicting():
-            for batch in as_batches(sounds, self.sample_rate, max_seconds):
+            for batch in processor.batches(sounds, max_seconds):
                 check_recordings(batch, self.network.backbone.features)
-                guesses += self.guesses(self(batch["wave"].to(self.device), batch["length"].to(self.device)), top_k)
-        return guesses
+                logits = self(batch["wave"].to(self.device), batch["length"].to(self.device))
+                found += self.predictions(logits, top_k)
+        return found

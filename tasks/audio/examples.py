@@ -3,7 +3,7 @@
 Letters: B batch, T samples, N rows, K classes.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,43 +11,43 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from tasks.audio.reading.sound import file_of, read_sound
+from tasks.audio.processor import AudioProcessor, pad_waveforms
+from tasks.audio.reading.sound import file_of
 from tasks.data.examples import Batch, Examples, OnBad, Split
 from tasks.data.labels import Labels
 
 
-class SoundReader:
-    """A row as its sound: (T,) float32.
+class RecordingReader:
+    """A row as its waveform (T,).
 
     Args:
-        column: The column of the sounds.
-        sample_rate: Sample rate of the result (Hz).
+        column: The column of the recordings.
+        processor: Reads them.
         folder: What relative file names are relative to.
-        shortest: Fewest seconds of a sound.
+        shortest: Minimum length of a recording in seconds.
     """
 
-    def __init__(self, column: str, sample_rate: int, *, folder: Path = Path(), shortest: float = 0.0) -> None:
+    def __init__(self, column: str, processor: AudioProcessor, *, folder: Path = Path(), shortest: float = 0.0) -> None:
         self.column = column
-        self.sample_rate = sample_rate
+        self.processor = processor
         self.folder = folder
         self.shortest = shortest
 
     def __call__(self, row: dict[str, Any]) -> Tensor:
-        """Decode the sound of a row.
+        """The waveform of a row.
 
         Raises:
-            ReadError: It cannot be read, or is no sound to learn from.
+            ReadError: The recording cannot be read, or is not fit for training.
         """
-        return read_sound(row[self.column], self.sample_rate, self.folder, shortest=self.shortest)
+        return self.processor.read(row[self.column], self.folder, shortest=self.shortest)
 
     def file(self, row: dict[str, Any]) -> str:
-        """The file of the sound of a row; empty where nothing tells."""
+        """The file of the recording of a row; empty where the row does not name it."""
         return file_of(row[self.column], self.folder)
 
 
-class LabelledSoundReader:
+class LabelledRecordingReader:
     """A row as its sound and its class number or numbers.
 
     Args:
@@ -55,7 +55,7 @@ class LabelledSoundReader:
         labels: How the label column is read.
     """
 
-    def __init__(self, sound: SoundReader, labels: Labels) -> None:
+    def __init__(self, sound: RecordingReader, labels: Labels) -> None:
         self.sound = sound
         self.labels = labels
 
@@ -69,15 +69,7 @@ class LabelledSoundReader:
         return self.sound(row), label
 
 
-def padded_sounds(sounds: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Sounds (T,) as wave (B, T) float32, zero behind each, and length (B,) int64."""
-    length = torch.tensor([len(sound) for sound in sounds])
-    # A single one, which may last hours, is not copied.
-    wave = sounds[0][None] if len(sounds) == 1 else pad_sequence(list(sounds), batch_first=True)
-    return {"wave": wave, "length": length}
-
-
-class LabelledSoundCollator:
+class LabelledRecordingCollator:
     """Sounds and class numbers as a batch: wave (B, T), length (B,), label and index (B,).
 
     Args:
@@ -88,12 +80,12 @@ class LabelledSoundCollator:
         self.labels = labels
 
     def __call__(self, examples: list[tuple[Tensor, Any]], rows: np.ndarray, epoch: int) -> Batch:
-        """Examples of `LabelledSoundReader` and their row numbers to a batch."""
+        """Examples of `LabelledRecordingReader` and their row numbers to a batch."""
         sounds, labels = zip(*examples)
-        return {**padded_sounds(sounds), "label": self.labels.targets(labels), "index": torch.from_numpy(rows)}
+        return {**pad_waveforms(sounds), "label": self.labels.targets(labels), "index": torch.from_numpy(rows)}
 
 
-class SoundExamples(Examples):
+class RecordingExamples(Examples):
     """Sounds of known lengths; those whose rows are known to be bad are found at once, not when they are read.
 
     Args:

@@ -4,8 +4,7 @@ from typing import Any
 
 from softformer.models.audio.features import LogMel, Normalization
 from softformer.ops.options import Options
-from softformer.training.checkpoints.content import rebuildable_hyperparameters
-from softformer.training.module import SoftformerModule
+from softformer.training.checkpoints.content import processor_description
 
 
 class FeatureSpec(Options):
@@ -58,48 +57,31 @@ class FeatureSpec(Options):
         )
 
 
-def check_features(task: SoftformerModule, checkpoint: dict[str, Any]) -> None:
-    """Accept a checkpoint whose network heard sounds as the task does.
+def check_features(features: FeatureSpec, sample_rate: int, checkpoint: dict[str, Any]) -> None:
+    """Accept a checkpoint whose network was trained on the features of the task.
 
     Args:
-        task: It has the arguments features and sample_rate.
-        checkpoint: Its content.
+        features: Features of the task.
+        sample_rate: Sample rate of the task (Hz).
+        checkpoint: Content of the checkpoint.
 
     Raises:
-        ValueError: An option of the features, or the sample rate, differs, for which no weight would be right.
+        ValueError: An option of the features, or the sample rate, differs.
     """
-    stored = checkpoint.get(task.CHECKPOINT_HYPER_PARAMS_KEY) or {}
-    ours = rebuildable_hyperparameters(task)
-    rates = {"sample_rate": (stored.get("sample_rate"), ours["sample_rate"])}
-    before, now = _options(stored.get("features")), _options(ours["features"])
-    differing = {f"features.{name}": (before[name], now[name]) for name in before if before[name] != now.get(name)}
-    for name, (theirs, here) in {**rates, **differing}.items():
+    stored = checkpoint.get("hyper_parameters") or {}
+    processor = (processor_description(checkpoint) or {}).get("init_args") or {}
+    figures = {"sample_rate": (stored.get("sample_rate") or processor.get("sample_rate"), sample_rate)}
+    before, now = _options(stored.get("features")), vars(features)
+    figures |= {f"features.{name}": (before[name], now[name]) for name in before if before[name] != now.get(name)}
+    for name, (theirs, here) in figures.items():
         if theirs is not None and theirs != here:
             raise ValueError(
-                f"model.{name} is {theirs} in the checkpoint and {here} here: a network hears rightly by the features "
-                "that it was trained with alone; leave the option out"
+                f"model.{name} is {theirs} in the checkpoint and {here} here, but features must match those of the "
+                "checkpoint, because the network was trained on them; leave the option out"
             )
 
 
 def _options(features: Any) -> dict[str, Any]:
-    """The options of a description of features, or of the object."""
+    """The options in a description of features."""
     given = features.get("init_args", features) if isinstance(features, dict) else {}
     return vars(FeatureSpec(**given)) if features else {}
-
-
-def check_sample_rate(sample_rate: int, settings: dict[str, Any] | None) -> None:
-    """Compare the sample rate of a network (Hz) with that of data.
-
-    Args:
-        sample_rate: What the features were made for.
-        settings: What the data module says of its inputs; None where there is none.
-
-    Raises:
-        ValueError: They differ, so every frequency would be taken for another.
-    """
-    given = (settings or {}).get("sample_rate")
-    if given not in (None, sample_rate):
-        raise ValueError(
-            f"the data must have the sample rate of the network, {sample_rate} Hz, got {given} Hz: "
-            f"set --data.sample_rate {sample_rate}"
-        )

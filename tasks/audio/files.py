@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.audio.examples import SoundExamples, SoundReader, padded_sounds
+from tasks.audio.examples import RecordingExamples, RecordingReader
+from tasks.audio.processor import AudioProcessor, pad_waveforms
 from tasks.audio.reading.headers import ReadHeaders
 from tasks.audio.reading.sound import SOUND_SUFFIXES
 from tasks.data.examples import Batch, OnBad, Split
@@ -25,23 +26,23 @@ class FileCollator:
     def __call__(self, examples: list[Tensor], rows: np.ndarray, epoch: int) -> Batch:
         """Sounds and their row numbers to a batch."""
         files = [self.files[row] for row in rows.tolist()]
-        return {**padded_sounds(examples), "file": files, "index": torch.from_numpy(rows)}
+        return {**pad_waveforms(examples), "file": files, "index": torch.from_numpy(rows)}
 
 
 def sound_files(
     sounds: str | Sequence[str],
-    sample_rate: int,
+    processor: AudioProcessor,
     *,
     shortest: float = 0.0,
     on_bad: OnBad = "error",
     remedy: str = "Repair or remove it",
     num_threads: int = 1,
-) -> SoundExamples:
+) -> RecordingExamples:
     """Files as examples.
 
     Args:
         sounds: As in `tasks.data.files.list_files`.
-        sample_rate: Sample rate of the batches (Hz).
+        processor: Reads the recordings.
         shortest: Fewest seconds of a sound.
         on_bad: At a file that cannot be read, "error" raises, "skip" leaves it out.
         remedy: What the error advises.
@@ -55,9 +56,9 @@ def sound_files(
     files = list_files("sounds", sounds, SOUND_SUFFIXES, "sound")
     facts = ReadHeaders(_COLUMN, shortest=shortest)({_COLUMN: files})
     split = Split("sounds", datasets.Dataset.from_dict({_COLUMN: files}), np.arange(len(files)))
-    examples = SoundExamples(
+    examples = RecordingExamples(
         split,
-        SoundReader(_COLUMN, sample_rate, shortest=shortest),
+        RecordingReader(_COLUMN, processor, shortest=shortest),
         FileCollator(files),
         np.array(facts["_seconds"]),
         {place: fault for place, fault in enumerate(facts["_fault"]) if fault is not None},

@@ -18,17 +18,16 @@ from softformer.training.encoders.vision import EncoderSpec
 from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
-from tasks.audio.features import FeatureSpec, check_features, check_sample_rate
-from tasks.audio.recordings import MOST_SECONDS, Sound, as_batches, check_recordings
-from tasks.audio.speech.agreement import check_batch_units, check_data_units, check_same_units, check_unit_weights
+from tasks.audio.features import FeatureSpec, check_features
+from tasks.audio.processor import MAX_SECONDS, AudioProcessor, Recording, known_num_units, known_sample_rate
+from tasks.audio.recordings import check_recordings, require_window
+from tasks.audio.speech.agreement import check_batch_units, check_unit_weights
 from tasks.audio.speech.ctc import ctc_loss, likeliest_units, long_enough
 from tasks.audio.speech.error_rates import CharacterErrors, WordErrors
 from tasks.audio.speech.left_out import LeftOut
-from tasks.audio.speech.normalization import writing_from
 from tasks.audio.speech.transcripts import Transcript, write_transcripts
-from tasks.audio.speech.units import Units, units_from
 from tasks.audio.speech.word_times import WordTime, word_times
-from tasks.base import InputSettingsModule
+from tasks.base import Task
 
 ErrorRate = Literal["wer", "cer"]
 
@@ -40,7 +39,7 @@ _COUNTED = 4
 _SHOWN = 300
 
 
-class SpeechRecognizer(InputSettingsModule):
+class SpeechRecognizer(Task[AudioProcessor]):
     """Writes down what is said in recordings of any length; time and memory grow with it alone.
 
     Metrics are the rates of wrong words (wer) and characters (cer) of greedy decoding, those of training over the first
@@ -50,8 +49,9 @@ class SpeechRecognizer(InputSettingsModule):
     Args:
         encoder: The network: a SoftEncoderSpec, or your own, called as ``encoder(x, mask)`` with frames x (B, N, C) and
             their mask (B, N), and with its width C as the attribute ``dim``.
-        num_units: Number of units of writing, the blank included; a data module on the command line sets it.
-        sample_rate: Sample rate of the recordings (Hz); set likewise.
+        processor: How recordings become waveforms and transcripts units; the command line takes it from the data.
+        num_units: Number of units, the blank included. None for those of the processor.
+        sample_rate: Sample rate of the recordings (Hz). None for that of the processor.
         features: How sound becomes frames.
         subsampling: How many frames become one token: 1, 2, 4 or 8.
         augment: What chance changes in training.
@@ -71,6 +71,7 @@ class SpeechRecognizer(InputSettingsModule):
         self,
         encoder: EncoderSpec,
         *,
+        processor: AudioProcessor | None = None,
         num_units: int | None = None,
         sample_rate: int | None = None,
         features: FeatureSpec = FeatureSpec(),  # noqa: B008  (never changes, and recipes read it here)
@@ -86,12 +87,10 @@ class SpeechRecognizer(InputSettingsModule):
         super().__init__(optimizer=optimizer, schedule=schedule)
         check_choice("best_by", best_by, get_args(ErrorRate))
         self.monitor, self.monitor_mode = f"val/{best_by}", "min"
-        if num_units is None or num_units < 2:
-            raise ValueError(
-                f"num_units must be given and at least 2, blank included, got {num_units}; a SpeechDataModule sets it "
-                "on the command line"
-            )
-        log_mel = features.build(sample_rate)
+        self.processor = processor
+        num_units = known_num_units(num_units, processor)
+        self.features = features
+        log_mel = features.build(known_sample_rate(sample_rate, processor))
         self.num_units = num_units
         self.sample_rate = log_mel.sample_rate
         backbone = AudioBackbone(log_mel, encoder.build(), subsampling=subsampling, augment=augment, windows=windows)
@@ -113,10 +112,9 @@ class SpeechRecognizer(InputSettingsModule):
         """
         return self.network(wave, length)
 
-    @property
-    def least_seconds(self) -> float:
-        """Seconds of the shortest recording that can be heard, which is a window of the features."""
-        return self.network.backbone.features.window / self.sample_rate
+    def setup(self, stage: str) -> None:
+        """Let the data refuse recordings that are shorter than one window of the features."""
+        require_window(self.data, self.network.backbone.features)
 
     def step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
         """Loss of transcripts; counts the errors of greedy decoding."""
@@ -138,7 +136,7 @@ class SpeechRecognizer(InputSettingsModule):
         return self._rows_of_loss
 
     def _texts(self, log_probs: Tensor, num_tokens: Tensor) -> list[str]:
-        units = self.units
+        units = self.needed_processor().units
         return [units.decode(ids) for ids in likeliest_units(log_probs, num_tokens)]
 
     def on_train_epoch_end(self) -> None:
@@ -178,74 +176,24 @@ class SpeechRecognizer(InputSettingsModule):
             heard, spoken = (textwrap.shorten(text, _SHOWN, placeholder=" ...") for text in self._example)
             rank_zero_info(f"epoch {self.current_epoch}\n  spoken: {spoken}\n  heard:  {heard}")
 
-    # What the data means.
-
-    @property
-    def units(self) -> Units:
-        """The units of writing.
+    def meet(self, data: Any) -> None:
+        """Compare processors.
 
         Raises:
-            ValueError: The task never met a data module.
+            ValueError: As in `Task.meet`; or the data has no transcripts, or more or fewer units than the network.
         """
-        known = (self.input_settings or {}).get("units")
-        if known is None:
-            raise ValueError(
-                "the task does not know its units: load it with softformer.load(checkpoint), train it with a"
-                " SpeechDataModule, or set task.input_settings = data.input_settings()"
-            )
-        return units_from(known)
-
-    def setup(self, stage: str) -> None:
-        """Learn from the data that is trained on how it is written.
-
-        Raises:
-            ValueError: The data has no transcripts, other units than the weights, or another sample rate.
-        """
-        if stage == "fit":
-            told = self._checked_data()
-            check_same_units("the task", self.input_settings, told)
-            if self.weight_report is not None:
-                name = f"weights: {self.weight_report.path}"
-                check_same_units(name, self.weight_report.input_settings, told)
-        super().setup(stage)
-
-    def on_validation_start(self) -> None:
-        """Agree with the data on units and sample rate."""
-        if not self.trains:
-            self._meet_data()
-
-    def on_test_start(self) -> None:
-        """Agree with the data on units and sample rate."""
-        self._meet_data()
-
-    def _meet_data(self) -> None:
-        told = self._checked_data()
-        if "units" not in (self.input_settings or {}):  # that of a classifier, in whose weights it began, has none
-            self.input_settings = told
-        check_same_units("the task", self.input_settings, told)
-
-    def _checked_data(self) -> dict[str, Any] | None:
-        """What the data module says of its inputs; None where there is none.
-
-        Raises:
-            ValueError: It has no transcripts, or they or the sounds do not fit the network.
-        """
-        told = self._told_by_data()
-        if told is None:
-            return None
-        check_data_units(self.num_units, told, type(self.trainer.datamodule).__name__)  # type: ignore[attr-defined]
-        check_sample_rate(self.sample_rate, told)
-        return told
+        super().meet(data)
+        if (theirs := getattr(data, "processor", None)) is not None:
+            known_num_units(self.num_units, theirs)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over how transcripts are written.
+        """Take the processor of the checkpoint.
 
         Raises:
-            ValueError: A run that trains has data of other units; or the features are others.
+            ValueError: A run resumes with data of other units; or the features differ.
         """
         super().on_load_checkpoint(checkpoint)
-        check_features(self, checkpoint)
-        check_same_units("the checkpoint", checkpoint.get("input_settings"), self.input_settings)
+        check_features(self.features, self.sample_rate, checkpoint)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Check a batch while it is on the CPU, where that costs nothing.
@@ -266,14 +214,14 @@ class SpeechRecognizer(InputSettingsModule):
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
         """A row for each recording: file, text, and the transcript with its times, which is no column of a table."""
         indices = batch["index"].tolist()
-        heard = self._heard(batch["length"], *self(batch["wave"], batch["length"]))
+        heard = self._transcripts(batch["length"], *self(batch["wave"], batch["length"]))
         return [
             {"index": index, "file": file, "text": transcript.text, "_transcript": transcript}
             for index, file, transcript in zip(indices, batch.get("file", indices), heard)
         ]
 
-    def _heard(self, lengths: Tensor, log_probs: Tensor, num_tokens: Tensor) -> list[Transcript]:
-        token_seconds, units = self.network.backbone.token_seconds, self.units
+    def _transcripts(self, lengths: Tensor, log_probs: Tensor, num_tokens: Tensor) -> list[Transcript]:
+        token_seconds, units = self.network.backbone.token_seconds, self.needed_processor().units
         durations = (lengths.double() / self.sample_rate).tolist()
         several = [
             word_times(logs[:count], units, token_seconds=token_seconds, seconds=seconds)
@@ -290,33 +238,32 @@ class SpeechRecognizer(InputSettingsModule):
         """
         write_transcripts([str(row["file"]) for row in rows], [row["_transcript"] for row in rows], folder)
 
-    def predict(self, sounds: Sound | Sequence[Sound], *, max_seconds: float = MOST_SECONDS) -> list[Transcript]:
-        """What is said in recordings of any length.
+    def predict(self, sounds: Recording | Sequence[Recording], *, max_seconds: float = MAX_SECONDS) -> list[Transcript]:
+        """Transcripts of recordings of any length.
 
         Args:
-            sounds: One or several: files of any sample rate, or arrays or tensors (T,) at the network's, in [-1, 1].
-            max_seconds: Most seconds in the network at a time, padding included; a longer recording is there alone.
+            sounds: One or several: files of any sample rate, or arrays or tensors (T,) at the network's sample
+                rate, in [-1, 1].
+            max_seconds: Maximum seconds in the network at a time, padding included; a longer recording is alone.
 
         Returns:
             For each recording, its text, and its words with the seconds in which each begins and ends.
 
         Raises:
-            ValueError: The task does not know its units, as it never met a data module; or a recording cannot be read,
-                or is shorter than a window.
+            ValueError: The task has no processor; or a recording cannot be read, or is shorter than a window.
         """
-        self.units  # noqa: B018  (known before anything is computed)
-        found: list[Transcript] = []
+        processor, found = self.needed_processor(), list[Transcript]()
         with self.predicting():
-            for batch in as_batches(sounds, self.sample_rate, max_seconds):
-                found += self._heard(batch["length"], *self._log_probs(batch))
+            for batch in processor.batches(sounds, max_seconds):
+                found += self._transcripts(batch["length"], *self._log_probs(batch))
         return found
 
-    def align(self, sound: Sound, text: str) -> list[WordTime]:
-        """When each word of a text is said in a recording of it.
+    def align(self, sound: Recording, text: str) -> list[WordTime]:
+        """The times of the words of a known text in a recording of it.
 
         Args:
             sound: A file, or an array or tensor (T,).
-            text: What is said; it is normalized as the transcripts of the training were.
+            text: The text; it is normalized as the transcripts of the training were.
 
         Returns:
             Its words, with the seconds in which each begins and ends.
@@ -325,14 +272,15 @@ class SpeechRecognizer(InputSettingsModule):
             ValueError: As in `predict` and in `tasks.audio.speech.word_times.word_times`.
         """
         if not isinstance(text, str):
-            raise ValueError(f"text: expected what is said in the recording, got {type(text).__name__}")
-        units, backbone = self.units, self.network.backbone
-        text = writing_from((self.input_settings or {}).get("writing") or {})(text)
+            raise ValueError(f"text must be the text of the recording, got {type(text).__name__}")
+        processor, backbone = self.needed_processor(), self.network.backbone
+        text = processor.writing(text)
         with self.predicting():
-            (batch,) = as_batches([sound], self.sample_rate)
+            (batch,) = processor.batches([sound])
             (log_probs,), _ = self._log_probs(batch)
             seconds = int(batch["length"]) / self.sample_rate
-            return word_times(log_probs, units, token_seconds=backbone.token_seconds, seconds=seconds, text=text)
+            options: dict[str, Any] = {"token_seconds": backbone.token_seconds, "seconds": seconds, "text": text}
+            return word_times(log_probs, processor.units, **options)
 
     def _log_probs(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """As `forward`, of a batch that no data module made."""

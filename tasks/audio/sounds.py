@@ -1,6 +1,5 @@
 """What data modules of sounds share: reading, lengths, batches limited in seconds, and files to be predicted."""
 
-from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,16 +8,16 @@ import numpy as np
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader
 
-from tasks.audio.examples import SoundExamples, SoundReader
+from tasks.audio.examples import RecordingExamples, RecordingReader
 from tasks.audio.files import sound_files
+from tasks.audio.processor import AudioProcessor
 from tasks.audio.reading.headers import read_headers
 from tasks.audio.reading.sound import LEAST_RATE, MOST_RATE
 from tasks.audio.reading.sources import SoundSource
 from tasks.data.examples import Examples, OnBad, Split
 from tasks.data.length_batches import RowCosts
-from tasks.data.loaders import DEFAULT_LOADING, Loading, eval_loader
+from tasks.data.loaders import eval_loader
 from tasks.data.module import Role, TaskDataModule
-from tasks.data.sources import DataFiles
 from tasks.data.streams import StreamExamples
 
 # What file names and bytes are in a table; null is a column without any value.
@@ -28,34 +27,32 @@ _MOST_PREDICTED = 600.0
 
 
 class SoundDataModule(TaskDataModule):
-    """Base of the data modules of sounds, from anything that `datasets.load_dataset` reads and from folders of files.
+    """Base of the data modules of recordings.
 
-    Sounds are decoded by libsndfile (WAV, FLAC, Ogg, MP3 and more), of any sample rate and number of channels; batches
-    hold the mean of the channels at one sample rate. A task that was trained before is evaluated at its own.
+    Recordings of any sample rate and number of channels are read by libsndfile (WAV, FLAC, Ogg, MP3, and more); batches
+    hold the mean of the channels at one sample rate.
 
     Args:
-        path: As in `TaskDataModule`, or a folder of sounds.
-        name: As in `TaskDataModule`.
-        data_dir: As in `TaskDataModule`.
-        data_files: As in `TaskDataModule`.
-        streaming: As in `TaskDataModule`.
-        train_split: As in `TaskDataModule`.
-        val_split: As in `TaskDataModule`.
-        test_split: As in `TaskDataModule`.
-        val_fraction: As in `TaskDataModule`.
-        audio_column: Column of the sounds: files, their bytes, or the names of files.
-        sample_rate: Sample rate of the batches (Hz).
-        shortest: Fewest seconds of a sound; a shorter one is bad.
-        longest: Most seconds of a sound to train on.
-        max_seconds: Most seconds of a batch, padding included.
-        group_by_length: Put sounds of similar length in a batch.
-        sounds: Files to predict.
-        on_bad_sound: At a sound that cannot be read, "error" stops and names it; "skip" leaves it out.
-        num_proc: Processes that read headers.
-        batch_size: As in `TaskDataModule`.
-        num_workers: As in `TaskDataModule`.
-        seed: As in `TaskDataModule`.
-        loading: As in `TaskDataModule`.
+        path: hub name, local folder, a format of local files (parquet, csv, json, ...), or built-in name.
+        audio_column: column of the recordings: files, their bytes, or the names of files.
+        sample_rate: sample rate of the batches (Hz). A given processor decides instead.
+        shortest: minimum length of a recording in seconds; a shorter recording is bad. The default is a window of the
+            usual features.
+        longest: maximum length of a recording to train on in seconds; the log counts the longer ones, which are
+            dropped. Evaluation drops none.
+        max_seconds: maximum seconds of a batch, padding included; batch_size is then its maximum of rows. In evaluation
+            a longer recording is a batch by itself.
+        group_by_length: put recordings of similar length in a batch, in training and in evaluation.
+        sounds: recordings to predict: a folder, a file, a pattern, or a list of these.
+        on_bad_sound: at a recording that cannot be read, is cut short, silent, too short, or has samples that are not
+            numbers, or whose transcript cannot be used, "error" stops and names it; "skip" goes on without it and
+            counts it (`skipped`). In training another recording takes its place; evaluation looks for such recordings
+            beforehand.
+        num_proc: processes that read the lengths of recordings before training.
+        batch_size: rows in a batch on one device.
+        processor: the processor of a trained task: its sample rate, units, and classes are used. By default the data
+            makes its own.
+        kwargs: as in `TaskDataModule`.
     """
 
     on_bad_argument: ClassVar[str] = "on_bad_sound"
@@ -64,14 +61,6 @@ class SoundDataModule(TaskDataModule):
         self,
         path: str,
         *,
-        name: str | None = None,
-        data_dir: str | None = None,
-        data_files: DataFiles | None = None,
-        streaming: bool = False,
-        train_split: str = "train",
-        val_split: str | None = None,
-        test_split: str = "test",
-        val_fraction: float = 0.1,
         audio_column: str = "audio",
         sample_rate: int = 16_000,
         shortest: float = 0.025,
@@ -82,26 +71,10 @@ class SoundDataModule(TaskDataModule):
         on_bad_sound: OnBad = "error",
         num_proc: int = 1,
         batch_size: int = 32,
-        num_workers: int = 0,
-        seed: int = 0,
-        loading: Loading = DEFAULT_LOADING,
+        processor: AudioProcessor | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(
-            path,
-            name=name,
-            data_dir=data_dir,
-            data_files=data_files,
-            streaming=streaming,
-            train_split=train_split,
-            val_split=val_split,
-            test_split=test_split,
-            val_fraction=val_fraction,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            seed=seed,
-            on_bad=on_bad_sound,
-            loading=loading,
-        )
+        super().__init__(path, on_bad=on_bad_sound, batch_size=batch_size, processor=processor, **kwargs)
         if not LEAST_RATE <= sample_rate <= MOST_RATE:
             raise ValueError(f"sample_rate: expected {LEAST_RATE:,} to {MOST_RATE:,} Hz, got {sample_rate}")
         if shortest < 0:
@@ -113,14 +86,15 @@ class SoundDataModule(TaskDataModule):
         if num_proc < 1:
             raise ValueError(f"num_proc: expected a whole number of at least 1, got {num_proc}")
         for argument, value in (("longest", longest), ("max_seconds", max_seconds)):
-            if streaming and value is not None:
+            if self.source.streaming and value is not None:
                 raise ValueError(
                     f"{argument}: the lengths of streamed sounds are not known beforehand; leave it out, and choose "
                     "batch_size so that as many of the longest sounds fit"
                 )
-        self.source = SoundSource(path, name, data_dir, data_files, streaming, self.built_in)
+        given = self.source
+        self.source = SoundSource(path, given.name, given.data_dir, given.data_files, given.streaming, self.built_in)
         self.audio_column = audio_column
-        self._sample_rate = sample_rate
+        self.sample_rate = sample_rate if processor is None else processor.sample_rate
         self.shortest = shortest
         self.longest = longest
         self.max_seconds = max_seconds
@@ -130,26 +104,15 @@ class SoundDataModule(TaskDataModule):
 
     # What a domain provides.
 
-    @abstractmethod
-    def input_settings(self) -> dict[str, Any]:
-        """How sounds are prepared, and what is said of them, as plain values: what a checkpoint has to keep."""
-
     def row_faults(self, split: Split) -> dict[int, str]:
         """What is wrong with rows besides their sounds, by their place in the split; nothing here."""
         return {}
 
-    # What the data says of itself.
-
-    @property
-    def sample_rate(self) -> int:
-        """Sample rate of the batches (Hz); in an evaluation that of the task."""
-        return (self.trained_settings or {}).get("sample_rate") or self._sample_rate
-
-    @property
-    def least_seconds(self) -> float:
-        """Seconds below which a sound is bad: `shortest`, or a window of the features of the task that is run."""
-        task = None if self.trainer is None else self.trainer.lightning_module
-        return max(self.shortest, getattr(task, "least_seconds", 0.0))
+    def require_seconds(self, seconds: float) -> None:
+        """Raise the minimum length of a recording; splits that were checked with a lower one are checked again."""
+        if seconds > self.shortest:
+            self.shortest = seconds
+            self._examples.clear()
 
     # What the base asks of a domain.
 
@@ -173,9 +136,9 @@ class SoundDataModule(TaskDataModule):
             )
         return rows
 
-    def sound_reader(self, role: Role) -> SoundReader:
-        """Decodes the sounds of a role."""
-        return SoundReader(self.audio_column, self.sample_rate, folder=self._folder(role), shortest=self.least_seconds)
+    def recording_reader(self, role: Role) -> RecordingReader:
+        """Reads the recordings of a role."""
+        return RecordingReader(self.audio_column, self.processor, folder=self._folder(role), shortest=self.shortest)
 
     def _folder(self, role: Role) -> Path:
         if isinstance(self.features[self.audio_column], datasets.Audio):
@@ -188,7 +151,7 @@ class SoundDataModule(TaskDataModule):
             split.rows,
             self.audio_column,
             folder=self._folder(role),
-            shortest=self.least_seconds,
+            shortest=self.shortest,
             name=split.name,
             num_proc=self.num_proc,
         )
@@ -198,7 +161,7 @@ class SoundDataModule(TaskDataModule):
             split = Split(split.name, split.rows.select(kept), split.numbers[kept])
             faults = {now: faults[before] for now, before in enumerate(kept.tolist()) if before in faults}
             seconds = seconds[kept]
-        examples = SoundExamples(
+        examples = RecordingExamples(
             split, self.reader(role), self.collator(role), seconds, faults, on_bad=self.on_bad, remedy=self.remedy
         )
         if role != "train" and self.on_bad == "skip":
@@ -207,7 +170,7 @@ class SoundDataModule(TaskDataModule):
 
     def row_costs(self, examples: Examples | StreamExamples) -> RowCosts | None:
         """The lengths of sounds in seconds. What is longer than a batch may be is an error in training alone."""
-        if not isinstance(examples, SoundExamples):
+        if not isinstance(examples, RecordingExamples):
             return None
         trains = examples is self._examples.get("train")
         return RowCosts(
@@ -231,8 +194,8 @@ class SoundDataModule(TaskDataModule):
             raise ValueError("sounds: expected sounds to predict: --data.sounds FOLDER (or a file, or a list of files)")
         examples = sound_files(
             self.sounds,
-            self.sample_rate,
-            shortest=self.least_seconds,
+            self.processor,
+            shortest=self.shortest,
             on_bad=self.on_bad,
             remedy=self.remedy,
             num_threads=max(1, self.num_workers),

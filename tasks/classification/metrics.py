@@ -29,7 +29,7 @@ def class_counter(num_classes: int, multi_label: bool) -> Metric | None:
 
 
 def classification_metrics(
-    num_classes: int, multi_label: bool, *, beside: Literal["top5_accuracy", "f1"]
+    num_classes: int, multi_label: bool, *, second: Literal["top5_accuracy", "f1"]
 ) -> MetricCollection:
     """What is measured in every stage: accuracy and one more; for several labels accuracy, F1 and exact matches.
 
@@ -38,7 +38,7 @@ def classification_metrics(
     Args:
         num_classes: Number of classes K.
         multi_label: Whether there are several labels.
-        beside: What stands beside the accuracy of a single label.
+        second: The metric besides the accuracy of a single label.
     """
     if multi_label:
         return MetricCollection(
@@ -52,7 +52,7 @@ def classification_metrics(
         "top5_accuracy": MulticlassAccuracy(num_classes, average="micro", top_k=min(_BEST, num_classes)),
         "f1": MulticlassF1Score(num_classes, average="macro"),
     }
-    return MetricCollection({"accuracy": MulticlassAccuracy(num_classes, average="micro"), beside: more[beside]})
+    return MetricCollection({"accuracy": MulticlassAccuracy(num_classes, average="micro"), second: more[second]})
 
 
 def check_num_classes(num_classes: int | None) -> int:

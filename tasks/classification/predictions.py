@@ -1,38 +1,51 @@
-"""Predictions of a classifier: the best classes and their probabilities."""
+"""Predictions of a classifier: the top-k classes and their probabilities."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
-BEST = 5
+TOP_K = 5
 
 
-class Guess(NamedTuple):
+class Prediction(NamedTuple):
     """A class and its probability."""
 
     label: str
     probability: float
 
 
-def best_guesses(probabilities: Tensor, names: Sequence[str], top_k: int) -> list[list[Guess]]:
-    """The likeliest classes of each row, best first.
+def top_predictions(probabilities: Tensor, names: Sequence[str], top_k: int) -> list[list[Prediction]]:
+    """The top-k classes of each row, best first.
 
     Args:
         probabilities: (B, K).
-        names: Of the K classes.
-        top_k: How many; at most K.
+        names: Names of the K classes.
+        top_k: Number of classes; at most K are returned.
     """
     values, classes = probabilities.topk(min(top_k, probabilities.shape[1]))
     return [
-        [Guess(names[number], value) for number, value in zip(numbers, row)]
+        [Prediction(names[number], value) for number, value in zip(numbers, row)]
         for numbers, row in zip(classes.tolist(), values.tolist())
     ]
 
 
-def columns(guesses: Sequence[Guess]) -> dict[str, str]:
-    """Guesses as columns of a table: class_1, probability_1, class_2 and so on."""
-    row: dict[str, str] = {}
-    for place, (label, probability) in enumerate(guesses, start=1):
-        row |= {f"class_{place}": label, f"probability_{place}": f"{probability:.6f}"}
-    return row
+def prediction_rows(
+    batch: dict[str, Any], predictions: Sequence[Sequence[Prediction]], inputs: Sequence[str] = ("file",)
+) -> list[dict[str, Any]]:
+    """Rows of a table of predictions: index, what was predicted on, then class_1, probability_1, class_2, and so on.
+
+    Args:
+        batch: It holds index (B,), and lists (B) of names or texts.
+        predictions: Predictions of the B inputs.
+        inputs: Keys of the lists that become columns; "file" stands for the row numbers where it is missing.
+    """
+    indices = batch["index"].tolist()
+    given = {"file": indices, **batch}
+    rows = []
+    for place, (index, several) in enumerate(zip(indices, predictions)):
+        row = {"index": index, **{name: given[name][place] for name in inputs if name in given}}
+        for rank, (label, probability) in enumerate(several, start=1):
+            row |= {f"class_{rank}": label, f"probability_{rank}": f"{probability:.6f}"}
+        rows.append(row)
+    return rows

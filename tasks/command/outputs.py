@@ -11,7 +11,6 @@ from softformer.training.callbacks import BestCheckpoint, LastCheckpoint, Learni
 from softformer.training.module import SoftformerModule
 from softformer.training.run.folder import CONFIG, RunFolder
 from softformer.training.run.logger import RunLogger
-from tasks.command.checkpoint import FROM_DATA
 from tasks.command.run import RunSettings
 from tasks.data.module import TaskDataModule
 
@@ -27,10 +26,9 @@ class SaveConfig(SaveConfigCallback):
         if trainer.is_global_zero:
             config = self.config.clone()
             config.ckpt_path, config.run.overwrite = None, False
-            for name in FROM_DATA:
-                # What the data tell is not repeated, so that the file also serves as a recipe for other data.
-                if getattr(getattr(trainer, "datamodule", None), name, None) is not None:
-                    (config.model.get("init_args") or {}).pop(name, None)
+            # Data make their processor again, so that the file also serves as a recipe for other data.
+            for part in (config.model, config.data):
+                (part.get("init_args") or {}).pop("processor", None)
             folder = RunSettings(**vars(config.run)).folder().path
             folder.mkdir(parents=True, exist_ok=True)
             text = self.parser.dump(config, skip_unset=False, skip_link_targets=False)

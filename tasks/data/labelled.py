@@ -1,6 +1,7 @@
 """What data modules of labelled rows share: the classes of the label column, found, named and counted."""
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
@@ -14,22 +15,27 @@ from tasks.data.sources import choose_split, split_parts
 class LabelledDataModule(TaskDataModule):
     """Base of the data modules whose rows have labels.
 
-    A subclass sets the attributes.
-
-    Attributes:
-        label_column: Column of the labels; None for rows without.
-        given_names: Names that the user gives to the classes.
+    Args:
+        path: hub name, local folder, format of local files, or built-in name.
+        label_column: column of the labels: class labels, whole numbers or strings, or lists of these. None for rows
+            without labels.
+        class_names: names of the classes where the data has none; without them they are found in the training split.
+        kwargs: as in `TaskDataModule`.
     """
 
-    label_column: str | None
-    given_names: list[str] | None
+    def __init__(
+        self, path: str, *, label_column: str | None = "label", class_names: list[str] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(path, **kwargs)
+        self.label_column = label_column
+        self.given_names = class_names
 
     @property
     def labels(self) -> Labels | None:
-        """The classes of the label column, in an evaluation those of the task, found by their names; None without."""
+        """The classes of the label column, found by name among those of a given processor; None without labels."""
         if self.label_column is None:
             return None
-        known = (self.trained_settings or {}).get("class_names")
+        known = None if self.given_processor is None else self.given_processor.class_names
         if not known:
             return self._own_labels
         self._check_columns(self.features, next(iter(self.splits)))
@@ -52,14 +58,20 @@ class LabelledDataModule(TaskDataModule):
         return labels
 
     @property
+    def some_labels(self) -> Labels:
+        """The classes of the label column, where there is one."""
+        assert self.labels is not None
+        return self.labels
+
+    @property
     def num_classes(self) -> int | None:
         """How many classes the data has; None for rows without labels."""
         return None if self.labels is None else len(self.labels.names)
 
     @property
-    def class_names(self) -> list[str]:
-        """Their names, in the order of their numbers."""
-        return [] if self.labels is None else list(self.labels.names)
+    def class_names(self) -> list[str] | None:
+        """Their names, in the order of their numbers; None for rows without labels."""
+        return None if self.labels is None else list(self.labels.names)
 
     @property
     def multi_label(self) -> bool:

@@ -24,6 +24,7 @@ from tasks.data.loaders import DEFAULT_LOADING, Loading, eval_loader, rank_and_w
 from tasks.data.sources import VALIDATION_NAMES, DataFiles, Source, choose_split, split_parts
 from tasks.data.splits import validation_part
 from tasks.data.streams import StreamExamples
+from tasks.processor import Processor
 
 Role = Literal["train", "validation", "test", "predict"]
 
@@ -50,6 +51,7 @@ class TaskDataModule(LightningDataModule, ABC):
         seed: decides the order, the augmentation and the validation part.
         on_bad: at a row that cannot be read, "error" stops with its place; "skip" goes on without it and counts.
         loading: workers and shuffling in detail.
+        processor: the processor of a trained task, which the data follows. By default the data makes its own.
     """
 
     built_in: ClassVar[Mapping[str, Callable[..., datasets.DatasetDict]]] = {}
@@ -73,14 +75,15 @@ class TaskDataModule(LightningDataModule, ABC):
         seed: int = 0,
         on_bad: OnBad = "error",
         loading: Loading = DEFAULT_LOADING,
+        processor: Processor | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False)
-        # Plain values, so that a checkpoint that holds them loads without running pickled code; and no more than the
-        # class takes, so that it can be made again from them.
+        self.save_hyperparameters(logger=False, ignore=["processor"])  # a checkpoint stores that of its task
+        # Plain values that the class takes, so that a checkpoint can hold them and the module be made again from them.
+        taken = arguments_of(type(self)) - ({"on_bad"} - {self.on_bad_argument})
         for key, value in dict(self.hparams).items():
             self.hparams[key] = describe(value)
-            if key[0] != "_" and key not in inspect.signature(type(self)).parameters:
+            if key[0] != "_" and key not in taken:
                 del self.hparams[key]
         for argument, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
             if value < least:
@@ -99,10 +102,15 @@ class TaskDataModule(LightningDataModule, ABC):
         self.seed = seed
         self.on_bad = on_bad
         self.loading = loading
+        self.given_processor: Any = processor
         self._examples: dict[Role, Examples | StreamExamples] = {}
-        self._made_for: dict[Role, Any] = {}
 
     # What a domain provides.
+
+    @property
+    @abstractmethod
+    def processor(self) -> Any:
+        """The processor of the inputs: made from the data, or the one that was given."""
 
     @abstractmethod
     def columns(self) -> dict[str, str]:
@@ -131,23 +139,9 @@ class TaskDataModule(LightningDataModule, ABC):
         """What rows cost, where batches are made by that; None for batches of equally many rows."""
         return None
 
-    def preparation(self) -> Any:
-        """What examples depend on besides their rows, as a value that can be compared; None where it never changes."""
-        return None
-
     def write_run_files(self, folder: Path) -> None:
         """Write what the folder of a training run is to hold of its data; nothing here."""
         return
-
-    @property
-    def trained_settings(self) -> dict[str, Any] | None:
-        """Input settings of the task that a run evaluates; None where it has none, or learns them from the data.
-
-        A checkpoint is read after `setup`, so the answer is right from the making of loaders on.
-        """
-        if self.trainer is None or self.trainer.state.fn is None or self.trainer.state.fn == "fit":
-            return None
-        return getattr(self.trainer.lightning_module, "input_settings", None)
 
     @property
     def remedy(self) -> str:
@@ -236,11 +230,7 @@ class TaskDataModule(LightningDataModule, ABC):
         return split
 
     def examples_for(self, role: Role) -> Examples | StreamExamples:
-        """The examples of a role, made on first use, and again after their `preparation` changed."""
-        preparation = self.preparation()
-        if self._made_for.get(role) != preparation:
-            self._examples.pop(role, None)
-            self._made_for[role] = preparation
+        """The examples of a role, made on first use."""
         if role not in self._examples:
             if self.source.streaming:
                 self._examples[role] = self._stream(role)
@@ -287,13 +277,7 @@ class TaskDataModule(LightningDataModule, ABC):
             self.splits  # noqa: B018
 
     def setup(self, stage: str | None = None) -> None:
-        """Read and check the splits of a stage, so that mistakes show before the first step.
-
-        A run that only evaluates does so when it makes its loader: its checkpoint, which is read in between, may say
-        how rows are prepared.
-        """
-        if stage in ("validate", "test") and self.trainer is not None and self.trainer.state.fn == stage:
-            return
+        """Read and check the splits of a stage, so that mistakes show before the first step."""
         roles: dict[str | None, tuple[Role, ...]] = {
             "fit": ("train", "validation"),
             "validate": ("validation",),
@@ -348,3 +332,15 @@ class TaskDataModule(LightningDataModule, ABC):
             "persistent_workers": self.loading.persistent_workers and self.num_workers > 0,
             "pin_memory": self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
         }
+
+
+def arguments_of(kind: type) -> set[str]:
+    """Names of the arguments of a class, those included that it hands to its bases as ``**kwargs``."""
+    found: set[str] = set()
+    for base in kind.__mro__:
+        if "__init__" in vars(base):
+            parameters = inspect.signature(vars(base)["__init__"]).parameters
+            found.update(parameters)
+            if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters.values()):
+                break
+    return found

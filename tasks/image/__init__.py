@@ -2,3 +2,4 @@
 
 from tasks.image.classifier import ImageClassifier as ImageClassifier
 from tasks.image.data import ImageDataModule as ImageDataModule
+from tasks.image.processor import ImageProcessor as ImageProcessor

@@ -21,6 +21,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from torchvision.transforms.v2 import TrivialAugmentWide
 
 from tasks.data.batches import kept_generators, row_seeds, row_uniforms, seed_generators
+from tasks.image.processor import ImageProcessor
 
 # What the random numbers of a row are for.
 _ROW, _COLUMN, _HFLIP, _VFLIP, _CROP, _POLICY, _ERASE = range(7)
@@ -111,20 +112,20 @@ class BatchAugment:
 
     Args:
         augment: what to do.
-        settings: the data module's input settings: image_size, mean, std, interpolation.
+        processor: gives image_size, mean, and interpolation.
         seed: the data seed.
     """
 
-    def __init__(self, augment: Augment, settings: dict[str, Any], seed: int) -> None:
+    def __init__(self, augment: Augment, processor: ImageProcessor, seed: int) -> None:
         self.augment = augment
         self.seed = seed
-        size, interpolation = tuple(settings["image_size"]), settings["interpolation"]
+        size, interpolation = processor.image_size, processor.interpolation
         self.resized_crop = RandomResizedCropAndInterpolation(
             size, scale=augment.scale, ratio=augment.ratio, interpolation=interpolation
         )
         self.policies: list[Callable[[Any], Any]] = []
         if augment.policy is not None:
-            self.policies.append(_policy(augment.policy, size, interpolation, settings["mean"]))
+            self.policies.append(_policy(augment.policy, size, interpolation, processor.mean))
         if augment.color_jitter:
             self.policies.append(ColorJitter(*(augment.color_jitter,) * 3))
         self.erasing = RandomErasing(augment.erase, mode="pixel", device="cpu")

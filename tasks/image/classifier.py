@@ -10,24 +10,26 @@ from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
 from softformer.training.seeding import seeded
-from tasks.classification.classifier import Classifier
+from tasks.classification.classifier import Classifier, given_classes
 from tasks.classification.metrics import check_labels
-from tasks.classification.predictions import BEST, Guess, columns
+from tasks.classification.predictions import TOP_K, Prediction, prediction_rows
 from tasks.image.mixing import mix_batch
 from tasks.image.network import input_channels, only_size, with_head
-from tasks.image.pictures import Picture, as_list, prepared
+from tasks.image.processor import ImageProcessor, RawImage, as_images
 
 _OPTIMIZER = OptimizerSpec()
 _SCHEDULE = ScheduleSpec()
 
 
-class ImageClassifier(Classifier):
+class ImageClassifier(Classifier[ImageProcessor]):
     """Classifies images.
 
     Args:
         encoder: The network.
-        num_classes: Number of classes; a data module on the command line sets it. None for those the network has.
-        multi_label: Whether an image has any number of labels, as (B, K) zeros and ones, instead of one; set likewise.
+        processor: How images become tensors, and the classes; the command line takes it from the data.
+        num_classes: Number of classes. None for those of the processor, or of the network.
+        multi_label: Whether an image has any number of labels, as (B, K) zeros and ones, instead of one; a processor
+            with class names decides.
         label_smoothing: Share of the target that is spread over all classes, in [0, 1).
         mixup: Parameter of mixup's Beta distribution, 0.8 in most recipes for ImageNet; 0 for off.
         cutmix: Parameter of cutmix's Beta distribution; 0 for off. With both, each batch takes one of them.
@@ -41,6 +43,7 @@ class ImageClassifier(Classifier):
         self,
         encoder: EncoderSpec,
         *,
+        processor: ImageProcessor | None = None,
         num_classes: int | None = None,
         multi_label: bool = False,
         label_smoothing: float = 0.0,
@@ -54,16 +57,18 @@ class ImageClassifier(Classifier):
         super().__init__(optimizer=optimizer, schedule=schedule)
         if mixup < 0 or cutmix < 0:
             raise ValueError(f"mixup and cutmix must be zero or positive, got {mixup} and {cutmix}")
+        self.processor = processor
+        num_classes, multi_label = given_classes(num_classes, multi_label, processor)
         self.network, head = with_head(encoder.build(), num_classes)
         found = int(self.network.num_classes)  # type: ignore[arg-type]
-        self.set_classes(found, multi_label, beside="top5_accuracy", label_smoothing=label_smoothing)
+        self.set_classes(found, multi_label, second="top5_accuracy", label_smoothing=label_smoothing)
         self.mixup = mixup
         self.cutmix = cutmix
         self._channels, self._size = input_channels(self.network), only_size(self.network)
         self.begin(weights=weights, head=head, freeze_backbone=freeze_backbone)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, K) of images (B, C, H, W) that `tasks.image.transforms` has prepared."""
+        """Logits (B, K) of images (B, C, H, W) that an `ImageProcessor` made."""
         return self.network(images)
 
     def step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
@@ -107,38 +112,30 @@ class ImageClassifier(Classifier):
         return {**batch, "image": images, "label": labels}
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
-        """A row for each image: file, then class and probability of the best (`num_told`)."""
-        guesses, indices = self.guesses(self(batch["image"]), self.num_told), batch["index"].tolist()
-        files = batch.get("file", indices)
-        return [{"index": index, "file": file, **columns(best)} for index, file, best in zip(indices, files, guesses)]
+        """A row for each image: file, then the best classes and their probabilities (`listed`)."""
+        return prediction_rows(batch, self.predictions(self(batch["image"]), self.listed))
 
     def predict(
-        self, images: Picture | Sequence[Picture], *, top_k: int = BEST, batch_size: int = 32
-    ) -> list[list[Guess]]:
-        """The likeliest classes of images, which are prepared as those of the validation were.
+        self, images: RawImage | Sequence[RawImage], *, top_k: int = TOP_K, batch_size: int = 32
+    ) -> list[list[Prediction]]:
+        """The top-k classes of images.
 
         Args:
-            images: One or several: paths, PIL images, or tensors (C, H, W), uint8 or float in [0, 1]; also a tensor
-                (B, C, H, W).
-            top_k: How many classes; at most as many as there are.
+            images: One or several: paths, PIL images, arrays, or tensors, as `ImageProcessor` takes them; also an array
+                or a tensor of four axes.
+            top_k: Number of classes; at most as many as there are.
             batch_size: Images in the network at a time.
 
         Returns:
             For each image, its best classes and their probabilities, best first.
 
         Raises:
-            ValueError: The task does not know how its images are prepared, as it never met a data module; or an image
-                cannot be decoded.
+            ValueError: The task has no processor, or an image cannot be read.
         """
-        if self.input_settings is None:
-            raise ValueError(
-                "the task does not know how to prepare images: load it with softformer.load(checkpoint), train it with"
-                " an ImageDataModule, or set task.input_settings = data.input_settings()"
-            )
-        pictures = as_list(images)
-        guesses: list[list[Guess]] = []
+        processor, several = self.needed_processor(), as_images(images)
+        found: list[list[Prediction]] = []
         with self.predicting():
-            for start in range(0, len(pictures), batch_size):
-                batch = prepared(pictures[start : start + batch_size], self.input_settings)
-                guesses += self.guesses(self(batch.to(self.device)), top_k)
-        return guesses
+            for start in range(0, len(several), batch_size):
+                batch = processor(several[start : start + batch_size])
+                found += self.predictions(self(batch.to(self.device)), top_k)
+        return found

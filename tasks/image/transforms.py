@@ -1,8 +1,8 @@
-"""From a decoded picture to the tensor that a network takes, described by plain settings that a checkpoint keeps."""
+"""From a decoded image to the tensor that a network takes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from PIL import Image
@@ -10,13 +10,12 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.data.transforms_factory import create_transform
 from torch import Tensor
 
-from tasks.image.decoding import Channels, to_channels
+from tasks.image.decoding import Channels
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 CropMode = Literal["center", "squash", "border"]
 Statistics = Literal["imagenet", "auto"] | list[float]
 
-_NEEDED = ("image_size", "channels", "mean", "std", "interpolation", "crop_pct", "crop_mode")
 # A channel that never varies is shifted, not stretched.
 _LEAST_STD = 1 / 255
 
@@ -86,51 +85,22 @@ def measured_statistics(pictures: Tensor) -> tuple[list[float], list[float]]:
     return values.mean(1).tolist(), values.std(1, correction=0).clamp(min=_LEAST_STD).tolist()
 
 
-def resize_transform(settings: dict[str, Any]) -> Callable[[Image.Image], Tensor]:
-    """The resizing and cropping of validation: PIL image to uint8 (C, H, W). Settings as in `eval_transform`."""
+def resize_transform(
+    image_size: tuple[int, int], interpolation: Interpolation, crop_pct: float, crop_mode: CropMode
+) -> Callable[[Image.Image], Tensor]:
+    """The resizing and cropping of validation: PIL image to uint8 (C, H, W). Arguments as in `Preprocess`."""
     return create_transform(
-        tuple(settings["image_size"]),
+        image_size,
         is_training=False,
-        interpolation=settings["interpolation"],
-        mean=tuple(settings["mean"]),
-        crop_pct=settings["crop_pct"],
-        crop_mode=settings["crop_mode"],
+        interpolation=interpolation,
+        crop_pct=crop_pct,
+        crop_mode=crop_mode,
         normalize=False,
     )
 
 
-def normalized(pictures: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(x / 255 - mean) / std of uint8 pictures (..., C, H, W), as float32."""
+def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(x / 255 - mean) / std of uint8 images (..., C, H, W), as float32."""
     scale = torch.tensor([1 / (255 * value) for value in std])[:, None, None]
     shift = torch.tensor([average / value for average, value in zip(mean, std)])[:, None, None]
-    return pictures.float().mul_(scale).sub_(shift)
-
-
-class EvalTransform:
-    """What validation does to a picture; made by `eval_transform`."""
-
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self.channels: Channels = settings["channels"]
-        self.mean = settings["mean"]
-        self.std = settings["std"]
-        self.resize = resize_transform(settings)
-
-    def __call__(self, image: Image.Image) -> Tensor:
-        """PIL image of any mode to float32 (C, H, W)."""
-        return normalized(self.resize(to_channels(image, self.channels)), self.mean, self.std)
-
-
-def eval_transform(settings: dict[str, Any]) -> EvalTransform:
-    """The transform of validation and prediction, from what `ImageDataModule.input_settings` wrote.
-
-    Args:
-        settings: image_size [height, width], channels (1 or 3), mean and std (a number for each channel),
-            interpolation, crop_pct, crop_mode; further keys are not looked at.
-
-    Raises:
-        ValueError: a setting is missing.
-    """
-    missing = [name for name in _NEEDED if name not in settings]
-    if missing:
-        raise ValueError(f"input settings: expected {', '.join(_NEEDED)}; missing: {', '.join(missing)}")
-    return EvalTransform(settings)
+    return images.float().mul_(scale).sub_(shift)

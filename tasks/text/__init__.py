@@ -3,6 +3,7 @@
 from tasks.text.classifier import TextClassifier as TextClassifier
 from tasks.text.data import TextDataModule as TextDataModule
 from tasks.text.masked import MaskedLanguageModel as MaskedLanguageModel
+from tasks.text.processor import TextProcessor as TextProcessor
 from tasks.text.tokens.tokenizers import AutoTokenizerSpec as AutoTokenizerSpec
 from tasks.text.tokens.tokenizers import BpeSpec as BpeSpec
 from tasks.text.tokens.tokenizers import BytesSpec as BytesSpec

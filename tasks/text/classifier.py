@@ -12,26 +12,27 @@ from softformer.training.encoders.vision import EncoderSpec
 from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
-from tasks.classification.classifier import Classifier
+from tasks.classification.classifier import Classifier, given_classes
 from tasks.classification.metrics import check_labels, check_num_classes
-from tasks.classification.predictions import BEST, Guess, columns
+from tasks.classification.predictions import TOP_K, Prediction, prediction_rows
 from tasks.classification.weights import ClassWeights
-from tasks.text.inputs import Text, as_batches, check_ids
-from tasks.text.tokens.agreement import TokenTask, check_token_weights
+from tasks.text.processor import Text, TextProcessor, known_vocab_size
+from tasks.text.tokens.agreement import check_ids, check_token_weights
 
 _OPTIMIZER = OptimizerSpec()
 _SCHEDULE = ScheduleSpec()
 
 
-class TextClassifier(TokenTask, Classifier):
+class TextClassifier(Classifier[TextProcessor]):
     """Classifies texts, or pairs of texts.
 
     Args:
         encoder: The network: a SoftEncoderSpec, an AutoModelSpec, or your own.
-        vocab_size: Number of tokens; a data module on the command line sets it. Not needed by encoders with embeddings
-            of their own.
-        num_classes: Number of classes; set likewise.
-        multi_label: Whether a text has any number of labels, as (B, K) zeros and ones, instead of one; set likewise.
+        processor: How texts become tokens, and the classes; the command line takes it from the data.
+        vocab_size: Number of tokens. None for those of the processor; encoders with embeddings of their own need none.
+        num_classes: Number of classes. None for those of the processor.
+        multi_label: Whether a text has any number of labels, as (B, K) zeros and ones, instead of one; a processor with
+            class names decides.
         pooling: What stands for a text: "mean" of its tokens, its first token ("cls"), or "attention", a learned mean.
         class_weights: Weights of the classes in the loss, in the order of their numbers; with several labels the
             weights of the presence of each. "balanced" weighs them against their frequency in the training split.
@@ -48,6 +49,7 @@ class TextClassifier(TokenTask, Classifier):
         self,
         encoder: EncoderSpec,
         *,
+        processor: TextProcessor | None = None,
         vocab_size: int | None = None,
         num_classes: int | None = None,
         multi_label: bool = False,
@@ -60,11 +62,13 @@ class TextClassifier(TokenTask, Classifier):
         freeze_backbone: bool = False,
     ) -> None:
         super().__init__(optimizer=optimizer, schedule=schedule)
+        self.processor = processor
+        num_classes, multi_label = given_classes(num_classes, multi_label, processor)
         num_classes = check_num_classes(num_classes)
-        backbone = text_backbone(encoder.build(), vocab_size)
+        backbone = text_backbone(encoder.build(), known_vocab_size(vocab_size, processor))
         self.network = TextClassifierNetwork(backbone, num_classes, pooling=pooling)
         self.set_classes(
-            num_classes, multi_label, beside="f1", label_smoothing=label_smoothing, class_weights=class_weights
+            num_classes, multi_label, second="f1", label_smoothing=label_smoothing, class_weights=class_weights
         )
         head = torch.nn.ModuleList([self.network.pooling, self.network.head])
         self.begin(weights=weights, head=head, freeze_backbone=freeze_backbone)
@@ -97,29 +101,28 @@ class TextClassifier(TokenTask, Classifier):
         return batch
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
-        """A row for each text: the text or the pair, then class and probability of the best (`num_told`)."""
-        guesses, indices = self.guesses(self._logits(batch), self.num_told), batch["index"].tolist()
-        given = [name for name in ("text", "text_pair") if name in batch]
-        texts = [dict(zip(given, several)) for several in zip(*(batch[name] for name in given))] or [{}] * len(indices)
-        return [{"index": index, **text, **columns(best)} for index, text, best in zip(indices, texts, guesses)]
+        """A row for each text: the text or the pair, then the best classes and their probabilities (`listed`)."""
+        return prediction_rows(batch, self.predictions(self._logits(batch), self.listed), ("text", "text_pair"))
 
-    def predict(self, texts: Text | Sequence[Text], *, top_k: int = BEST, batch_size: int = 32) -> list[list[Guess]]:
-        """The likeliest classes of texts, which become tokens as those of the training did.
+    def predict(
+        self, texts: Text | Sequence[Text], *, top_k: int = TOP_K, batch_size: int = 32
+    ) -> list[list[Prediction]]:
+        """The top-k classes of texts.
 
         Args:
             texts: One or several strings, or pairs of strings as tuples.
-            top_k: How many classes; at most as many as there are.
+            top_k: Number of classes; at most as many as there are.
             batch_size: Texts in the network at a time.
 
         Returns:
             For each text, its best classes and their probabilities, best first.
 
         Raises:
-            ValueError: The task does not know its tokenizer, as it never met a data module; or a text is empty.
+            ValueError: The task has no processor, or a text is empty.
         """
-        found: dict[int, list[Guess]] = {}
+        processor, found = self.needed_processor(), dict[int, list[Prediction]]()
         with self.predicting():
-            for batch in as_batches(texts, self.input_settings, batch_size):
+            for batch in processor.batches(texts, batch_size):
                 moved = {name: value.to(self.device) for name, value in batch.items()}
-                found |= zip(moved["index"].tolist(), self.guesses(self._logits(moved), top_k))
-        return [found[number] for number in range(len(found))]
+                found |= zip(moved["index"].tolist(), self.predictions(self._logits(moved), top_k))
+        return [found[place] for place in range(len(found))]

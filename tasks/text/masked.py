@@ -17,9 +17,9 @@ from softformer.training.encoders.vision import EncoderSpec
 from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
-from tasks.text.inputs import as_batches, check_ids
-from tasks.text.tokens.agreement import TokenTask, check_token_weights
-from tasks.text.tokens.tokenizers import tokenizer_from
+from tasks.base import Task
+from tasks.text.processor import TextProcessor, known_vocab_size
+from tasks.text.tokens.agreement import check_ids, check_token_weights
 
 logger = logging.getLogger(__name__)
 
@@ -35,13 +35,13 @@ class GapPerplexity(Perplexity):
         super().update(preds.unsqueeze(0), target.unsqueeze(0))
 
 
-class MaskedLanguageModel(TokenTask):
+class MaskedLanguageModel(Task[TextProcessor]):
     """Learns to name masked tokens. Its checkpoint is a start for `TextClassifier` by ``--model.weights``.
 
     Args:
         encoder: The network: a SoftEncoderSpec, an AutoModelSpec, or your own.
-        vocab_size: Number of tokens; a data module on the command line sets it. Not needed by encoders with embeddings
-            of their own.
+        processor: How texts become tokens; the command line takes it from the data.
+        vocab_size: Number of tokens. None for those of the processor; encoders with embeddings of their own need none.
         optimizer: Optimizer and its options.
         schedule: Learning rate over the run.
         weights: File of weights to start from: our own checkpoint, or safetensors.
@@ -55,18 +55,21 @@ class MaskedLanguageModel(TokenTask):
         self,
         encoder: EncoderSpec,
         *,
+        processor: TextProcessor | None = None,
         vocab_size: int | None = None,
         optimizer: OptimizerSpec = _OPTIMIZER,
         schedule: ScheduleSpec = _SCHEDULE,
         weights: str | None = None,
     ) -> None:
         super().__init__(optimizer=optimizer, schedule=schedule)
-        self.network = MaskedLanguageNetwork(text_backbone(encoder.build(), vocab_size))
-        self.vocab_size = self.network.backbone.token_weight.shape[0]
+        self.processor = processor
+        backbone = text_backbone(encoder.build(), known_vocab_size(vocab_size, processor))
+        self.network = MaskedLanguageNetwork(backbone)
+        self.vocab_size = backbone.token_weight.shape[0]
         accuracy = MulticlassAccuracy(self.vocab_size, average="micro")
         self.make_metrics(MetricCollection({"accuracy": accuracy, "perplexity": GapPerplexity()}))
         self.begin(weights=weights, head=self.network.head, freeze_backbone=False)
-        check_token_weights(self.weight_report, self.network, self.network.backbone.token_weight)
+        check_token_weights(self.weight_report, self.network, backbone.token_weight)
 
     def forward(self, ids: Tensor, mask: Tensor | None = None, types: Tensor | None = None) -> Tensor:
         """Logits (B, N, V) of token ids (B, N); mask (B, N) is True at real tokens."""
@@ -98,14 +101,18 @@ class MaskedLanguageModel(TokenTask):
         return batch
 
     def on_predict_start(self) -> None:
-        """Count texts that have gaps."""
+        """Reset the number of texts that have masked tokens."""
         self._gaps = 0
 
     def on_predict_end(self) -> None:
-        """Say so where there was nothing to fill."""
+        """Warn where no text had a masked token."""
         if not self._gaps:
-            mask = tokenizer_from((self.input_settings or {})["tokenizer"]).mask_token
-            logger.warning("no text has a gap to fill: gaps are written %s", mask)
+            processor = self.needed_processor()
+            logger.warning(
+                "no text has a gap within its first %s tokens (max_length); write %s for a missing token",
+                f"{processor.max_length:,}",
+                processor.tokenizer.mask_token,
+            )
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
         """A row for each text: the text, the same with its masks filled, and the tokens with their probabilities."""
@@ -127,19 +134,17 @@ class MaskedLanguageModel(TokenTask):
             For each text: filled, the text; tokens and probabilities, lists in JSON of what stands for its masks.
 
         Raises:
-            ValueError: The task does not know its tokenizer, as it never met a data module; or a text is empty.
+            ValueError: The task has no processor, or a text is empty.
         """
-        found: dict[int, dict[str, str]] = {}
+        processor, found = self.needed_processor(), dict[int, dict[str, str]]()
         with self.predicting():
-            for batch in as_batches(texts, self.input_settings, batch_size):
+            for batch in processor.batches(texts, batch_size):
                 moved = {name: value.to(self.device) for name, value in batch.items()}
                 found |= zip(moved["index"].tolist(), self._filled(moved))
-        return [found[number] for number in range(len(found))]
+        return [found[place] for place in range(len(found))]
 
     def _filled(self, batch: dict[str, Any]) -> list[dict[str, str]]:
-        if self.input_settings is None:
-            raise ValueError("the task does not know its tokenizer: load it with softformer.load(checkpoint)")
-        tokenizer = tokenizer_from(self.input_settings["tokenizer"])
+        tokenizer = self.needed_processor().tokenizer
         masked = batch["ids"] == tokenizer.mask_token_id
         logits = self._logits(batch, masked)
         probabilities, best = logits.softmax(-1).max(-1)

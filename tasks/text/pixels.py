@@ -29,6 +29,8 @@ def as_text(value: Any) -> tuple[str, str | None]:
         return _pixels(value)
     if not isinstance(value, str):
         return "", f"expected a text, got {value!r}, which is of type {type(value).__name__}"
+    # A lone surrogate has no place in UTF-8; two that belong together are one character.
+    value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return (value, None) if value.strip() else ("", "the text is empty")
 
 

@@ -9,9 +9,8 @@ from torch import Tensor
 class Keeping(LightningModule):
     """Keeps what it is validated on, tested on, or given to predict."""
 
-    def __init__(self, input_settings: dict[str, Any] | None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.input_settings = input_settings
         self.batches: list[dict[str, Any]] = []
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

@@ -9,9 +9,10 @@ from torch.utils.data import DataLoader
 
 from softformer.training.encoders.sequence import SoftEncoderSpec
 from tasks.audio.features import FeatureSpec
+from tasks.audio.processor import AudioProcessor
 from tasks.audio.recognizer import SpeechRecognizer
 from tasks.audio.speech.normalization import Writing
-from tasks.audio.speech.units import CharacterUnits, UnitsSpec, units_from
+from tasks.audio.speech.units import CharacterUnits, UnitsSpec
 
 ENCODER = SoftEncoderSpec(6, 1, 3, num_landmarks=5)
 FEATURES = FeatureSpec(num_mels=11)
@@ -21,23 +22,20 @@ TEXTS = ["ab c", "dad", "a", "cab", "bad"]
 LENGTHS = [4201, 2999, 3511, 1999, 2503]
 
 
-def settings(spec: UnitsSpec | None = None, texts: list[str] = TEXTS) -> dict[str, Any]:
+def processor(spec: UnitsSpec | None = None, texts: list[str] = TEXTS) -> AudioProcessor:
     units = (spec or CharacterUnits()).build(texts)
-    return {"sample_rate": RATE, "units": units.settings, "writing": Writing(case="lower").settings}
+    return AudioProcessor(RATE, units.settings, Writing(case="lower").settings)
 
 
-SETTINGS = settings()
-NUM_UNITS = units_from(SETTINGS["units"]).size
+PROCESSOR = processor()
+NUM_UNITS = PROCESSOR.units.size
 # As many units, one of them another.
-OTHERS = settings(texts=[text.replace("d", "e") for text in TEXTS])
+OTHERS = processor(texts=[text.replace("d", "e") for text in TEXTS])
 
 
 def recognizer(**options: Any) -> SpeechRecognizer:
     torch.manual_seed(0)
-    given = {"num_units": NUM_UNITS, "sample_rate": RATE, "features": FEATURES}
-    task = SpeechRecognizer(**{"encoder": ENCODER, **given, **options})
-    task.input_settings = SETTINGS
-    return task
+    return SpeechRecognizer(**{"encoder": ENCODER, "processor": PROCESSOR, "features": FEATURES, **options})
 
 
 def noise(samples: int, seed: int = 0) -> Tensor:
@@ -45,7 +43,7 @@ def noise(samples: int, seed: int = 0) -> Tensor:
 
 
 def batch(texts: list[str] = TEXTS, lengths: list[int] = LENGTHS) -> dict[str, Any]:
-    units = [torch.tensor(units_from(SETTINGS["units"]).encode(text)) for text in texts]
+    units = [torch.tensor(PROCESSOR.units.encode(text)) for text in texts]
     waves = [noise(samples, seed) for seed, samples in enumerate(lengths)]
     return {
         "wave": torch.nn.utils.rnn.pad_sequence(waves, batch_first=True),
@@ -58,15 +56,12 @@ def batch(texts: list[str] = TEXTS, lengths: list[int] = LENGTHS) -> dict[str, A
 
 
 class Told(LightningDataModule):
-    """One batch again and again, and what a data module says of its inputs."""
+    """One batch again and again, and a processor."""
 
-    def __init__(self, told: dict[str, Any], given: dict[str, Any] | None = None) -> None:
+    def __init__(self, processor: AudioProcessor, given: dict[str, Any] | None = None) -> None:
         super().__init__()
-        self.told = told
+        self.processor = processor
         self.given = batch() if given is None else given
-
-    def input_settings(self) -> dict[str, Any]:
-        return self.told
 
     def train_dataloader(self) -> DataLoader[Any]:
         return DataLoader([self.given], batch_size=None)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tasks.data.batches import Draw, EvalBatches, TrainBatches, row_uniforms
 from tasks.data.loaders import ResumableLoader
+from tasks.image.processor import ImageProcessor
 
 
 class TinyRows(Dataset[dict[str, Tensor]]):
@@ -68,22 +69,16 @@ class TinyImages(LightningDataModule):
         self.broken_label, self.broken_step = broken_label, broken_step
 
     @property
-    def num_classes(self) -> int:
-        """Classes, under the name that tasks are told."""
-        return self.classes
-
-    def input_settings(self) -> dict[str, Any]:
-        """As an ImageDataModule writes them."""
-        return {
-            "image_size": [self.size, self.size],
-            "channels": self.channels,
-            "mean": [0.0] * self.channels,
-            "std": [1.0] * self.channels,
-            "interpolation": "bilinear",
-            "crop_pct": 1.0,
-            "crop_mode": "center",
-            "class_names": [f"column {number}" for number in range(self.classes)],
-        }
+    def processor(self) -> ImageProcessor:
+        """As an ImageDataModule makes it."""
+        return ImageProcessor(
+            (self.size, self.size),
+            self.channels,
+            mean=[0.0] * self.channels,
+            std=[1.0] * self.channels,
+            class_names=[f"column {number}" for number in range(self.classes)],
+            multi_label=self.multi_label,
+        )
 
     def _rows(self, rows: int, noise: float) -> TinyRows:
         return TinyRows(rows, self.classes, self.channels, self.size, self.multi_label, noise)

@@ -57,6 +57,10 @@ class ToyData(TaskDataModule):
     built_in: ClassVar = {"numbers": _three_splits}
     bad: tuple[int, ...] = ()
 
+    @property
+    def processor(self) -> None:
+        return None
+
     def columns(self) -> dict[str, str]:
         return {"value_column": "value"}
 

@@ -92,7 +92,7 @@ def model_of(content: Mapping[str, Any]) -> SoftformerPreTrainedModel:
         state["decoder.weight"] = state[_EMBEDDING]
     else:
         model = SoftformerForSequenceClassification(
-            SoftformerConfig(**options, **_classifier_options(hyperparameters, content.get("input_settings") or {}))
+            SoftformerConfig(**options, **_classifier_options(hyperparameters, _processor(content), state))
         )
     try:
         model.load_state_dict(state)
@@ -103,7 +103,7 @@ def model_of(content: Mapping[str, Any]) -> SoftformerPreTrainedModel:
 
 def tokenizer_of(content: Mapping[str, Any]) -> PreTrainedTokenizerFast | None:
     """The tokenizer that a task's checkpoint holds, which cuts where the task does; None if it holds none."""
-    settings = content.get("input_settings") or {}
+    settings = _processor(content)
     description = settings.get("tokenizer")
     if description is None:
         return None
@@ -118,13 +118,21 @@ def tokenizer_of(content: Mapping[str, Any]) -> PreTrainedTokenizerFast | None:
     )
 
 
-def _classifier_options(hyperparameters: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def _processor(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The arguments of the processor in a checkpoint; version 0.1 stored them as its input settings."""
+    described = (content.get("hyper_parameters") or {}).get("processor") or content.get("softformer_processor")
+    return described["init_args"] if described else content.get("input_settings") or {}
+
+
+def _classifier_options(
+    hyperparameters: Mapping[str, Any], settings: Mapping[str, Any], state: Mapping[str, Any]
+) -> dict[str, Any]:
     """Classes and pooling as a configuration has them; unnamed classes have their numbers as names."""
-    count = hyperparameters["num_classes"]
+    count = state["classifier.weight"].shape[0]
     names = settings.get("class_names") or [str(number) for number in range(count)]
     if len(names) != count:
         raise ValueError(f"checkpoint: expected {count} names of classes, got {len(names)}")
-    several = hyperparameters.get("multi_label", False)
+    several = settings.get("multi_label") or hyperparameters.get("multi_label", False)
     return {
         "pooling": hyperparameters.get("pooling", "mean"),
         "id2label": dict(enumerate(names)),

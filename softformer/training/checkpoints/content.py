@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from softformer.models.weight_files import read_weight_file
-from softformer.training.checkpoints.earlier import with_public_paths
+from softformer.training.checkpoints.earlier import earlier_processor, with_public_paths
 from softformer.training.specs import describe, public_path
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Where a checkpoint keeps the data module it was trained with, as {"class_path", "init_args"}.
 DATA_KEY = "softformer_data"
+# Where a checkpoint keeps the processor of a task that does not take it as an argument.
+PROCESSOR_KEY = "softformer_processor"
 _ARGUMENTS = "hyper_parameters"  # Lightning's key
 _INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 _SHOWN = 8
@@ -34,6 +36,12 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
     """
     content = read_weight_file(path, kind="checkpoint", map_location=map_location)
     return {**content, **{key: with_public_paths(content[key]) for key in (_ARGUMENTS, DATA_KEY) if key in content}}
+
+
+def processor_description(checkpoint: dict[str, Any]) -> dict[str, Any] | None:
+    """The processor that a checkpoint holds, as ``{"class_path", "init_args"}``; None without one."""
+    arguments = checkpoint.get(_ARGUMENTS) or {}
+    return arguments.get("processor") or checkpoint.get(PROCESSOR_KEY) or earlier_processor(checkpoint)
 
 
 def as_read(checkpoint: CheckpointFile) -> CheckpointFile:

@@ -24,6 +24,12 @@ _PUBLIC = {
     "tasks.text.masked": "tasks.text",
     "tasks.text.tokenizers": "tasks.text",
 }
+# Version 0.1 stored plain settings, each domain with a key of its own.
+_PROCESSORS = {
+    "image_size": "tasks.image.ImageProcessor",
+    "tokenizer": "tasks.text.TextProcessor",
+    "sample_rate": "tasks.audio.AudioProcessor",
+}
 _PATHS = ("class_path", "_class_path")
 
 
@@ -37,6 +43,13 @@ def with_public_paths(value: Any) -> Any:
         key: _public(entry) if key in _PATHS and isinstance(entry, str) else with_public_paths(entry)
         for key, entry in value.items()
     }
+
+
+def earlier_processor(checkpoint: dict[str, Any]) -> dict[str, Any] | None:
+    """The processor of a checkpoint of version 0.1, as ``{"class_path", "init_args"}``; None without one."""
+    settings = checkpoint.get("input_settings") or {}
+    found = next((path for key, path in _PROCESSORS.items() if key in settings), None)
+    return None if found is None else {"class_path": found, "init_args": settings}
 
 
 def _public(path: str) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from softformer.adapters.huggingface_names import network_names, renamed
 from softformer.models.vision.network import adapt_state_dict
 from softformer.models.weight_files import read_weight_file, unwrap_state_dict
+from softformer.training.checkpoints.content import processor_description
 
 _SHOWN = 12
 
@@ -25,7 +26,7 @@ class WeightReport:
         reshaped: Names whose shapes differ, with both shapes; these keep their start.
         missing: Names of the network that the file lacks; these keep their start.
         unexpected: Names of the file that the network lacks.
-        input_settings: How inputs were prepared for the network in the file, if that is a checkpoint of our tasks.
+        processor: The description of the processor in the file, if that is a checkpoint of our tasks.
     """
 
     path: str
@@ -33,7 +34,7 @@ class WeightReport:
     reshaped: list[str]
     missing: list[str]
     unexpected: list[str]
-    input_settings: dict[str, Any] | None = None
+    processor: dict[str, Any] | None = None
 
     def __str__(self) -> str:
         total = len(self.loaded) + len(self.reshaped) + len(self.missing)
@@ -120,7 +121,7 @@ def load_weights(network: nn.Module, path: str | Path) -> WeightReport:
         reshaped=reshaped,
         missing=[name for name in wanted if name not in found],
         unexpected=[name for name in found if name not in wanted],
-        input_settings=content.get("input_settings"),
+        processor=processor_description(content),
     )
 
 

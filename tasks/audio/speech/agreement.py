@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from softformer.training.checkpoints.weights import WeightReport
 from tasks.audio.speech.units import UNITS_FILE, units_from
 
-_REMEDY = (
+REMEDY = (
     "take the units that the weights were trained with, and the same writing: --data.units FileUnits --data.units.path "
     f"FOLDER, where FOLDER is that of the run and holds {UNITS_FILE}"
 )
@@ -35,56 +35,35 @@ def check_unit_weights(report: WeightReport | None, head: nn.Linear) -> None:
             f"weights: {report.path} must have the width of the encoder, {head.in_features}, but the shapes of its "
             f"first linear layer differ: {width}. Set the encoder's options as they were"
         )
-    if units is not None and "class_names" not in (report.input_settings or {}):
+    if units is not None and not ((report.processor or {}).get("init_args") or {}).get("class_names"):
         raise ValueError(
             f"weights: {report.path} must have as many units as the data, but the shapes (units, width) differ: "
-            f"{units}; {_REMEDY}"
+            f"{units}; {REMEDY}"
         )
 
 
-def check_same_units(name: str, theirs: dict[str, Any] | None, ours: dict[str, Any] | None) -> None:
-    """Accept data whose units have the numbers that they have in trained weights, where both are known.
+def check_same_units(name: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Accept data whose units have the same numbers as in trained weights.
 
     Args:
         name: What to call the weights.
-        theirs: Input settings of the weights; None where they are unknown.
-        ours: Input settings of the data; None where there are none.
+        theirs: Units of the weights as plain values.
+        ours: Units of the data as plain values.
 
     Raises:
         ValueError: A number stands for another unit.
     """
-    trained, given = (settings.get("units") if settings else None for settings in (theirs, ours))
-    if trained is None or given is None or trained == given:
-        return
-    before, now = units_from(trained).table, units_from(given).table
+    if difference := unit_difference(theirs, ours, "the weights"):
+        raise ValueError(f"{name} belongs to other units: {difference}; {REMEDY}")
+
+
+def unit_difference(ours: dict[str, Any], data: dict[str, Any], name: str) -> str | None:
+    """The first unit that has another number in the data, with units as plain values; None without one."""
+    before, now = units_from(ours).table, units_from(data).table
     if before == now:
-        return
+        return None
     number = next(i for i in range(max(len(before), len(now))) if before[i : i + 1] != now[i : i + 1])
-    raise ValueError(
-        f"{name} belongs to other units: unit {number} is {_unit(before, number)} there, and {_unit(now, number)} in "
-        f"the data; {_REMEDY}"
-    )
-
-
-def check_data_units(num_units: int, data: dict[str, Any], kind: str) -> None:
-    """Accept data that have transcripts, of as many units as the network.
-
-    Args:
-        num_units: Number of units V of the network.
-        data: Input settings of the data.
-        kind: What to call the data.
-
-    Raises:
-        ValueError: There are no transcripts, or more units or fewer.
-    """
-    if "units" not in data:
-        raise ValueError(f"the data has no transcripts: speech is learned from a SpeechDataModule, got {kind}")
-    size = units_from(data["units"]).size
-    if size != num_units:
-        raise ValueError(
-            f"the data must have the {num_units} units of the network, got {size}: leave num_units to the data, or "
-            f"{_REMEDY}"
-        )
+    return f"unit {number} is {_unit(now, number)} in the data and {_unit(before, number)} in {name}"
 
 
 def check_batch_units(units: Tensor, num_units: Tensor, size: int) -> None:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from tasks.audio.examples import SoundReader, padded_sounds
+from tasks.audio.examples import RecordingReader
+from tasks.audio.processor import pad_waveforms
 from tasks.audio.speech.normalization import Writing
 from tasks.audio.speech.units import BLANK, Units
 from tasks.data.examples import Batch, ReadError
@@ -65,7 +66,7 @@ class SpeechReader:
         transcript: Reads them.
     """
 
-    def __init__(self, sound: SoundReader, column: str, transcript: TranscriptReader) -> None:
+    def __init__(self, sound: RecordingReader, column: str, transcript: TranscriptReader) -> None:
         self.sound = sound
         self.column = column
         self.transcript = transcript
@@ -100,7 +101,7 @@ class SpeechCollator:
         """Examples of `SpeechReader` and their row numbers to a batch."""
         sounds, texts, units, files = zip(*examples)
         return {
-            **padded_sounds(sounds),
+            **pad_waveforms(sounds),
             "units": pad_sequence([torch.tensor(numbers) for numbers in units], batch_first=True, padding_value=BLANK),
             "num_units": torch.tensor([len(numbers) for numbers in units]),
             "transcript": list(texts),

@@ -1,4 +1,4 @@
-"""Whether weights, of a start or of a run that goes on, mean the same tokens as the data."""
+"""Whether starting weights, a processor, and batches agree on the tokens."""
 
 from pathlib import Path
 from typing import Any
@@ -7,25 +7,24 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from softformer.training.checkpoints.weights import WeightReport
-from tasks.base import InputSettingsModule
 from tasks.text.tokens.tokenizers import tokenizer_from
 
 _REMEDY = (
-    "take the tokenizer that they were trained with: --data.tokenizer AutoTokenizerSpec --data.tokenizer.name FOLDER, "
-    "where FOLDER is that of the model, or the folder 'tokenizer' in that of the run"
+    "use the tokenizer that they were trained with: --data.tokenizer AutoTokenizerSpec --data.tokenizer.name FOLDER, "
+    "where FOLDER is that of the model, or the folder 'tokenizer' of the run"
 )
 
 
 def check_token_weights(report: WeightReport | None, network: nn.Module, token_weight: Tensor) -> None:
-    """Accept starting weights that have a vector for each token.
+    """Accept starting weights that have an embedding for each token.
 
     Args:
-        report: What was loaded; None where nothing was.
+        report: What was loaded; None without starting weights.
         network: What it was loaded into.
-        token_weight: The network's vectors of tokens, (V, C).
+        token_weight: The token embeddings of the network, (V, C).
 
     Raises:
-        ValueError: The file has vectors of another width, or of another number of tokens.
+        ValueError: The file has embeddings of another width, or of another number of tokens.
     """
     if report is None:
         return
@@ -39,79 +38,59 @@ def check_token_weights(report: WeightReport | None, network: nn.Module, token_w
         )
 
 
-def check_same_tokens(report: WeightReport | None, data: dict[str, Any] | None) -> None:
-    """Accept data whose tokens have the numbers that they have in the starting weights, where that is known.
+def check_same_tokens(report: WeightReport, tokenizer: dict[str, Any]) -> None:
+    """Accept a tokenizer whose tokens have the same numbers as in the starting weights, where those are known.
 
     Args:
-        report: What was loaded; None where nothing was.
-        data: The input settings of the data; None where there are none.
+        report: What was loaded.
+        tokenizer: The tokenizer of the data as plain values.
 
     Raises:
         ValueError: A number stands for another token.
     """
-    settings = (data or {}).get("tokenizer")
-    if report is None or settings is None:
-        return
-    theirs = _tokens(report)
-    if theirs is not None and (difference := _difference(theirs, settings)):
+    theirs = _tokens_of_weights(report)
+    if theirs is not None and (difference := _difference(theirs, _tokens(tokenizer), "the weights")):
         raise ValueError(f"weights: {report.path} belongs to another tokenizer: {difference}; {_REMEDY}")
 
 
-def _difference(theirs: dict[int, str], settings: dict[str, Any]) -> str | None:
-    """The first token that is not the same in the data, whose tokenizer has the given settings; None without one."""
-    ours = _tokens_of(settings)
-    numbers = (number for number in sorted(theirs.keys() | ours.keys()) if theirs.get(number) != ours.get(number))
+def token_difference(ours: dict[str, Any], theirs: dict[str, Any]) -> str | None:
+    """The first token that has another number in the data, with the tokenizers as plain values; None without one."""
+    return _difference(_tokens(ours), _tokens(theirs), "the task")
+
+
+def _difference(ours: dict[int, str], data: dict[int, str], name: str) -> str | None:
+    numbers = (number for number in sorted(ours.keys() | data.keys()) if ours.get(number) != data.get(number))
     number = next(numbers, None)
     if number is None:
         return None
-    return f"token {number} is {theirs.get(number)!r} there, and {ours.get(number)!r} in the data"
+    return f"token {number} is {data.get(number)!r} in the data and {ours.get(number)!r} in {name}"
 
 
-def _tokens(report: WeightReport) -> dict[int, str] | None:
-    """The tokens of the weights by their numbers, from our checkpoint or from a folder; None where they are unknown."""
-    if settings := (report.input_settings or {}).get("tokenizer"):
-        return _tokens_of(settings)
+def _tokens_of_weights(report: WeightReport) -> dict[int, str] | None:
+    """The tokens of the weights by number, from our checkpoint or from a folder; None where they are unknown."""
+    if settings := ((report.processor or {}).get("init_args") or {}).get("tokenizer"):
+        return _tokens(settings)
     path = Path(report.path).expanduser()
     file = (path if path.is_dir() else path.parent) / "tokenizer.json"
     return _by_number(Tokenizer.from_file(str(file)).get_vocab(with_added_tokens=True)) if file.is_file() else None
 
 
-def _tokens_of(settings: dict[str, Any]) -> dict[int, str]:
-    """The tokens of a tokenizer with the given settings, by their numbers."""
-    return _by_number(tokenizer_from(settings).get_vocab())
+def _tokens(tokenizer: dict[str, Any]) -> dict[int, str]:
+    return _by_number(tokenizer_from(tokenizer).get_vocab())
 
 
 def _by_number(vocabulary: dict[str, int]) -> dict[int, str]:
     return {number: token for token, number in vocabulary.items()}
 
 
-class TokenTask(InputSettingsModule):
-    """Base of the tasks on tokens: they train on data whose tokens are those of the weights that they begin with."""
+def check_ids(ids: Tensor, vocab_size: int) -> None:
+    """Accept tokens inside the vocabulary of a network.
 
-    def setup(self, stage: str) -> None:
-        """Learn from the data that is trained on how texts become tokens.
-
-        Raises:
-            ValueError: The starting weights mean other tokens.
-        """
-        super().setup(stage)
-        if stage == "fit":
-            check_same_tokens(self.weight_report, self.input_settings)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over how texts become tokens.
-
-        Raises:
-            ValueError: A run goes on, and its data has other tokens by now.
-        """
-        super().on_load_checkpoint(checkpoint)
-        known = (checkpoint.get("input_settings") or {}).get("tokenizer")
-        ours = (self.input_settings or {}).get("tokenizer")
-        if not self.trains or known is None or ours is None:
-            return
-        if difference := _difference(_tokens_of(known), ours):
-            raise ValueError(
-                f"the run that goes on had another tokenizer: {difference}. Give it the data and the settings that it "
-                "began with, or the folder 'tokenizer' of its own by --data.tokenizer AutoTokenizerSpec "
-                "--data.tokenizer.name FOLDER"
-            )
+    Raises:
+        ValueError: A token lies outside.
+    """
+    if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= vocab_size):
+        raise ValueError(
+            f"tokens must lie in 0 to {vocab_size - 1}, the vocabulary of the network, got {int(ids.max())}; use the "
+            "tokenizer that it was trained with"
+        )
