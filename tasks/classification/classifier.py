@@ -11,6 +11,7 @@ from tasks.base import Task
 from tasks.classification.metrics import class_counter, classification_metrics, ranking_metrics
 from tasks.classification.predictions import TOP_K, Prediction, top_predictions
 from tasks.classification.weights import ClassWeights, balanced_weights, starting_weights
+from tasks.data.labels import shortened
 from tasks.processor import Processor
 
 P = TypeVar("P", bound=Processor)
@@ -25,11 +26,13 @@ def given_classes(num_classes: int | None, multi_label: bool, processor: Process
     if processor is None or not processor.class_names:
         return num_classes, multi_label
     count = len(processor.class_names)
-    if num_classes not in (None, count) or (multi_label and not processor.multi_label):
+    if num_classes not in (None, count):
         raise ValueError(
-            f"num_classes and multi_label must be those of the processor, {count} and {processor.multi_label}, got "
-            f"{num_classes} and {multi_label}; leave them out"
+            f"num_classes must be {count}, as the data has the classes {shortened(processor.class_names)}, got "
+            f"{num_classes}; leave num_classes out, or give the data that the checkpoint was trained on"
         )
+    if multi_label and not processor.multi_label:
+        raise ValueError("multi_label must be false, as a row of the data has one class, got true; leave it out")
     return count, processor.multi_label
 
 

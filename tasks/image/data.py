@@ -112,13 +112,17 @@ class ImageDataModule(LabelledDataModule):
         """The processor of the images; a given one with the image_size and the cropping of this module."""
         if self.given_processor is not None:
             return self.given_processor.replace(**self._geometry)
+        return self._own_processor.replace(class_names=self.class_names, multi_label=self.multi_label)
+
+    @cached_property
+    def _own_processor(self) -> ImageProcessor:
+        """The processor that this module makes, without classes."""
         given = self.preprocess or _PREPROCESS
         statistics: dict[str, Any] = {
             name: channel_statistics(name, getattr(given, name), self.channels, lambda: self._measured)
             for name in ("mean", "std")
         }
-        classes: dict[str, Any] = {"class_names": self.class_names, "multi_label": self.multi_label}
-        return ImageProcessor(channels=self.channels, **self._geometry, **statistics, **classes)
+        return ImageProcessor(channels=self.channels, **self._geometry, **statistics)
 
     @cached_property
     def _geometry(self) -> dict[str, Any]:
@@ -137,7 +141,7 @@ class ImageDataModule(LabelledDataModule):
                 "number for each channel"
             )
         split = self.split_for("train")
-        unit: dict[str, Any] = {"mean": [0.0] * self.channels, "std": [1.0] * self.channels}
+        unit: dict[str, Any] = {"mean": [0.5] * self.channels, "std": [1.0] * self.channels}
         processor = ImageProcessor(channels=self.channels, **self._geometry, **unit)
         read = ImageReader(self.image_column, None, processor, folder=self._folder("train"))
         chosen = np.random.default_rng(self.seed % 2**32).permutation(len(split))[:_MEASURED]
@@ -212,8 +216,10 @@ class ImageDataModule(LabelledDataModule):
         """
         if self.images is None:
             raise ValueError("images: expected files to classify: --data.images FOLDER (or a file, or a list of files)")
+        # Files have no labels, so the data set need not be read for its classes.
+        processor = self._own_processor if self.given_processor is None else self.processor
         files = image_files(
-            self.images, self.processor, on_bad=self.on_bad, remedy=self.remedy, num_threads=max(1, self.num_workers)
+            self.images, processor, on_bad=self.on_bad, remedy=self.remedy, num_threads=max(1, self.num_workers)
         )
         self._examples["predict"] = files
         return eval_loader(files, self.trainer, batch_size=self.batch_size, **self._loader_options())

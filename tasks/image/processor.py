@@ -61,7 +61,7 @@ class ImageProcessor(Processor):
 
     @cached_property
     def _resize(self) -> Any:
-        return resize_transform(self.image_size, self.interpolation, self.crop_pct, self.crop_mode)
+        return resize_transform(self.image_size, self.interpolation, self.crop_pct, self.crop_mode, self.mean)
 
     def decode(self, value: Any, folder: Path = Path()) -> Image.Image:
         """An 8-bit image of the processor's channels, in its own size.

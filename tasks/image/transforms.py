@@ -86,13 +86,21 @@ def measured_statistics(pictures: Tensor) -> tuple[list[float], list[float]]:
 
 
 def resize_transform(
-    image_size: tuple[int, int], interpolation: Interpolation, crop_pct: float, crop_mode: CropMode
+    image_size: tuple[int, int],
+    interpolation: Interpolation,
+    crop_pct: float,
+    crop_mode: CropMode,
+    mean: Sequence[float],
 ) -> Callable[[Image.Image], Tensor]:
-    """The resizing and cropping of validation: PIL image to uint8 (C, H, W). Arguments as in `Preprocess`."""
+    """The resizing and cropping of validation: PIL image to uint8 (C, H, W).
+
+    Arguments as in `tasks.image.processor.ImageProcessor`; a border has the color of the mean.
+    """
     return create_transform(
         image_size,
         is_training=False,
         interpolation=interpolation,
+        mean=tuple(mean),
         crop_pct=crop_pct,
         crop_mode=crop_mode,
         normalize=False,

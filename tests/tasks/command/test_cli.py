@@ -288,10 +288,12 @@ def test_as_a_program_on_real_images(tmp_path: Path) -> None:
     assert done.stderr == "softformer: error: there is no checkpoint at nothing.ckpt\n"
 
 
-def test_what_the_data_tell_is_not_in_the_configuration(trained: Path) -> None:
+def test_the_processor_is_not_in_the_configuration(trained: Path) -> None:
     """So that it is also a recipe for other data."""
     config = yaml.safe_load((trained / "runs/first/config.yaml").read_text())
-    assert not {"num_classes", "multi_label"} & set(config["model"]["init_args"])
+    assert "processor" not in config["model"]["init_args"]
+    assert "processor" not in config["data"]["init_args"]
+    assert config["model"]["init_args"]["num_classes"] is None
 
 
 def test_another_data_set_is_read_whole(trained: Path, tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ MISTAKES = {
     "value out of range": (["fit", *TINY, "--model.optimizer.lr", "-1"], "optimizer.lr must be positive, got -1.0"),
     "number of classes against the data": (
         ["fit", *TINY, "--model.num_classes", "9"],
-        "model.num_classes is set by the data, to 7; leave it out (got 9)",
+        "num_classes must be 7, as the data has the classes ('column 0',",
     ),
     "no recipe": (["fit"], "missing: fit.data, fit.model. Give a recipe, such as --config image/digits"),
     "no command": ([], "a command is missing: fit, validate, test or predict"),
@@ -192,7 +192,8 @@ MISTAKES = {
     ),
     "checkpoint against other data": (
         ["test", "--ckpt_path", "one.ckpt", "--data.classes", "5", "--trainer.accelerator", "cpu"],
-        "the data must have the classes that the task was trained on, ('column 0',",
+        "num_classes must be 5, as the data has the classes ('column 0', 'column 1', 'column 2', 'column 3', 'column "
+        "4'), got 7; leave num_classes out, or give the data that the checkpoint was trained on",
     ),
     "weights that do not fit": (
         ["fit", *TINY, "--model.weights", "alien.pth"],

@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import lightning
 import pytest
-from lightning.pytorch import LightningModule
 from toy_rows import ToyData, ToyNetWithValidation, numbers, quiet_trainer
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -222,30 +220,19 @@ def test_columns_are_those_of_the_first_training_split(tmp_path: Path) -> None:
     assert len(data.split_for("train")) == 5
 
 
-def test_an_evaluation_reads_its_split_when_its_loader_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_evaluation_reads_its_split_once_before_its_first_step() -> None:
     made: list[tuple[str, bool]] = []
-
-    class Net(ToyNetWithValidation):
-        restored = False
-
-        def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-            self.restored = True
 
     class Data(ToyData):
         def reader(self, role: Any) -> Any:
-            made.append((role, self.trainer.lightning_module.restored))  # type: ignore[union-attr]
+            made.append((role, self.trainer.state.status == "running" and bool(net.evaluated)))  # type: ignore[union-attr]
             return super().reader(role)
 
-    net = Net()
+    net = ToyNetWithValidation()
     trainer = quiet_trainer(max_epochs=1)
-    trainer.fit(net, Data("numbers"))
-    monkeypatch.setattr(trainer.strategy, "load_checkpoint", lambda *_, **__: _checkpoint(net))
     for role, evaluate in (("test", trainer.test), ("validation", trainer.validate)):
         made.clear()
-        net.restored = False
-        evaluate(net, datamodule=Data("numbers"), ckpt_path="any.ckpt", verbose=False)
-        assert made == [(role, True)]
-
-
-def _checkpoint(net: LightningModule) -> dict[str, Any]:
-    return {"state_dict": net.state_dict(), "pytorch-lightning_version": lightning.__version__}
+        net.evaluated.clear()
+        evaluate(net, datamodule=Data("numbers"), verbose=False)
+        assert made == [(role, False)]
+        assert net.evaluated

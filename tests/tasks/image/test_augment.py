@@ -10,18 +10,14 @@ from PIL import Image
 from torch import Tensor
 
 from tasks.image.augment import Augment, BatchAugment
+from tasks.image.processor import ImageProcessor
 
 _ROWS = np.arange(40, 77)
 
 
 def _augment(seed: int = 0, size: tuple[int, int] = (13, 11), channels: int = 3, **options: Any) -> BatchAugment:
-    settings = {
-        "image_size": list(size),
-        "mean": [0.5] * channels,
-        "std": [0.2] * channels,
-        "interpolation": "bilinear",
-    }
-    return BatchAugment(Augment(**options), settings, seed)
+    processor = ImageProcessor(size, channels, mean=[0.5] * channels, std=[0.2] * channels)  # type: ignore[arg-type]
+    return BatchAugment(Augment(**options), processor, seed)
 
 
 def _pictures(channels: int = 3) -> Tensor:

@@ -59,16 +59,16 @@ def test_loss_of_each_stage() -> None:
 
 def test_metrics_are_those_of_scikit_learn() -> None:
     truth, scores = torch.randint(7, (97,)), torch.randn(97, 7).softmax(-1)
-    metrics = classification_metrics(7, multi_label=False, beside="top5_accuracy")
+    metrics = classification_metrics(7, multi_label=False, second="top5_accuracy")
     found = metrics(scores, truth)
     assert found["accuracy"].item() == pytest.approx(accuracy_score(truth, scores.argmax(-1)))
     assert found["top5_accuracy"].item() == pytest.approx(top_k_accuracy_score(truth, scores, k=5, labels=range(7)))
     assert (
-        classification_metrics(3, multi_label=False, beside="top5_accuracy")(scores[:, :3], truth % 3)["top5_accuracy"]
+        classification_metrics(3, multi_label=False, second="top5_accuracy")(scores[:, :3], truth % 3)["top5_accuracy"]
         == 1
     )
     several, logits = torch.randint(2, (97, 3)), torch.randn(97, 3)
-    found = classification_metrics(3, multi_label=True, beside="f1")(logits, several)
+    found = classification_metrics(3, multi_label=True, second="f1")(logits, several)
     guess = (logits > 0).int()
     assert found["accuracy"].item() == pytest.approx((guess == several).double().mean().item())
     assert found["f1"].item() == pytest.approx(f1_score(several, guess, average="macro"))
@@ -174,8 +174,7 @@ def test_heads() -> None:
 
 def ready(**options: Any) -> ImageClassifier:
     """A task that knows how images are prepared and tells classes apart, though at random."""
-    task = classifier(**options)
-    task.input_settings = TinyImages().input_settings()
+    task = classifier(**{"processor": TinyImages().processor, **options})
     with torch.no_grad():
         task.network.get_classifier().weight.mul_(30)  # type: ignore[operator]
     return task.eval()
@@ -211,7 +210,7 @@ def test_predict_takes_paths_images_and_tensors(tmp_path: Path) -> None:
 
 
 def test_predict_of_several_labels_does_not_share_out() -> None:
-    task = ready(multi_label=True)
+    task = ready(processor=TinyImages(multi_label=True).processor)
     guesses = task.predict(picture(2), top_k=7)[0]
     probabilities = task(pil_to_tensor(picture(2))[None] / 255)[0].sigmoid()
     assert sorted(guess.probability for guess in guesses) == pytest.approx(sorted(probabilities.tolist()), abs=1e-5)
@@ -237,7 +236,10 @@ def test_predict_names_a_file_that_is_no_picture(tmp_path: Path) -> None:
         (lambda: classifier(num_classes=1), "num_classes must be at least 2, got 1"),
         (lambda: ImageClassifier(Headless()), "num_classes must be given: Sequential has no head of its own"),
         (lambda: classifier(Headless(5, 3))(torch.rand(2, 3, 32, 32)), r"features of shape \(2, 3\), got \(2, 5\)"),
-        (lambda: classifier().predict(picture(2)), "the task does not know how to prepare images"),
+        (
+            lambda: classifier().predict(picture(2)),
+            "ImageClassifier must have a processor to prepare raw inputs, got None",
+        ),
         (
             lambda: classifier(optimizer=OptimizerSpec(layer_decay=0.5), encoder=Headless()).configure_optimizers(),
             "group_m",

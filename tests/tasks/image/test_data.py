@@ -17,8 +17,9 @@ from tasks.data.batches import Draw
 from tasks.data.examples import ReadError
 from tasks.image.augment import Augment
 from tasks.image.data import ImageDataModule
-from tasks.image.examples import KeptPictures
-from tasks.image.transforms import Preprocess, eval_transform, measured_statistics
+from tasks.image.examples import CachedImages
+from tasks.image.processor import ImageProcessor
+from tasks.image.transforms import Preprocess, measured_statistics
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -51,7 +52,7 @@ def _data(files: Any, path: str = "parquet", **options: Any) -> ImageDataModule:
 
 
 def _prepared(image: Image.Image, data: ImageDataModule) -> torch.Tensor:
-    return eval_transform(data.input_settings())(image)
+    return data.processor([image])[0]
 
 
 def test_batches_hold_prepared_pictures_labels_and_row_numbers(files: dict[str, str]) -> None:
@@ -70,18 +71,10 @@ def test_batches_hold_prepared_pictures_labels_and_row_numbers(files: dict[str, 
 def test_what_the_data_says_of_itself_needs_no_setup(files: dict[str, str]) -> None:
     data = _data(files, channels=1, image_size=(9, 8), preprocess=Preprocess(mean=[0.3], std=[0.2], crop_pct=0.9))
     assert (data.num_classes, data.class_names, data.multi_label, data.channels) == (3, _NAMES, False, 1)
-    settings = {
-        "image_size": [9, 8],
-        "channels": 1,
-        "mean": [0.3],
-        "std": [0.2],
-        "interpolation": "bilinear",
-        "crop_pct": 0.9,
-        "crop_mode": "center",
-        "class_names": _NAMES,
-        "multi_label": False,
-    }
-    assert data.input_settings() == json.loads(json.dumps(data.input_settings())) == settings
+    made = data.processor
+    expected = ImageProcessor((9, 8), 1, mean=[0.3], std=[0.2], crop_pct=0.9, class_names=_NAMES)
+    assert made == expected == ImageProcessor.from_dict(json.loads(json.dumps(made.to_dict())))
+    assert made.to_dict()["class_path"] == "tasks.image.ImageProcessor"
     assert next(iter(data.train_dataloader()))["image"].shape == (5, 1, 9, 8)
 
 
@@ -135,7 +128,9 @@ def test_a_folder_with_tables_of_its_pictures_and_training_on_several_splits(tmp
     for row, label, image in zip(batch["index"].tolist(), batch["label"].tolist(), batch["image"], strict=True):
         assert label == row // 2
         torch.testing.assert_close(image, _prepared(_picture(row), data))
-    with pytest.raises(ValueError, match="does not tell its classes"):
+    with pytest.raises(
+        ValueError, match=r"train_split='train\+extra': the data has no such split; it has: train, test"
+    ):
         ImageDataModule(str(tmp_path), train_split="train+extra", **options).setup("fit")
 
 
@@ -151,8 +146,8 @@ def test_a_streamed_split_gives_the_same_pictures(files: dict[str, str]) -> None
 )
 def test_pictures_kept_in_memory_are_the_same_as_those_read_each_time(files: dict[str, str], augment: Augment) -> None:
     kept, read = (_data(files, cache=cache, augment=augment) for cache in (True, False))
-    assert isinstance(kept.examples_for("train"), KeptPictures)
-    assert not isinstance(read.examples_for("train"), KeptPictures)
+    assert isinstance(kept.examples_for("train"), CachedImages)
+    assert not isinstance(read.examples_for("train"), CachedImages)
     loaders = kept.train_dataloader(), read.train_dataloader()
     for epoch in (0, 1):
         for loader in loaders:
@@ -165,7 +160,7 @@ def test_pictures_kept_in_memory_are_the_same_as_those_read_each_time(files: dic
 
 def test_pictures_are_kept_only_where_they_are_small_and_resized_first(files: dict[str, str]) -> None:
     def kept(role: Any, **options: Any) -> bool:
-        return isinstance(_data(files, **options).examples_for(role), KeptPictures)
+        return isinstance(_data(files, **options).examples_for(role), CachedImages)
 
     assert kept("train")
     assert kept("test", augment=Augment(crop="resized"))
@@ -230,17 +225,16 @@ def test_statistics_of_the_training_split(files: dict[str, str]) -> None:
     raw = _data(files, val_fraction=0.0, batch_size=31)
     (batch,) = raw.train_dataloader()
     mean, std = measured_statistics((batch["image"] * 255).round().byte())
-    settings = data.input_settings()
-    assert settings["mean"] == pytest.approx(mean)
-    assert settings["std"] == pytest.approx(std)
+    assert data.processor.mean == pytest.approx(mean)
+    assert data.processor.std == pytest.approx(std)
     (batch,) = _data(files, preprocess=data.preprocess, val_fraction=0.0, batch_size=31).train_dataloader()
     assert batch["image"].mean((0, 2, 3)).tolist() == pytest.approx([0] * 3, abs=1e-5)
 
 
 def test_a_stream_is_not_measured(files: dict[str, str]) -> None:
     data = _data(files, streaming=True, preprocess=Preprocess(mean="auto"))
-    with pytest.raises(ValueError, match="'auto': a streamed data set is not measured; give the numbers"):
-        data.input_settings()
+    with pytest.raises(ValueError, match="must be numbers where the data is streamed, got 'auto'"):
+        data.processor  # noqa: B018
 
 
 def test_the_digits_of_scikit_learn() -> None:
@@ -248,7 +242,7 @@ def test_the_digits_of_scikit_learn() -> None:
     assert data.class_names == list("0123456789")
     parts = {role: data.examples_for(role) for role in ("train", "validation", "test")}  # type: ignore[arg-type]
     assert {role: len(part) for role, part in parts.items()} == {"train": 1257, "validation": 180, "test": 360}
-    pictures = [example.pictures.flatten(1).tolist() for example in parts.values()]  # type: ignore[union-attr]
+    pictures = [example.images.flatten(1).tolist() for example in parts.values()]  # type: ignore[union-attr]
     together = {tuple(picture) for part in pictures for picture in part}
     assert len(together) == 1797
     labels = torch.cat([batch["label"] for batch in data.test_dataloader()])
@@ -303,7 +297,7 @@ def test_skipped_pictures_do_not_count_in_the_statistics(tmp_path: Path) -> None
     data = _data(
         _with_broken(tmp_path, 4), "csv", on_bad_image="skip", preprocess=Preprocess(mean="auto"), val_fraction=0.0
     )
-    assert 0.4 < data.input_settings()["mean"][0] < 0.6
+    assert 0.4 < data.processor.mean[0] < 0.6
 
 
 @pytest.mark.parametrize(
@@ -311,11 +305,14 @@ def test_skipped_pictures_do_not_count_in_the_statistics(tmp_path: Path) -> None
     [
         ({"image_column": "img"}, "image_column='img': split 'train' has no such column; it has: image, label"),
         ({"label_column": "class"}, "label_column='class': split 'train' has no such column; it has: image, label"),
-        ({"image_size": 0}, "image_size: expected one side or height and width, in pixels, got 0"),
-        ({"image_size": (8, 8, 3)}, "image_size: expected"),
-        ({"channels": 4}, r"channels: expected 1 \(grey\) or 3 \(RGB\), got 4"),
+        ({"image_size": 0}, "image_size must be one side, or height and width, in pixels, got 0"),
+        ({"image_size": (8, 8, 3)}, "image_size must be"),
+        ({"channels": 4}, r"channels must be 1 \(grayscale\) or 3 \(RGB\), got 4"),
         ({"on_bad_image": "ignore"}, "on_bad_image: expected 'error' or 'skip', got 'ignore'"),
-        ({"cache": True, "augment": Augment(crop="resized")}, "cache=True: pictures can be kept only where"),
+        (
+            {"cache": True, "augment": Augment(crop="resized")},
+            "cache must be auto or false where images are cropped at random",
+        ),
         ({"preprocess": Preprocess(mean=[0.5])}, "preprocess.mean: expected .* one number for each of 3 channels"),
         ({"class_names": ["a"]}, "class_names: expected 3 names"),
         ({"label_column": "image"}, "label_column='image': expected class labels"),

@@ -12,17 +12,10 @@ from toy_rows import quiet_trainer
 from tasks.data.examples import ReadError
 from tasks.image.data import ImageDataModule
 from tasks.image.files import list_images
-from tasks.image.transforms import Preprocess, eval_transform
+from tasks.image.processor import ImageProcessor
+from tasks.image.transforms import Preprocess
 
-_SETTINGS = {
-    "image_size": [6, 8],
-    "channels": 1,
-    "mean": [0.2],
-    "std": [0.5],
-    "interpolation": "nearest",
-    "crop_pct": 1.0,
-    "crop_mode": "squash",
-}
+_PROCESSOR = ImageProcessor((6, 8), 1, mean=[0.2], std=[0.5], interpolation="nearest", crop_mode="squash")
 
 
 @pytest.fixture
@@ -37,22 +30,22 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
-def _predict(images: Any, settings: dict[str, Any] | None = None, **options: Any) -> list[dict[str, Any]]:
-    data = ImageDataModule("nobody/nothing", images=images, **{"batch_size": 2, **options})
-    task = Keeping(settings)
+def _predict(images: Any, processor: ImageProcessor | None = None, **options: Any) -> list[dict[str, Any]]:
+    data = ImageDataModule("nobody/nothing", images=images, processor=processor, **{"batch_size": 2, **options})
+    task = Keeping()
     quiet_trainer().predict(task, data)
     return task.batches
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_folder_is_prepared_as_the_task_says(folder: Path, workers: int) -> None:
-    batches = _predict(str(folder), _SETTINGS, num_workers=workers)
+    batches = _predict(str(folder), _PROCESSOR, num_workers=workers)
     files = [file for batch in batches for file in batch["file"]]
     assert files == [str(folder / name) for name in ("a.JPG", "b.png", "d.bmp", "e.webp", "more/c.png")]
     assert [batch["index"].tolist() for batch in batches] == [[0, 1], [2, 3], [4]]
     images = torch.cat([batch["image"] for batch in batches])
     for image, file in zip(images, files, strict=True):
-        assert torch.equal(image, eval_transform(_SETTINGS)(Image.open(file)))
+        assert torch.equal(image, _PROCESSOR([file])[0])
 
 
 def test_without_a_task_that_knows_the_module_itself_says(folder: Path) -> None:
@@ -73,24 +66,24 @@ def test_lists_and_patterns(folder: Path, tmp_path: Path) -> None:
 
 def test_files_that_do_not_exist(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="images: there is no file or folder '/no/such'"):
-        _predict("/no/such", _SETTINGS)
+        _predict("/no/such", _PROCESSOR)
     with pytest.raises(FileNotFoundError, match=r"no file or folder '.*\*\.gif'"):
-        _predict([str(folder / "b.png"), str(folder / "*.gif")], _SETTINGS)
+        _predict([str(folder / "b.png"), str(folder / "*.gif")], _PROCESSOR)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"images='.*empty': no image files there; expected files ending in .jpg"):
-        _predict(str(tmp_path / "empty"), _SETTINGS)
+        _predict(str(tmp_path / "empty"), _PROCESSOR)
 
 
 def test_without_files_there_is_nothing_to_predict() -> None:
     with pytest.raises(ValueError, match=r"images: expected files to classify: --data.images FOLDER"):
-        _predict(None, _SETTINGS)
+        _predict(None, _PROCESSOR)
 
 
 def test_broken_files(folder: Path) -> None:
     (folder / "c.png").write_bytes(b"broken")
     with pytest.raises(ReadError, match=f"images, row 2: the picture '{folder / 'c.png'}' cannot be decoded"):
-        _predict(str(folder), _SETTINGS)
-    batches = _predict(str(folder), _SETTINGS, on_bad_image="skip")
+        _predict(str(folder), _PROCESSOR)
+    batches = _predict(str(folder), _PROCESSOR, on_bad_image="skip")
     files = [Path(file).name for batch in batches for file in batch["file"]]
     assert files == ["a.JPG", "b.png", "d.bmp", "e.webp", "c.png"]
     assert [len(batch["file"]) for batch in batches] == [2, 2, 1]

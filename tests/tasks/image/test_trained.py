@@ -19,20 +19,21 @@ from training_runs import classifier, trained_checkpoint
 
 from softformer.training.checkpoints.loading import load
 from tasks.image.data import ImageDataModule
-from tasks.image.transforms import Preprocess, eval_transform
+from tasks.image.processor import ImageProcessor
+from tasks.image.transforms import Preprocess
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
-_TRAINED = {
-    "image_size": [9, 9],
-    "channels": 3,
-    "mean": [0.1, 0.2, 0.3],
-    "std": [0.4, 0.5, 0.6],
-    "interpolation": "bicubic",
-    "crop_pct": 0.5,
-    "crop_mode": "squash",
-    "class_names": ["ant", "bee", "cat"],
-}
+_TRAINED = ImageProcessor(
+    image_size=(9, 9),
+    channels=3,
+    mean=[0.1, 0.2, 0.3],
+    std=[0.4, 0.5, 0.6],
+    interpolation="bicubic",
+    crop_pct=0.5,
+    crop_mode="squash",
+    class_names=["ant", "bee", "cat"],
+)
 
 
 def _picture(number: int) -> Image.Image:
@@ -48,8 +49,8 @@ def _only_test(tmp_path: Path, labels: list[Any], feature: Any, **options: Any) 
     return ImageDataModule("parquet", data_files={"test": str(tmp_path / "test.parquet")}, **{**settings, **options})
 
 
-def _tested(data: ImageDataModule, settings: dict[str, Any] | None = _TRAINED) -> dict[str, torch.Tensor]:
-    task = Keeping(settings)
+def _tested(data: ImageDataModule) -> dict[str, torch.Tensor]:
+    task = Keeping()
     quiet_trainer().test(task, data, verbose=False)
     return {key: torch.cat([batch[key] for batch in task.batches]) for key in ("image", "label")}
 
@@ -69,18 +70,25 @@ def _tested(data: ImageDataModule, settings: dict[str, Any] | None = _TRAINED) -
 def test_mean_std_and_classes_are_those_of_the_task(
     tmp_path: Path, labels: list[Any], feature: Any, known: list[str], expected: list[int], streaming: bool
 ) -> None:
-    data = _only_test(tmp_path, labels, feature, streaming=streaming)
-    found = _tested(data, {**_TRAINED, "class_names": known})
+    data = _only_test(tmp_path, labels, feature, streaming=streaming, processor=_TRAINED.replace(class_names=known))
+    found = _tested(data)
     assert found["label"].tolist() == expected
-    own = {**data._geometry, "mean": _TRAINED["mean"], "std": _TRAINED["std"]}  # size and cropping are the data's
-    for row, image in enumerate(found["image"]):
-        torch.testing.assert_close(image, eval_transform(own)(_picture(row)))
+    # Size and cropping are those of the data, where it is given them.
+    own = ImageProcessor((8, 8), 3, mean=_TRAINED.mean, std=_TRAINED.std)
+    torch.testing.assert_close(found["image"], own([_picture(row) for row in range(len(labels))]))
     assert (data.num_classes, data.class_names) == (3, known)
+
+
+def test_size_and_cropping_are_those_of_the_task_where_nothing_else_is_given(tmp_path: Path) -> None:
+    options = {"image_size": None, "preprocess": None, "processor": _TRAINED}
+    data = _only_test(tmp_path, ["cat", "ant"], datasets.Value("string"), **options)
+    assert data.processor == _TRAINED
+    torch.testing.assert_close(_tested(data)["image"], _TRAINED([_picture(0), _picture(1)]))
 
 
 def test_several_labels_are_found_by_name(tmp_path: Path) -> None:
     feature = datasets.List(datasets.ClassLabel(names=["cat", "ant"]))
-    found = _tested(_only_test(tmp_path, [[0, 1], [], [1]], feature))
+    found = _tested(_only_test(tmp_path, [[0, 1], [], [1]], feature, processor=_TRAINED))
     assert found["label"].tolist() == [[1, 0, 1], [0, 0, 0], [1, 0, 0]]
 
 
@@ -91,67 +99,104 @@ def test_classes_that_the_task_does_not_know_are_an_error(tmp_path: Path) -> Non
         r"\('ant', 'bee', 'cat'\).*class_names"
     )
     with pytest.raises(ValueError, match=message):
-        _tested(_only_test(tmp_path, [0, 1, 2], names))
-    renamed = _only_test(tmp_path, [0, 1, 2], names, class_names=["cat", "bee", "ant"])
+        _tested(_only_test(tmp_path, [0, 1, 2], names, processor=_TRAINED))
+    renamed = _only_test(tmp_path, [0, 1, 2], names, class_names=["cat", "bee", "ant"], processor=_TRAINED)
     assert _tested(renamed)["label"].tolist() == [2, 1, 0]
     with pytest.raises(ValueError, match=r"row 1: label 'yak' .* is not one of the 3 classes \('ant', 'bee', 'cat'\)"):
-        _tested(_only_test(tmp_path, ["ant", "yak"], datasets.Value("string")))
+        _tested(_only_test(tmp_path, ["ant", "yak"], datasets.Value("string"), processor=_TRAINED))
 
 
 def test_another_number_of_channels_is_an_error(tmp_path: Path) -> None:
-    data = _only_test(tmp_path, [0, 1], datasets.ClassLabel(names=["ant", "bee"]), channels=1)
-    with pytest.raises(ValueError, match=r"channels: expected 3, with which the task was trained, got 1; leave it out"):
-        _tested(data)
+    message = r"channels must be 3, with which the task was trained, got 1; leave channels out"
+    with pytest.raises(ValueError, match=message):
+        _only_test(tmp_path, [0, 1], datasets.ClassLabel(names=["ant", "bee"]), channels=1, processor=_TRAINED)
 
 
-def test_data_that_serve_one_task_after_another(tmp_path: Path) -> None:
+def test_data_of_different_tasks(tmp_path: Path) -> None:
     preprocess = Preprocess(mean=[0.0] * 3, std=[1.0] * 3)
-    data = _only_test(tmp_path, [0, 1, 1], datasets.ClassLabel(names=["bee", "cat"]), preprocess=preprocess)
-    first = data.examples_for("test")
-    assert _tested(data, None)["label"].tolist() == [0, 1, 1]
-    assert data.examples_for("test") is first  # a task that knows nothing changes nothing
-    one = _tested(data)
+
+    def tested(processor: ImageProcessor | None) -> dict[str, torch.Tensor]:
+        names = datasets.ClassLabel(names=["bee", "cat"])
+        return _tested(_only_test(tmp_path, [0, 1, 1], names, preprocess=preprocess, processor=processor))
+
+    assert tested(None)["label"].tolist() == [0, 1, 1]
+    one, other = tested(_TRAINED), tested(_TRAINED.replace(mean=[0.0] * 3, class_names=["cat", "bee"]))
     assert one["label"].tolist() == [1, 2, 2]
-    other = _tested(data, {**_TRAINED, "mean": [0.0] * 3, "class_names": ["cat", "bee"]})
     assert other["label"].tolist() == [1, 0, 0]
     assert not torch.equal(one["image"], other["image"])
 
 
-def test_a_task_learns_from_the_data_what_no_checkpoint_told() -> None:
-    for evaluate in ("test", "validate"):
+def test_a_task_without_a_processor_takes_that_of_the_data(tmp_path: Path) -> None:
+    for run in ("fit", "test", "validate"):
         task = classifier()
-        getattr(quiet_trainer(), evaluate)(task, TinyImages(), verbose=False)
-        assert task.input_settings == TinyImages().input_settings()
+        options = {"verbose": False} if run != "fit" else {}
+        getattr(quiet_trainer(max_epochs=1), run)(task, datamodule=TinyImages(), **options)
+        assert task.processor == task.hparams["processor"] == TinyImages().processor
         assert task.class_labels()[1] == "column 1"
 
 
-def test_a_checkpoint_wins_over_what_the_task_learned_before(tmp_path: Path) -> None:
+def test_a_checkpoint_wins_over_the_processor_of_the_task(tmp_path: Path) -> None:
     path = trained_checkpoint(tmp_path)
-    task = classifier()
-    task.input_settings = {**TinyImages().input_settings(), "class_names": list("abcdefg")}
+    task = classifier(processor=TinyImages().processor.replace(class_names=list("abcdefg")))
     quiet_trainer().test(task, TinyImages(), ckpt_path=str(path), verbose=False)
     assert task.class_labels()[1] == "column 1"
 
 
-def test_data_with_other_classes_are_refused(tmp_path: Path) -> None:
-    class Renamed(TinyImages):
-        def input_settings(self) -> dict[str, Any]:
-            return {**super().input_settings(), "class_names": list("abcdefg")}
+class Renamed(TinyImages):
+    """Other names of the classes."""
 
-    class Silent(TinyImages):
-        input_settings = None  # type: ignore[assignment]
+    @property
+    def processor(self) -> ImageProcessor:
+        return super().processor.replace(class_names=list("abcdefg"))
 
-        @property
-        def num_classes(self) -> int:
-            return 5
 
+class Brighter(TinyImages):
+    """Another normalization."""
+
+    @property
+    def processor(self) -> ImageProcessor:
+        return super().processor.replace(mean=[0.5] * 3)
+
+
+class Larger(TinyImages):
+    """Another size."""
+
+    @property
+    def processor(self) -> ImageProcessor:
+        return super().processor.replace(image_size=(64, 64))
+
+
+class FiveClasses(TinyImages):
+    """No processor."""
+
+    processor = None  # type: ignore[assignment]
+    num_classes = 5
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            Renamed,
+            r"class_names is \('a', .*\) in the data and \('column 0', .*build the data with processor=task.proc",
+        ),
+        (Brighter, r"Brighter must prepare its inputs as .*: mean is \[0.5, .* in the data and \[0.0, .* in the task"),
+        (FiveClasses, r"the data must have the 7 classes of the network, got 5"),
+    ],
+)
+@pytest.mark.parametrize("run", ["fit", "validate", "test"])
+def test_data_that_do_not_suit_the_task_are_refused(
+    tmp_path: Path, data: type[TinyImages], message: str, run: str
+) -> None:
     task = load(trained_checkpoint(tmp_path))
-    with pytest.raises(
-        ValueError, match=r"must have the classes that the task was trained on, \('column 0', .*got \('a'"
-    ):
-        quiet_trainer().test(task, Renamed(), verbose=False)
-    with pytest.raises(ValueError, match=r"the data must have the 7 classes of the network, got 5"):
-        quiet_trainer().validate(task, Silent(), verbose=False)
+    with pytest.raises(ValueError, match=message):
+        getattr(quiet_trainer(max_epochs=1), run)(task, datamodule=data())
+
+
+def test_images_of_another_size_suit_the_same_task(tmp_path: Path) -> None:
+    task = load(trained_checkpoint(tmp_path))
+    quiet_trainer().test(task, Larger(), verbose=False)
+    assert task.processor.image_size == (32, 32)
 
 
 def _folder(folder: Path, names: list[str], brightness: int = 0) -> Path:
@@ -183,12 +228,9 @@ def test_on_the_command_line_a_checkpoint_meets_other_data(tmp_path: Path) -> No
     best = tmp_path / "runs" / "pets" / "checkpoints" / "best.ckpt"
     checkpoint = ["--ckpt_path", str(best), "--trainer.accelerator", "cpu"]
     task = load(best)
-    prepare = eval_transform(task.input_settings)
-    images = [
-        prepare(Image.open(file)) for name in ("bee", "cat") for file in sorted((tmp_path / "some" / name).iterdir())
-    ]
+    files = [file for name in ("bee", "cat") for file in sorted((tmp_path / "some" / name).iterdir())]
     with torch.no_grad():
-        loss = F.cross_entropy(task(torch.stack(images)), torch.tensor([1] * 6 + [2] * 6)).item()
+        loss = F.cross_entropy(task(task.processor(files)), torch.tensor([1] * 6 + [2] * 6)).item()
     new = ["--data.path", "imagefolder", "--data.data_files.test", "**", "--data.data_dir"]
     for given in ([], ["--config", "pets.yaml"]):
         outcome = softformer(tmp_path, "test", *given, *checkpoint, *new, "some")

@@ -9,20 +9,20 @@ from PIL import Image
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.data.transforms_factory import create_transform
 
+from tasks.image.processor import ImageProcessor
 from tasks.image.transforms import (
     Preprocess,
     channel_statistics,
-    eval_transform,
     measured_statistics,
-    normalized,
+    normalize,
 )
 
 _IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (41, 53, 3), dtype=np.uint8))
 
 
-def _settings(**changes: Any) -> dict[str, Any]:
-    settings = {
-        "image_size": [29, 29],
+def _processor(**changes: Any) -> ImageProcessor:
+    given = {
+        "image_size": (29, 29),
         "channels": 3,
         "mean": list(IMAGENET_DEFAULT_MEAN),
         "std": list(IMAGENET_DEFAULT_STD),
@@ -30,14 +30,14 @@ def _settings(**changes: Any) -> dict[str, Any]:
         "crop_pct": 0.9,
         "crop_mode": "center",
     }
-    return {**settings, **changes}
+    return ImageProcessor(**{**given, **changes})
 
 
 @pytest.mark.parametrize("size", [(29, 29), (31, 23)])
 @pytest.mark.parametrize("mode", ["center", "squash", "border"])
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
 def test_pictures_are_prepared_as_timm_does(size: tuple[int, int], mode: str, interpolation: str) -> None:
-    settings = _settings(image_size=list(size), crop_mode=mode, interpolation=interpolation)
+    processor = _processor(image_size=size, crop_mode=mode, interpolation=interpolation)
     expected = create_transform(
         size,
         interpolation=interpolation,
@@ -46,36 +46,34 @@ def test_pictures_are_prepared_as_timm_does(size: tuple[int, int], mode: str, in
         crop_pct=0.9,
         crop_mode=mode,
     )(_IMAGE)
-    prepared = eval_transform(settings)(_IMAGE)
+    (prepared,) = processor([_IMAGE])
     assert (prepared.dtype, prepared.shape) == (torch.float32, (3, *size))
     torch.testing.assert_close(prepared, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["center", "squash", "border"])
 def test_grey_pictures(mode: str) -> None:
-    prepared = eval_transform(_settings(channels=1, mean=[0.4], std=[0.2], crop_mode=mode))(_IMAGE)
+    (prepared,) = _processor(channels=1, mean=[0.4], std=[0.2], crop_mode=mode)([_IMAGE])
     assert prepared.shape == (1, 29, 29)
     assert prepared.isfinite().all()
 
 
 def test_a_picture_of_the_right_size_is_not_changed() -> None:
     image = _IMAGE.crop((0, 0, 29, 29))
-    prepared = eval_transform(_settings(mean=[0.0] * 3, std=[1.0] * 3, crop_pct=1.0))(image)
+    (prepared,) = _processor(mean=[0.0] * 3, std=[1.0] * 3, crop_pct=1.0)([image])
     assert (prepared.mul(255).round().byte().permute(1, 2, 0).numpy() == np.asarray(image)).all()
 
 
 def test_normalization_in_numbers() -> None:
     pictures = torch.tensor([0, 51, 255], dtype=torch.uint8).view(3, 1, 1)
-    assert normalized(pictures, [0.0, 0.2, 0.5], [1.0, 2.0, 0.5]).flatten().tolist() == pytest.approx(
+    assert normalize(pictures, [0.0, 0.2, 0.5], [1.0, 2.0, 0.5]).flatten().tolist() == pytest.approx(
         [0, 0, 1], abs=1e-6
     )
 
 
-def test_settings_that_lack_something_are_an_error() -> None:
-    settings = _settings()
-    del settings["std"], settings["crop_pct"]
-    with pytest.raises(ValueError, match=r"input settings: expected image_size, .*; missing: std, crop_pct"):
-        eval_transform(settings)
+def test_statistics_for_other_channels_are_an_error() -> None:
+    with pytest.raises(ValueError, match="mean and std must have one number for each of 1 channels, got 3 and 3"):
+        _processor(channels=1)
 
 
 def _never() -> Any:
@@ -98,7 +96,7 @@ def test_measured_statistics() -> None:
     assert mean == pytest.approx(values.mean((0, 2, 3)).tolist())
     assert std[:2] == pytest.approx(values.std((0, 2, 3)).tolist()[:2])
     assert std[2] == pytest.approx(1 / 255)
-    assert normalized(pictures, mean, std).isfinite().all()
+    assert normalize(pictures, mean, std).isfinite().all()
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_three_ways_to_load(tmp_path: Path, encoder: EncoderSpec) -> None:
     assert same_outputs(task, changed)
     assert changed.label_smoothing == 0.2
     assert again.class_labels() == [f"column {number}" for number in range(7)]
-    assert again.input_settings == TinyImages().input_settings()
+    assert again.processor == TinyImages().processor
 
 
 def test_the_settings_are_plain_values(tmp_path: Path) -> None:
