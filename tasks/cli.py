@@ -22,7 +22,7 @@ from softformer.training.divergence import DivergedError
 from softformer.training.module import SoftformerModule
 from softformer.training.run.folder import RunFolder
 from softformer.training.specs import root_error
-from tasks.command.checkpoint import option, with_checkpoint_settings
+from tasks.command.checkpoint import option, stored_processor, with_checkpoint_settings
 from tasks.command.console import quiet
 from tasks.command.errors import AUDIO_EXTRA, paragraph
 from tasks.command.outputs import ReplaceRun, SaveConfig, TestSplitCheck, best_checkpoint, fit_callbacks, run_loggers
@@ -171,7 +171,11 @@ class SoftformerCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Build the objects; with a checkpoint, without the weights that it replaces."""
-        task = self.config[self.subcommand].model.get("init_args") or {}
+        config = self.config[self.subcommand]
+        task, data = config.model.get("init_args") or {}, config.data.get("init_args") or {}
+        trained = config.ckpt_path or task.get("weights")
+        if self.subcommand != "fit" and trained and data.get("processor", "unsupported") is None:
+            data["processor"] = stored_processor(trained)  # an evaluation follows the task that was trained
         encoder = (task.get("encoder") or {}).get("init_args") or {}
         replaced: list[tuple[Any, str, Any]] = []
         if self._get(self.config, "ckpt_path"):

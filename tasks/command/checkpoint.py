@@ -3,16 +3,16 @@
 import json
 from itertools import pairwise
 from pathlib import Path
-from pydoc import locate
 from typing import Any
 
 import yaml
 
+from softformer.models.weight_files import read_weight_file
 from softformer.training.checkpoints.content import DATA_KEY, processor_description, read_checkpoint, task_description
 from softformer.training.run.folder import CONFIG, RunFolder
 from tasks.command.recipes import recipe_files
 from tasks.command.run import RunSettings
-from tasks.data.module import arguments_of
+from tasks.processor import Processor
 
 # Arguments of a data module that say what to read within its path.
 _WITHIN_PATH = ("name", "data_dir", "data_files")
@@ -75,7 +75,7 @@ def _leave_out_other_data(settings: dict[str, Any], args: list[str]) -> None:
 
 
 def settings_of(checkpoint: Path) -> dict[str, Any]:
-    """Task and data of a checkpoint as configuration; the data with the processor of the task, which it follows.
+    """Task and data of a checkpoint as configuration, without the processor, which `stored_processor` reads.
 
     Raises:
         ValueError: It cannot be read without executing code, or is not a checkpoint of one of our tasks.
@@ -83,17 +83,14 @@ def settings_of(checkpoint: Path) -> dict[str, Any]:
     content = read_checkpoint(checkpoint)
     task = task_description(content)
     data = content.get(DATA_KEY)
-    if not data:
-        return {"model": task}
     task["init_args"].pop("processor", None)
-    return {"model": task, "data": {**data, "init_args": {**data["init_args"], **_processor(content, data)}}}
+    return {"model": task, "data": data} if data else {"model": task}
 
 
-def _processor(content: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-    """The processor as an argument of the data module, where its class takes one."""
-    kind: Any = locate(data["class_path"])
-    takes = isinstance(kind, type) and "processor" in arguments_of(kind)
-    return {"processor": processor_description(content)} if takes else {}
+def stored_processor(checkpoint: str) -> Processor | None:
+    """The processor in a checkpoint, or in another file of weights; None where it holds none."""
+    description = processor_description(read_weight_file(checkpoint))
+    return None if description is None else Processor.from_dict(description)
 
 
 def option(args: list[str], name: str) -> str | None:
