@@ -75,7 +75,7 @@ def test_the_dictionary_is_plain() -> None:
         "class_path": f"{__name__}.OwnSpec",
         "init_args": {
             "width": 11,
-            "inverse": {"class_path": "softformer.ops.inverse.Cholesky", "init_args": {"ridge": 0.2}},
+            "inverse": {"class_path": "softformer.Cholesky", "init_args": {"ridge": 0.2}},
             "names": None,
         },
     }

@@ -170,6 +170,8 @@ def test_another_configuration_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"is not in the checkpoint"):
         classifier(VIT).on_load_checkpoint(read_weight_file(path))
     with pytest.raises(ValueError, match=r"network.head.bias is \(7,\) in the checkpoint and \(5,\) here"):
+        ImageClassifier.load_from_checkpoint(path, num_classes=5, processor=None, weights_only=True)
+    with pytest.raises(ValueError, match=r"num_classes must be 7, as the data has the classes \('column 0', .* got 5"):
         ImageClassifier.load_from_checkpoint(path, num_classes=5, weights_only=True)
 
 
