@@ -70,6 +70,11 @@ class SpeechDataModule(SoundDataModule):
         """The processor of recordings and transcripts."""
         return self.given_processor or AudioProcessor(self.sample_rate, self._own_units, self.writing.settings)
 
+    @property
+    def num_units(self) -> int:
+        """Number of units, the blank included."""
+        return self.processor.units.size
+
     @cached_property
     def _own_units(self) -> dict[str, Any]:
         spec = self.units_spec

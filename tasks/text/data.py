@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import datasets
 from torch.utils.data import DataLoader
@@ -22,6 +22,9 @@ from tasks.text.processor import TextProcessor
 from tasks.text.tokenized import Tokenize, TokenizedExamples, tokenized
 from tasks.text.tokens.learned import learned_settings
 from tasks.text.tokens.tokenizers import BytesSpec, TokenizerSpec, tokenizer_settings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 LongTexts = Literal["cut", "split", "join"]
 
@@ -143,8 +146,23 @@ class TextDataModule(LabelledDataModule):
         given: dict[str, Any] = {} if self.max_length is None else {"max_length": self.max_length}
         if self.given_processor is not None:
             return self.given_processor.replace(**given)
-        classes: dict[str, Any] = {"class_names": self.class_names, "multi_label": self.multi_label}
-        return TextProcessor(self._own_tokenizer, pairs=len(self.text_columns) == 2, **given, **classes)
+        return self._own_processor.replace(class_names=self.class_names, multi_label=self.multi_label)
+
+    @cached_property
+    def _own_processor(self) -> TextProcessor:
+        """The processor that this module makes, without classes."""
+        given: dict[str, Any] = {} if self.max_length is None else {"max_length": self.max_length}
+        return TextProcessor(self._own_tokenizer, pairs=len(self.text_columns) == 2, **given)
+
+    @property
+    def tokenizer(self) -> "PreTrainedTokenizerFast":
+        """The tokenizer."""
+        return self.processor.tokenizer
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens."""
+        return self.processor.vocab_size
 
     @cached_property
     def _own_tokenizer(self) -> dict[str, Any]:
@@ -246,10 +264,12 @@ class TextDataModule(LabelledDataModule):
         """
         if self.texts is None:
             raise ValueError("texts: expected texts to predict: --data.texts FILE (.txt, .csv, .json or .parquet)")
+        # Files have no labels, so the data set need not be read for its classes.
+        processor = self._own_processor if self.given_processor is None else self.processor
         examples = text_files(
             self.texts,
-            self.processor.tokenize(list(self.text_columns.values()), keep=True),
-            TextCollator(self.processor.pad),
+            processor.tokenize(list(self.text_columns.values()), keep=True),
+            TextCollator(processor.pad),
             num_proc=self.num_proc,
             on_bad=self.on_bad,
             remedy=self.remedy,

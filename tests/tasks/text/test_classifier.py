@@ -15,6 +15,7 @@ from softformer.training.encoders.vision import EncoderSpec
 from tasks.classification.metrics import classification_metrics
 from tasks.classification.weights import balanced_weights
 from tasks.text import MaskedLanguageModel, TextClassifier, TextDataModule
+from tasks.text.processor import TextProcessor
 
 ENCODER = SoftEncoderSpec(6, 1, 3, num_landmarks=5)
 
@@ -76,7 +77,7 @@ def test_balanced_weights_make_classes_count_alike() -> None:
 
 def test_metrics_are_those_of_scikit_learn() -> None:
     truth, scores = torch.randint(7, (97,)), torch.randn(97, 7)
-    found = classification_metrics(7, multi_label=False, beside="f1")(scores, truth)
+    found = classification_metrics(7, multi_label=False, second="f1")(scores, truth)
     assert set(found) == {"accuracy", "f1"}
     assert found["accuracy"].item() == pytest.approx(accuracy_score(truth, scores.argmax(-1)))
     assert found["f1"].item() == pytest.approx(f1_score(truth, scores.argmax(-1), average="macro"))
@@ -146,7 +147,9 @@ def test_options_are_checked(options: dict[str, Any], message: str) -> None:
 def test_tokens_and_labels_are_checked() -> None:
     task, data = classifier(), batch()
     assert task.on_before_batch_transfer(data, 0) is data
-    with pytest.raises(ValueError, match="the text has token 261, but the network knows tokens 0 to 260"):
+    with pytest.raises(
+        ValueError, match="tokens must lie in 0 to 260, the vocabulary of the network, got 261; use the"
+    ):
         task.on_before_batch_transfer(data | {"ids": data["ids"].index_fill(1, torch.tensor([3]), 261)}, 0)
     with pytest.raises(ValueError, match="labels must lie between 0 and 2"):
         task.on_before_batch_transfer(data | {"label": data["label"] + 2}, 0)
@@ -154,10 +157,9 @@ def test_tokens_and_labels_are_checked() -> None:
 
 def test_predictions_keep_the_order_of_the_texts(tmp_path: Path) -> None:
     data = text_data({"train": write_rows(tmp_path / "train.jsonl", labelled(31))})
-    task = classifier()
-    with pytest.raises(ValueError, match="the task does not know its tokenizer"):
-        task.predict("a cat")
-    task.input_settings = data.input_settings()
+    with pytest.raises(ValueError, match="TextClassifier must have a processor to prepare raw inputs, got None"):
+        classifier().predict("a cat")
+    task = classifier(processor=data.processor)
     texts = ["a cat sat on the mat and slept", "mice", "the cat slept on it"]
     together = task.predict(texts, top_k=2, batch_size=2)
     assert [len(guesses) for guesses in together] == [2, 2, 2]
@@ -166,25 +168,24 @@ def test_predictions_keep_the_order_of_the_texts(tmp_path: Path) -> None:
         assert [guess.label for guess in alone] == [guess.label for guess in guesses]
         assert [guess.probability for guess in alone] == pytest.approx([guess.probability for guess in guesses])
         assert {guess.label for guess in guesses} <= set(NAMES)
-    with pytest.raises(ValueError, match="the text at place 1 is empty"):
+    with pytest.raises(ValueError, match="texts, place 1: the text is empty"):
         task.predict(["a", "  "])
-    with pytest.raises(ValueError, match="expected strings, got 3 at place 0"):
+    with pytest.raises(ValueError, match="texts must be strings, got 3 at place 0"):
         task.predict([3])  # type: ignore[list-item]
 
 
 def test_pairs_are_what_the_task_was_trained_on() -> None:
     data = TextDataModule("csv", text_pair_column="other", class_names=NAMES)
-    settings = {"tokenizer": data._own_tokenizer, "max_length": 19, "class_names": NAMES}
-    task = classifier()
-    task.input_settings = {**settings, "pairs": True}
+    processor = TextProcessor(data._own_tokenizer, 19, class_names=NAMES)
+    task = classifier(processor=processor.replace(pairs=True))
     assert len(task.predict(("a", "b"))) == len(task.predict([("a", "b")])) == 1
-    with pytest.raises(ValueError, match="expected pairs of strings, got 'a' at place 0"):
+    with pytest.raises(ValueError, match="texts must be pairs of strings, got 'a' at place 0"):
         task.predict(["a", "b"])
-    with pytest.raises(ValueError, match="the text at place 0 is empty"):
+    with pytest.raises(ValueError, match="texts, place 0: the text is empty"):
         task.predict([("a", " ")])
-    task.input_settings = {**settings, "pairs": False}
+    task = classifier(processor=processor.replace(pairs=False))
     assert len(task.predict(("a", "b"))) == 2
-    with pytest.raises(ValueError, match=r"expected strings, got \('a', 'b'\) at place 0"):
+    with pytest.raises(ValueError, match=r"texts must be strings, got \('a', 'b'\) at place 0"):
         task.predict([("a", "b")])
     task.train()
     with pytest.raises(ValueError, match="is empty"):

@@ -90,7 +90,7 @@ def test_masks_are_filled(trained: Path, tmp_path: Path, caplog: pytest.LogCaptu
     assert "gap" not in caplog.text
     (tmp_path / "texts.txt").write_text("no mask\nat all <mask>\n")
     softformer(tmp_path, "predict", "--ckpt_path", checkpoint, "--data.texts", "texts.txt")
-    assert "no text has a gap to fill: gaps are written [MASK]" in caplog.text
+    assert "no text has a gap within its first 512 tokens (max_length); write [MASK] for a missing token" in caplog.text
 
 
 def test_classes_without_labels_are_an_error(trained: Path, tmp_path: Path) -> None:
@@ -111,8 +111,8 @@ def test_a_run_does_not_go_on_with_another_tokenizer(trained: Path, tmp_path: Pa
     write_rows(tmp_path / "other.jsonl", [{**row, "text": row["text"].replace("Z", "Y")} for row in rows])
     outcome = softformer(tmp_path, "fit", *data, *masked, "--trainer.max_epochs", "2", "--ckpt_path", "last")
     assert outcome.code == 2
-    assert "the run that goes on had another tokenizer: token " in outcome.err
-    assert "is 'Z' there, and 'Y' in the data" in outcome.err
+    assert "the run that resumes must have the data that it was trained on, got another: token " in outcome.err
+    assert "is 'Y' in the data and 'Z' in the task" in outcome.err
 
 
 def test_weights_are_tested_with_their_own_tokenizer(trained: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from tasks.data.batches import Draw
 from tasks.data.examples import ReadError
 from tasks.text.data import TextDataModule
+from tasks.text.processor import TextProcessor
 from tasks.text.tokens.tokenizers import (
     SPECIAL_TOKENS,
     AutoTokenizerSpec,
@@ -25,7 +26,6 @@ from tasks.text.tokens.tokenizers import (
     BytesSpec,
     CharactersSpec,
     WordsSpec,
-    tokenizer_from,
 )
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -82,15 +82,13 @@ def test_what_the_data_says_of_itself_needs_no_setup(files: dict[str, str]) -> N
     assert data.vocab_size == 5 + len(found)
     assert (data.num_classes, data.class_names, data.multi_label, data.task) == (3, NAMES, False, "classification")
     assert sum(data.class_counts or []) == 25
-    settings = data.input_settings()
-    assert settings == json.loads(json.dumps(settings))
-    assert {name: settings[name] for name in ("max_length", "class_names", "multi_label")} == {
-        "max_length": 17,
-        "class_names": NAMES,
-        "multi_label": False,
-    }
-    assert tokenizer_from(settings["tokenizer"])("the cat").data == data.tokenizer("the cat").data
-    assert text_data(files).max_length == 512
+    processor = data.processor
+    again = TextProcessor.from_dict(json.loads(json.dumps(processor.to_dict())))
+    assert again == processor
+    assert processor.to_dict()["class_path"] == "tasks.text.TextProcessor"
+    assert (again.max_length, again.class_names, again.multi_label, again.pairs) == (17, NAMES, False, False)
+    assert again.tokenizer("the cat").data == data.tokenizer("the cat").data
+    assert text_data(files).processor.max_length == 512
 
 
 @pytest.mark.parametrize("spec", [BytesSpec(), CharactersSpec(), WordsSpec(), BpeSpec(270, lowercase=True)], ids=repr)
@@ -152,7 +150,7 @@ def test_a_tokenizer_that_keeps_no_pairs_apart(files: dict[str, str], tmp_path: 
     PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]").save_pretrained(tmp_path / "plain")
     spec = AutoTokenizerSpec(str(tmp_path / "plain"))
     list(text_data(files, tokenizer=spec).test_dataloader())
-    with pytest.raises(ValueError, match="text_pair_column: the tokenizer puts nothing between the texts of a pair"):
+    with pytest.raises(ValueError, match="text_pair_column needs a tokenizer that separates the texts of a pair"):
         text_data(files, tokenizer=spec, text_pair_column="other").test_dataloader()
 
 
@@ -432,8 +430,8 @@ def test_a_split_of_bad_texts_alone(tmp_path: Path) -> None:
         ({"text_column": "number"}, "text_column='number': expected a column of texts, or of pictures, got .*int64"),
         ({"label_column": "share"}, "label_column='share': expected class labels"),
         ({"max_length": 0}, "max_length: expected a whole number of at least 1, got 0"),
-        ({"max_length": 2}, "max_length: expected at least 3, which leaves room for a token .*, got 2"),
-        ({"max_length": 4, "text_pair_column": "other"}, "max_length: expected at least 5, .*, got 4"),
+        ({"max_length": 2}, "max_length must be at least 3, which leaves room for a token .*, got 2"),
+        ({"max_length": 4, "text_pair_column": "other"}, "max_length must be at least 5, .*, got 4"),
         ({"max_tokens": -1}, "max_tokens: expected a whole number of at least 1, got -1"),
         ({"num_proc": 0}, "num_proc: expected a whole number of at least 1, got 0"),
         ({"mask_probability": 1.0}, r"mask_probability: expected a share of the tokens in \(0, 1\), got 1.0"),
@@ -446,7 +444,7 @@ def test_a_split_of_bad_texts_alone(tmp_path: Path) -> None:
         ({"class_names": ["ant", "bee"]}, "label 'cat' in column 'label' is not one of the 2 classes"),
         (
             {"train_split": "trian"},
-            "column is of type string, .* Give class_names, or name the training split by train_",
+            "train_split='trian': the data has no such split; it has: train",
         ),
         (
             {"train_split": "trian", "class_names": NAMES},

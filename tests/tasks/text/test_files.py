@@ -15,21 +15,19 @@ from toy_rows import quiet_trainer
 from tasks.data.examples import ReadError
 from tasks.text.data import TextDataModule
 from tasks.text.files import text_rows
-from tasks.text.tokens.tokenizers import BpeSpec, BytesSpec, tokenizer_from, tokenizer_settings
+from tasks.text.processor import TextProcessor
+from tasks.text.tokens.tokenizers import BpeSpec, BytesSpec, tokenizer_settings
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
-_SETTINGS = {
-    "tokenizer": tokenizer_settings(BpeSpec(263, lowercase=True).build([" ".join(WORDS)] * 3)),
-    "max_length": 19,
-    "class_names": ["ant", "bee"],
-    "multi_label": False,
-}
+_PROCESSOR = TextProcessor(
+    tokenizer_settings(BpeSpec(263, lowercase=True).build([" ".join(WORDS)] * 3)), 19, class_names=["ant", "bee"]
+)
 
 
-def _predict(texts: Any, settings: dict[str, Any] | None = _SETTINGS, **options: Any) -> list[dict[str, Any]]:
-    data = TextDataModule("nobody/nothing", texts=texts, **{"batch_size": 3, **options})
-    task = Keeping(settings)
+def _predict(texts: Any, processor: TextProcessor | None = _PROCESSOR, **options: Any) -> list[dict[str, Any]]:
+    data = TextDataModule("nobody/nothing", texts=texts, processor=processor, **{"batch_size": 3, **options})
+    task = Keeping()
     quiet_trainer().predict(task, data)
     return task.batches
 
@@ -55,7 +53,7 @@ def test_lines_become_tokens_as_the_task_says(lines: str, workers: int) -> None:
     batches = _predict(lines, num_workers=workers)
     assert [set(batch) for batch in batches] == [{"ids", "mask", "index", "text"}] * 2
     assert _found(batches) == _LINES
-    tokenizer = tokenizer_from(_SETTINGS["tokenizer"])
+    tokenizer = _PROCESSOR.tokenizer
     for batch in batches:
         for ids, mask, text in zip(batch["ids"], batch["mask"], batch["text"]):
             assert ids[mask].tolist() == tokenizer(text, truncation=True, max_length=19)["input_ids"]
@@ -108,7 +106,7 @@ def test_pairs_come_from_tables(tmp_path: Path, lines: str) -> None:
     batches = _predict(str(file), text_pair_column="other")
     assert _found(batches) == _LINES
     assert _found(batches, "text_pair") == ["on a mat"] * 5
-    tokenizer = tokenizer_from(_SETTINGS["tokenizer"])
+    tokenizer = _PROCESSOR.tokenizer
     for batch in batches:
         for ids, mask, text in zip(batch["ids"], batch["mask"], batch["text"]):
             assert ids[mask].tolist() == tokenizer(text, "on a mat", truncation=True, max_length=19)["input_ids"]

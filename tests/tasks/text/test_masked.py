@@ -69,10 +69,9 @@ def test_it_learns_to_fill_gaps(tmp_path: Path) -> None:
     rows = [{"text": "abcabcabc"}] * 3 + [{"text": text} for text in texts(5)]
     data = text_data({"train": write_rows(tmp_path / "train.jsonl", rows)}, label_column=None, val_fraction=0.0)
     torch.manual_seed(0)
-    task = MaskedLanguageModel(SoftEncoderSpec(32, 1, 4, num_landmarks=16), vocab_size=data.vocab_size)
-    with pytest.raises(ValueError, match="the task does not know its tokenizer"):
-        task.predict("ab[MASK]")
-    task.input_settings = data.input_settings()
+    with pytest.raises(ValueError, match="MaskedLanguageModel must have a processor to prepare raw inputs, got None"):
+        model().predict("ab[MASK]")
+    task = MaskedLanguageModel(SoftEncoderSpec(32, 1, 4, num_landmarks=16), processor=data.processor)
     ids = torch.tensor([data.tokenizer("abcabcabc")["input_ids"]])
     optimizer = torch.optim.Adam(task.parameters(), lr=3e-3)
     for place in range(1, 400):

@@ -15,22 +15,17 @@ from text_files import NAMES, WORDS, labelled, text_data, write_rows
 from toy_rows import quiet_trainer
 
 from tasks.text.data import TextDataModule
+from tasks.text.processor import TextProcessor
 from tasks.text.tokens.tokenizers import BpeSpec, BytesSpec, CharactersSpec, tokenizer_from, tokenizer_settings
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 _BPE = tokenizer_settings(BpeSpec(263, lowercase=True).build([" ".join(WORDS)] * 3))
-_TRAINED = {
-    "tokenizer": _BPE,
-    "max_length": 11,
-    "class_names": ["cat", "owl", "ant", "bee"],
-    "multi_label": False,
-    "pairs": False,
-}
+_TRAINED = TextProcessor(_BPE, max_length=11, pairs=False, class_names=["cat", "owl", "ant", "bee"])
 
 
-def _tested(data: TextDataModule, settings: dict[str, Any] | None = _TRAINED) -> dict[int, dict[str, Any]]:
-    task = Keeping(settings)
+def _tested(data: TextDataModule) -> dict[int, dict[str, Any]]:
+    task = Keeping()
     quiet_trainer().test(task, data, verbose=False)
     return {
         row: {
@@ -50,25 +45,27 @@ def file(tmp_path: Path) -> dict[str, str]:
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("spec", [BytesSpec(), CharactersSpec(), BpeSpec(8192)], ids=repr)
 def test_tokenizer_length_and_classes_are_those_of_the_task(file: dict[str, str], streaming: bool, spec: Any) -> None:
-    data = text_data(file, tokenizer=spec, streaming=streaming)  # there is no training split to learn from
+    data = text_data(
+        file, tokenizer=spec, streaming=streaming, processor=_TRAINED
+    )  # there is no training split to learn from
     rows = _tested(data)
     tokenizer = tokenizer_from(_BPE)
     assert sorted(rows) == list(range(13))
     for number, row in enumerate(labelled(13)):
         assert rows[number]["ids"] == tokenizer(row["text"], truncation=True, max_length=11)["input_ids"]
-        assert rows[number]["label"] == _TRAINED["class_names"].index(row["label"])
-    assert (data.num_classes, data.class_names) == (4, _TRAINED["class_names"])
-    assert (data.vocab_size, data.max_length) == (len(tokenizer), 11)
-    assert data.input_settings() == _TRAINED
+        assert rows[number]["label"] == _TRAINED.class_names.index(row["label"])
+    assert (data.num_classes, data.class_names) == (4, _TRAINED.class_names)
+    assert data.vocab_size == len(tokenizer)
+    assert data.processor == _TRAINED
 
 
 def test_a_length_that_is_given_wins(file: dict[str, str]) -> None:
-    rows = _tested(text_data(file, max_length=29))
+    rows = _tested(text_data(file, max_length=29, processor=_TRAINED))
     assert max(len(row["ids"]) for row in rows.values()) == 29
 
 
 def test_gaps_are_made_by_the_tokenizer_of_the_task(file: dict[str, str]) -> None:
-    rows = _tested(text_data(file, label_column=None), {**_TRAINED, "class_names": []})
+    rows = _tested(text_data(file, label_column=None, processor=_TRAINED.replace(class_names=None)))
     tokenizer = tokenizer_from(_BPE)
     for number, row in enumerate(labelled(13)):
         expected = tokenizer(row["text"], truncation=True, max_length=11)["input_ids"]
@@ -76,27 +73,25 @@ def test_gaps_are_made_by_the_tokenizer_of_the_task(file: dict[str, str]) -> Non
         assert [true if true != -100 else token for token, true in zip(ids, target)] == expected
 
 
-def test_data_that_serve_one_task_after_another(tmp_path: Path) -> None:
+def test_data_of_different_tasks(tmp_path: Path) -> None:
     rows = labelled(13)
     files = {"train": write_rows(tmp_path / "train.jsonl", rows), "test": write_rows(tmp_path / "test.jsonl", rows)}
-    data = text_data(files, tokenizer=CharactersSpec())
-    first = data.examples_for("test")
-    own = _tested(data, None)
-    assert data.examples_for("test") is first  # a task that knows nothing changes nothing
-    same = _tested(data, {**data.input_settings(), "class_names": NAMES})
-    assert same == own
-    assert data.examples_for("test") is first
-    other = _tested(data)
+
+    def tested(processor: TextProcessor | None) -> dict[int, dict[str, Any]]:
+        return _tested(text_data(files, tokenizer=CharactersSpec(), processor=processor))
+
+    own, other = tested(None), tested(_TRAINED)
+    assert tested(text_data(files, tokenizer=CharactersSpec()).processor) == own
     assert all(other[row]["ids"] != own[row]["ids"] for row in own)
     assert [other[row]["label"] for row in range(3)] == [2, 3, 0]
-    assert _tested(data, {**_TRAINED, "max_length": 7})[3]["ids"] != other[3]["ids"]
+    assert tested(_TRAINED.replace(max_length=7))[3]["ids"] != other[3]["ids"]
 
 
 def test_classes_that_the_task_does_not_know_are_an_error(tmp_path: Path) -> None:
     rows = [{"text": "a cat", "label": "ant"}, {"text": "a yak", "label": "yak"}]
     file = {"test": write_rows(tmp_path / "test.jsonl", rows)}
     with pytest.raises(ValueError, match=r"row 1: label 'yak' in column 'label' is not one of the 4 classes"):
-        _tested(text_data(file))
+        _tested(text_data(file, processor=_TRAINED))
 
 
 def _predicted(file: Path) -> list[tuple[str, str]]:
@@ -162,7 +157,7 @@ class WritingNet(LightningModule):
         return torch.optim.SGD(self.parameters(), 1e-9)
 
     def on_fit_end(self) -> None:
-        settings = self.trainer.datamodule.input_settings()  # type: ignore[attr-defined]
+        settings = self.trainer.datamodule.processor.to_dict()  # type: ignore[attr-defined]
         content = {"trained": self.trained, "sizes": self.sizes, "validated": self.validated, "settings": settings}
         torch.save(content, self.folder / f"{self.global_rank}.pt")
 
@@ -175,7 +170,7 @@ def test_a_stream_is_trained_on(tmp_path: Path, workers: int) -> None:
     quiet_trainer(max_steps=9).fit(WritingNet(tmp_path), data)
     content = torch.load(tmp_path / "0.pt", weights_only=True)
     assert [len(rows) for rows in content["trained"]] == [5] * 9
-    assert content["settings"] == text_data(file, **options).input_settings()
+    assert content["settings"] == text_data(file, **options).processor.to_dict()
 
 
 def test_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,9 @@ def test_as_many_tokens_but_others(data: Any, masked: str) -> None:
     known = torch.load(masked, weights_only=True)["state_dict"]["network.backbone.embedding.weight"].shape[0]
     module = data(tokenizer=CharactersSpec(lowercase=True))
     task = _classifier(masked, known)
-    with pytest.raises(ValueError, match=r"another tokenizer: token \d+ is '.' there, and .* in the data; take the"):
+    with pytest.raises(
+        ValueError, match=r"another tokenizer: token \d+ is .* in the data and '.' in the weights; use the"
+    ):
         _fit(task, module)
 
 
