@@ -124,6 +124,15 @@ class AudioClassifier(Classifier[AudioProcessor]):
             check_labels(batch["label"], self.num_classes, self.multi_label)
         return batch
 
+    def meet(self, data: Any) -> None:
+        """Compare processors.
+
+        Raises:
+            ValueError: As in `Classifier.meet`; or the data has another sample rate than the network.
+        """
+        known_sample_rate(self.sample_rate, getattr(data, "processor", None))
+        super().meet(data)
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the processor of the checkpoint.
 
@@ -152,9 +161,9 @@ class AudioClassifier(Classifier[AudioProcessor]):
             For each recording, its best classes and their probabilities, best first.
 
         Raises:
-            ValueError: The task has no processor; or a recording cannot be read, or is shorter than a window.
+            ValueError: A recording cannot be read, or is shorter than a window.
         """
-        processor, found = self.needed_processor(), list[list[Prediction]]()
+        processor, found = self.processor or AudioProcessor(self.sample_rate), list[list[Prediction]]()
         with self.predicting():
             for batch in processor.batches(sounds, max_seconds):
                 check_recordings(batch, self.network.backbone.features)

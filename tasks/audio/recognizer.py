@@ -26,6 +26,7 @@ from tasks.audio.speech.ctc import ctc_loss, likeliest_units, long_enough
 from tasks.audio.speech.error_rates import CharacterErrors, WordErrors
 from tasks.audio.speech.left_out import LeftOut
 from tasks.audio.speech.transcripts import Transcript, write_transcripts
+from tasks.audio.speech.units import Units
 from tasks.audio.speech.word_times import WordTime, word_times
 from tasks.base import Task
 
@@ -136,7 +137,7 @@ class SpeechRecognizer(Task[AudioProcessor]):
         return self._rows_of_loss
 
     def _texts(self, log_probs: Tensor, num_tokens: Tensor) -> list[str]:
-        units = self.needed_processor().units
+        units = self.units
         return [units.decode(ids) for ids in likeliest_units(log_probs, num_tokens)]
 
     def on_train_epoch_end(self) -> None:
@@ -176,15 +177,22 @@ class SpeechRecognizer(Task[AudioProcessor]):
             heard, spoken = (textwrap.shorten(text, _SHOWN, placeholder=" ...") for text in self._example)
             rank_zero_info(f"epoch {self.current_epoch}\n  spoken: {spoken}\n  heard:  {heard}")
 
+    @property
+    def units(self) -> Units:
+        """The units of the transcripts."""
+        return self.needed_processor().units
+
     def meet(self, data: Any) -> None:
         """Compare processors.
 
         Raises:
-            ValueError: As in `Task.meet`; or the data has no transcripts, or more or fewer units than the network.
+            ValueError: As in `Task.meet`; or the data has no transcripts, more or fewer units than the network, or
+                another sample rate.
         """
-        super().meet(data)
         if (theirs := getattr(data, "processor", None)) is not None:
+            known_sample_rate(self.sample_rate, theirs)
             known_num_units(self.num_units, theirs)
+        super().meet(data)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the processor of the checkpoint.
@@ -221,7 +229,7 @@ class SpeechRecognizer(Task[AudioProcessor]):
         ]
 
     def _transcripts(self, lengths: Tensor, log_probs: Tensor, num_tokens: Tensor) -> list[Transcript]:
-        token_seconds, units = self.network.backbone.token_seconds, self.needed_processor().units
+        token_seconds, units = self.network.backbone.token_seconds, self.units
         durations = (lengths.double() / self.sample_rate).tolist()
         several = [
             word_times(logs[:count], units, token_seconds=token_seconds, seconds=seconds)

@@ -194,7 +194,8 @@ class SoundDataModule(TaskDataModule):
             raise ValueError("sounds: expected sounds to predict: --data.sounds FOLDER (or a file, or a list of files)")
         examples = sound_files(
             self.sounds,
-            self.processor,
+            # Files have no labels, so the data set need not be read for its classes.
+            self.given_processor or AudioProcessor(self.sample_rate),
             shortest=self.shortest,
             on_bad=self.on_bad,
             remedy=self.remedy,

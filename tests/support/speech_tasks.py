@@ -38,6 +38,11 @@ def recognizer(**options: Any) -> SpeechRecognizer:
     return SpeechRecognizer(**{"encoder": ENCODER, "processor": PROCESSOR, "features": FEATURES, **options})
 
 
+def bare(**options: Any) -> SpeechRecognizer:
+    """A recognizer without a processor."""
+    return recognizer(**{"processor": None, "num_units": NUM_UNITS, "sample_rate": RATE, **options})
+
+
 def noise(samples: int, seed: int = 0) -> Tensor:
     return 0.1 * torch.randn(samples, generator=torch.Generator().manual_seed(seed))
 
@@ -55,7 +60,7 @@ def batch(texts: list[str] = TEXTS, lengths: list[int] = LENGTHS) -> dict[str, A
     }
 
 
-class Told(LightningDataModule):
+class OneBatch(LightningDataModule):
     """One batch again and again, and a processor."""
 
     def __init__(self, processor: AudioProcessor, given: dict[str, Any] | None = None) -> None:

@@ -16,6 +16,7 @@ from softformer.models.audio.augment import AudioAugment
 from softformer.training.encoders.sequence import SoftEncoderSpec
 from softformer.training.encoders.vision import EncoderSpec
 from tasks.audio import AudioClassifier, AudioDataModule, FeatureSpec, SpeechRecognizer
+from tasks.audio.processor import AudioProcessor
 
 ENCODER = SoftEncoderSpec(6, 1, 3, num_landmarks=5)
 FEATURES = FeatureSpec(num_mels=11)
@@ -214,9 +215,7 @@ def test_batches_are_checked() -> None:
 
 
 def test_files_and_arrays_give_the_same_guesses(tmp_path: Path) -> None:
-    task = classifier()
-    task.input_settings = {"sample_rate": RATE, "class_names": NAMES, "multi_label": False}
-    task.train()
+    task = classifier(processor=AudioProcessor(RATE, class_names=NAMES)).train()
     waves = [tone(NAMES[number % 3], 0.1 + 0.17 * number, number) for number in range(5)]
     files = [tmp_path / f"{number}.flac" for number in range(5)]
     for file, wave in zip(files, waves):
@@ -249,7 +248,7 @@ def test_one_pass_is_one_pass() -> None:
 @pytest.mark.usefixtures("own_cache")
 def test_the_sample_rates_of_data_and_network_agree(tmp_path: Path) -> None:
     data = AudioDataModule("audiofolder", data_dir=write_tones(tmp_path, 23, 0), sample_rate=16_000, batch_size=5)
-    message = "the data must have the sample rate of the network, 8000 Hz, got 16000 Hz: set --data.sample_rate 8000"
+    message = "the data must have the sample rate of the network, 8000 Hz, got 16000 Hz; set --data.sample_rate 8000"
     with pytest.raises(ValueError, match=message):
         quiet_trainer(max_epochs=1).fit(classifier(), datamodule=data)
     with pytest.raises(ValueError, match=message):

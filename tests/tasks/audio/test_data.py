@@ -20,6 +20,7 @@ from softformer.training.encoders.sequence import SoftEncoderSpec
 from tasks.audio.classifier import AudioClassifier
 from tasks.audio.data import AudioDataModule
 from tasks.audio.features import FeatureSpec
+from tasks.audio.processor import AudioProcessor
 from tasks.data.batches import Draw
 from tasks.data.examples import ReadError
 
@@ -77,8 +78,10 @@ def test_what_the_data_says_of_itself_needs_no_setup(files: dict[str, str]) -> N
     data = _data(files, val_fraction=0.0)
     assert (data.num_classes, data.class_names, data.multi_label, data.sample_rate) == (3, _NAMES, False, RATE)
     assert data.class_counts == [11, 10, 10]
-    settings = {"sample_rate": RATE, "class_names": _NAMES, "multi_label": False}
-    assert data.input_settings() == json.loads(json.dumps(data.input_settings())) == settings
+    made = data.processor
+    assert made == AudioProcessor(RATE, class_names=_NAMES)
+    assert made == AudioProcessor.from_dict(json.loads(json.dumps(made.to_dict())))
+    assert made.to_dict()["class_path"] == "tasks.audio.AudioProcessor"
     assert AudioDataModule("parquet", data_files=files).sample_rate == 16_000
 
 
@@ -434,10 +437,10 @@ def test_mistakes(files: dict[str, str], options: dict[str, Any], message: str) 
 
 
 def test_a_trained_task_is_evaluated_at_its_own_rate_and_classes(files: dict[str, str]) -> None:
-    settings = {"sample_rate": 4_000, "class_names": ["yak", "cat", "bee", "ant"], "multi_label": False}
-    data = _data(files, group_by_length=False)
+    processor = AudioProcessor(4_000, class_names=["yak", "cat", "bee", "ant"])
+    data = _data(files, group_by_length=False, processor=processor)
     data.setup("fit")
-    task = Keeping(settings)
+    task = Keeping()
     quiet_trainer().test(task, data, verbose=False)
     for batch in task.batches:
         for length, label, row in zip(batch["length"], batch["label"], batch["index"].tolist()):

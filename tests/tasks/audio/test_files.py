@@ -10,9 +10,10 @@ from sounds import RATE, as_decoded, noise, tone, write_sound
 from toy_rows import quiet_trainer
 
 from tasks.audio.data import AudioDataModule
+from tasks.audio.processor import AudioProcessor
 from tasks.data.examples import ReadError
 
-_SETTINGS = {"sample_rate": RATE, "class_names": ["ant", "bee"], "multi_label": False}
+_PROCESSOR = AudioProcessor(RATE, class_names=["ant", "bee"])
 _NAMES = ["a.WAV", "b.flac", "c.aiff", "d.au", "more/e.wav"]
 
 
@@ -24,9 +25,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "sounds"
 
 
-def _predict(sounds: Any, settings: dict[str, Any] | None = _SETTINGS, **options: Any) -> list[dict[str, Any]]:
-    data = AudioDataModule("nobody/nothing", sounds=sounds, **{"batch_size": 2, **options})
-    task = Keeping(settings)
+def _predict(sounds: Any, processor: AudioProcessor | None = _PROCESSOR, **options: Any) -> list[dict[str, Any]]:
+    data = AudioDataModule("nobody/nothing", sounds=sounds, processor=processor, **{"batch_size": 2, **options})
+    task = Keeping()
     quiet_trainer().predict(task, data)
     return task.batches
 

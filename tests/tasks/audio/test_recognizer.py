@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 import torch
-from speech_tasks import LENGTHS, OTHERS, RATE, SETTINGS, TEXTS, Told, batch, noise, recognizer, settings
+from speech_tasks import LENGTHS, OTHERS, PROCESSOR, RATE, TEXTS, OneBatch, bare, batch, noise, processor, recognizer
 from torch.utils.data import DataLoader
 from torchmetrics.functional.text import char_error_rate, word_error_rate
 from toy_rows import quiet_trainer
 
 from softformer.models.audio.augment import AudioAugment
+from tasks.audio.processor import AudioProcessor
 from tasks.audio.speech.ctc import ctc_loss, likeliest_units
-from tasks.audio.speech.units import units_from
 
 
 def test_loss_and_error_rates() -> None:
@@ -21,7 +21,7 @@ def test_loss_and_error_rates() -> None:
     assert num_tokens.tolist() == [13, 9, 11, 6, 8]
     expected = ctc_loss(log_probs, num_tokens, data["units"], data["num_units"])
     torch.testing.assert_close(task.step(data, "val"), expected)
-    heard = [units_from(SETTINGS["units"]).decode(ids) for ids in likeliest_units(log_probs, num_tokens)]
+    heard = [PROCESSOR.units.decode(ids) for ids in likeliest_units(log_probs, num_tokens)]
     found = task.val_metrics.compute()
     torch.testing.assert_close(found["val/wer"], word_error_rate(heard, TEXTS))
     torch.testing.assert_close(found["val/cer"], char_error_rate(heard, TEXTS))
@@ -106,7 +106,7 @@ def test_the_loss_of_an_epoch_is_that_of_what_was_not_left_out() -> None:
     rows = [batch(["ab c", "ab c dad", "a"], [4201, 3001, 3511]), batch(["dddd"] * 3, [1999] * 3)]
     rows.append(batch(["bad", "dddd", "dddd"], [2503, 1999, 1999]))
     task = recognizer()
-    data = Told(SETTINGS)
+    data = OneBatch(PROCESSOR)
     data.val_dataloader = lambda: DataLoader(rows, batch_size=None)  # type: ignore[assignment, arg-type, method-assign]
     trainer = quiet_trainer(logger=False)
     (found,) = trainer.validate(task, data, verbose=False)
@@ -120,10 +120,10 @@ def test_a_training_of_recordings_that_are_all_too_short(caplog: pytest.LogCaptu
         caplog.at_level("INFO", logger="lightning"),
         pytest.raises(ValueError, match=r"every recording of the training has fewer .* \(one in 40 ms, .*BpeUnits"),
     ):
-        quiet_trainer(max_epochs=2, limit_val_batches=0).fit(recognizer(), Told(SETTINGS, short))
+        quiet_trainer(max_epochs=2, limit_val_batches=0).fit(recognizer(), OneBatch(PROCESSOR, short))
     assert "Too short for their transcripts and left out of the loss: 3 of train" in caplog.text
     # In an evaluation there is then no loss, and error rates as ever.
-    (found,) = quiet_trainer().validate(recognizer(), Told(SETTINGS, short), verbose=False)
+    (found,) = quiet_trainer().validate(recognizer(), OneBatch(PROCESSOR, short), verbose=False)
     assert math.isnan(found["val/loss"])
     assert found["val/wer"] > 0
 
@@ -144,14 +144,14 @@ def test_at_most_ten_are_named(caplog: pytest.LogCaptureFixture) -> None:
 def test_precisions(precision: Any) -> None:
     trainer, task = quiet_trainer(max_epochs=2, precision=precision), recognizer()
     if precision == "bf16-mixed":
-        trainer.fit(task, Told(SETTINGS))
+        trainer.fit(task, OneBatch(PROCESSOR))
         assert all(parameter.isfinite().all() for parameter in task.parameters())
         assert trainer.callback_metrics["val/loss"].isfinite()
         return
     with pytest.raises(
         ValueError, match=r"samples must be float32, got torch\.b?float16, .* take --trainer.precision bf"
     ):
-        trainer.fit(task, Told(SETTINGS))
+        trainer.fit(task, OneBatch(PROCESSOR))
 
 
 def test_only_the_head_trains() -> None:
@@ -163,13 +163,29 @@ def test_only_the_head_trains() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_units": None}, "num_units must be given and at least 2, blank included, got None; a SpeechDataModule"),
-        ({"num_units": 1}, "num_units must be given and at least 2, blank included, got 1"),
+        (
+            {"num_units": None},
+            "num_units must be given and at least 2, the blank included, got None; pass the processor",
+        ),
+        ({"num_units": 1}, "num_units must be given and at least 2, the blank included, got 1"),
         ({"sample_rate": None}, "sample_rate must be given"),
         ({"subsampling": 3}, "subsampling must be 1, 2, 4 or 8, got 3"),
     ],
 )
 def test_options_are_checked(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        bare(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_units": 7}, r"the data must have the 7 units of the network, got 6; leave num_units out, or take"),
+        ({"sample_rate": 16_000}, r"the data must have the sample rate of the network, 16000 Hz, got 8000 Hz"),
+        ({"processor": AudioProcessor(RATE)}, r"the data must have transcripts, got none; .* on a SpeechDataModule"),
+    ],
+)
+def test_options_that_contradict_the_processor(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         recognizer(**options)
 
@@ -193,32 +209,33 @@ def test_batches_are_checked() -> None:
 
 
 def test_a_task_that_met_no_data() -> None:
-    task = recognizer()
-    task.input_settings = None
-    with pytest.raises(ValueError, match=r"the task does not know its units: load it with softformer.load"):
+    task = bare()
+    with pytest.raises(ValueError, match=r"SpeechRecognizer must have a processor to prepare raw inputs, got None"):
         task.predict(noise(3001))
-    with pytest.raises(ValueError, match="the task does not know its units"):
+    with pytest.raises(ValueError, match=r"load the task with softformer\.load"):
         task.align(noise(3001), "a")
 
 
 REFUSED = [
-    ({"sample_rate": RATE, "class_names": ["a"]}, r"the data has no transcripts: .* SpeechDataModule, got Told"),
-    ({**SETTINGS, "sample_rate": 16_000}, r"the data must have the sample rate of the network, 8000 Hz, got 16000 Hz"),
-    (settings(texts=["ab c"]), r"the data must have the 6 units of the network, got 5: .* --data.units FileUnits"),
-    (OTHERS, r"the task belongs to other units: unit 5 is 'd' there, and 'e' in the data; take the units"),
+    (AudioProcessor(RATE), r"the data must have transcripts, got none; train a SpeechRecognizer on a SpeechDataModule"),
+    (
+        PROCESSOR.replace(sample_rate=16_000),
+        r"sample rate of the network, 8000 Hz, got 16000 Hz; set --data.sample_rate",
+    ),
+    (processor(texts=["ab c"]), r"the data must have the 6 units of the network, got 5; .* --data.units FileUnits"),
+    (OTHERS, r"unit 5 is 'e' in the data and 'd' in the task; build the data with processor=task.processor"),
 ]
 
 
 @pytest.mark.parametrize("function", ["fit", "validate", "test"])
-@pytest.mark.parametrize(("told", "message"), REFUSED)
-def test_data_that_mean_something_else(function: str, told: dict[str, Any], message: str) -> None:
+@pytest.mark.parametrize(("other", "message"), REFUSED)
+def test_data_that_mean_something_else(function: str, other: AudioProcessor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        getattr(quiet_trainer(max_epochs=1), function)(recognizer(), Told(told))
+        getattr(quiet_trainer(max_epochs=1), function)(recognizer(), OneBatch(other))
 
 
 @pytest.mark.parametrize("function", ["validate", "test"])
-def test_an_evaluation_tells_a_task_its_units(function: str) -> None:
-    task = recognizer()
-    task.input_settings = None
-    getattr(quiet_trainer(), function)(task, Told(SETTINGS), verbose=False)
-    assert task.input_settings == SETTINGS
+def test_a_task_without_a_processor_takes_that_of_the_data(function: str) -> None:
+    task = bare()
+    getattr(quiet_trainer(), function)(task, OneBatch(PROCESSOR), verbose=False)
+    assert task.processor == PROCESSOR

@@ -15,8 +15,9 @@ from sounds import RATE, STORED, check_waves, noise, stored, write_sound
 from toy_rows import quiet_trainer
 
 from tasks.audio.built_in.connected_digits import connected_digits
+from tasks.audio.processor import AudioProcessor
 from tasks.audio.speech.normalization import Writing
-from tasks.audio.speech.units import BpeUnits, CharacterUnits, FileUnits, units_from
+from tasks.audio.speech.units import BpeUnits, CharacterUnits, FileUnits
 from tasks.audio.speech_data import SpeechDataModule
 from tasks.data.batches import Draw
 from tasks.data.examples import ReadError
@@ -99,13 +100,12 @@ def test_what_the_data_says_of_itself_needs_no_setup(files: dict[str, str], tmp_
     found = sorted(set("".join(map(_LOWER, train))))
     assert data.num_units == 1 + len(found)
     assert data.units.table == ["", *found]
-    settings = data.input_settings()
-    assert settings == json.loads(json.dumps(settings))
-    assert set(settings) == {"sample_rate", "units", "writing"}
-    assert (settings["sample_rate"], settings["writing"]) == (RATE, _LOWER.settings)
-    assert units_from(settings["units"]).table == data.units.table
+    made = AudioProcessor.from_dict(json.loads(json.dumps(data.processor.to_dict())))
+    assert made == data.processor
+    assert (made.sample_rate, made.writing, made.class_names) == (RATE, _LOWER, None)
+    assert made.units.table == data.units.table
     data.write_run_files(tmp_path)
-    assert json.loads((tmp_path / "units.json").read_text(encoding="utf-8")) == settings["units"]
+    assert json.loads((tmp_path / "units.json").read_text(encoding="utf-8")) == made.unit_settings
     assert _data(files, units=FileUnits(str(tmp_path)), val_fraction=0.0).units.table == data.units.table
 
 
@@ -245,12 +245,12 @@ def test_longer_recordings_are_not_trained_on(tmp_path: Path) -> None:
 def test_a_trained_task_is_evaluated_with_its_own_units_and_writing(files: dict[str, str]) -> None:
     upper = Writing(case="upper", numerals="spell")
     units = BpeUnits(60).build(map(upper, [*_TRAIN_TEXTS, *_TEST_TEXTS]))
-    settings = {"sample_rate": 4_000, "units": units.settings, "writing": upper.settings}
-    data = _data(files, writing=_LOWER)
+    processor = AudioProcessor(4_000, units.settings, upper.settings)
+    data = _data(files, writing=_LOWER, processor=processor)
     data.setup("fit")
-    task = Keeping(settings)
+    task = Keeping()
     quiet_trainer().test(task, data, verbose=False)
-    assert data.input_settings() == settings
+    assert data.processor == processor
     assert data.units.table == units.table
     for batch in task.batches:
         _check(batch, data, _TEST_TEXTS, upper)
@@ -261,8 +261,8 @@ def test_a_trained_task_is_evaluated_with_its_own_units_and_writing(files: dict[
 
 def test_files_to_predict_have_the_rate_of_the_task(tmp_path: Path) -> None:
     write_sound(tmp_path / "a.wav", _TEST[0])
-    task = Keeping({"sample_rate": 4_000})
-    data = SpeechDataModule("nobody/nothing", sounds=str(tmp_path))
+    task = Keeping()
+    data = SpeechDataModule("nobody/nothing", sounds=str(tmp_path), processor=AudioProcessor(4_000))
     quiet_trainer().predict(task, data)
     (batch,) = task.batches
     assert set(batch) == {"wave", "length", "file", "index"}

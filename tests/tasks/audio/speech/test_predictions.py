@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from speech_tasks import FEATURES, LENGTHS, RATE, batch, noise, recognizer, settings
+from speech_tasks import FEATURES, LENGTHS, RATE, batch, noise, processor, recognizer
 from torch import Tensor
 
 from softformer.training.encoders.sequence import SoftEncoderSpec
 from tasks.audio.recognizer import SpeechRecognizer
 from tasks.audio.speech.ctc import likeliest_units
 from tasks.audio.speech.transcripts import Transcript
-from tasks.audio.speech.units import units_from
 
 
 def test_predictions_of_files_and_arrays(tmp_path: Path) -> None:
@@ -66,7 +65,7 @@ def test_a_file_that_cannot_be_heard(tmp_path: Path) -> None:
 
 def test_what_is_no_text_cannot_be_aligned() -> None:
     for text in (None, ["a"]):
-        with pytest.raises(ValueError, match=r"text: expected what is said in the recording, got (NoneType|list)"):
+        with pytest.raises(ValueError, match=r"text must be the text of the recording, got (NoneType|list)"):
             recognizer().align(noise(4_001), text)  # type: ignore[arg-type]
 
 
@@ -100,12 +99,11 @@ def tones(text: str) -> tuple[Tensor, list[tuple[float, float]]]:
 
 @pytest.mark.parametrize("depth", [0, 1])
 def test_it_learns_to_write_and_when(depth: int) -> None:
-    told = settings(texts=SPOKEN)
-    units = units_from(told["units"])
+    made = processor(texts=SPOKEN)
+    units = made.units
     torch.manual_seed(0)
     encoder = SoftEncoderSpec(32, depth, 4, num_landmarks=16, positions="sinusoidal" if depth else "none")
-    task = SpeechRecognizer(encoder, num_units=units.size, sample_rate=RATE, features=FEATURES)
-    task.input_settings = told
+    task = SpeechRecognizer(encoder, processor=made, features=FEATURES)
     waves = [tones(text)[0] for text in SPOKEN]
     ids = [torch.tensor(units.encode(text)) for text in SPOKEN]
     data = {

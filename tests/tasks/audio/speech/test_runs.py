@@ -14,14 +14,15 @@ from speech_tasks import (
     FEATURES,
     NUM_UNITS,
     OTHERS,
+    PROCESSOR,
     RATE,
-    SETTINGS,
     TEXTS,
-    Told,
+    OneBatch,
+    bare,
     batch,
     noise,
+    processor,
     recognizer,
-    settings,
 )
 from stopping import Stop
 from torch import Tensor
@@ -33,18 +34,18 @@ from softformer.training.callbacks import LastCheckpoint
 from softformer.training.encoders.sequence import SoftEncoderSpec
 from softformer.training.optimizer import OptimizerSpec
 from tasks.audio.classifier import AudioClassifier
+from tasks.audio.processor import AudioProcessor
 from tasks.audio.recognizer import SpeechRecognizer
 from tasks.audio.speech.ctc import likeliest_units
-from tasks.audio.speech.units import BpeUnits, units_from
+from tasks.audio.speech.units import BpeUnits
 from tasks.audio.speech_data import SpeechDataModule
 
 
-def checkpoint(folder: Path, told: dict[str, Any] = SETTINGS, **options: Any) -> str:
+def checkpoint(folder: Path, given: AudioProcessor = PROCESSOR, **options: Any) -> str:
     """Of a task after a step."""
-    task = recognizer(**options)
-    task.input_settings = None
+    task = bare(**options)
     trainer = quiet_trainer(max_epochs=1, limit_val_batches=0)
-    trainer.fit(task, Told(told))
+    trainer.fit(task, OneBatch(given))
     trainer.save_checkpoint(folder / "speech.ckpt")
     return str(folder / "speech.ckpt")
 
@@ -52,7 +53,7 @@ def checkpoint(folder: Path, told: dict[str, Any] = SETTINGS, **options: Any) ->
 def test_each_epoch_shows_what_was_heard(caplog: pytest.LogCaptureFixture) -> None:
     task = recognizer()
     with caplog.at_level("INFO", logger="lightning"):
-        quiet_trainer(max_epochs=2, num_sanity_val_steps=1).fit(task, Told(SETTINGS))
+        quiet_trainer(max_epochs=2, num_sanity_val_steps=1).fit(task, OneBatch(PROCESSOR))
     told = [record.message for record in caplog.records if "spoken:" in record.message]
     assert [message.split("\n")[0] for message in told] == ["epoch 0", "epoch 1"]
     log_probs, num_tokens = task.eval()(batch()["wave"], batch()["length"])
@@ -64,7 +65,7 @@ def test_a_checkpoint_stands_alone(tmp_path: Path) -> None:
     file = checkpoint(tmp_path, augment=AudioAugment(speeds=(0.9, 1.1)), subsampling=2)
     task: Any = softformer.load(file)
     assert isinstance(task, SpeechRecognizer)
-    assert task.input_settings == SETTINGS
+    assert task.processor == PROCESSOR
     assert (task.sample_rate, task.num_units, task.network.backbone.token_seconds) == (RATE, NUM_UNITS, 0.02)
     assert task.network.backbone.augment == AudioAugment(speeds=(0.9, 1.1))
     state = torch.load(file, weights_only=True)["state_dict"]
@@ -74,10 +75,9 @@ def test_a_checkpoint_stands_alone(tmp_path: Path) -> None:
 
 def test_a_run_does_not_go_on_with_other_units(tmp_path: Path) -> None:
     file = checkpoint(tmp_path)
-    task = recognizer()
-    task.input_settings = None
-    with pytest.raises(ValueError, match="the checkpoint belongs to other units: unit 5 is 'd' there, and 'e' in the"):
-        quiet_trainer(max_epochs=2).fit(task, Told(OTHERS), ckpt_path=file)
+    for task in (bare(), recognizer(processor=OTHERS)):
+        with pytest.raises(ValueError, match="unit 5 is 'e' in the data and 'd' in the task"):
+            quiet_trainer(max_epochs=2).fit(task, OneBatch(OTHERS), ckpt_path=file)
 
 
 def test_the_same_units_are_a_start(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_the_same_units_are_a_start(tmp_path: Path) -> None:
     task = recognizer(weights=file)
     state = torch.load(file, weights_only=True)["state_dict"]
     assert all(torch.equal(state[f"network.{name}"], value) for name, value in task.network.state_dict().items())
-    quiet_trainer(max_epochs=1).fit(task, Told(SETTINGS))
+    quiet_trainer(max_epochs=1).fit(task, OneBatch(PROCESSOR))
 
 
 def test_weights_of_another_width(tmp_path: Path) -> None:
@@ -100,44 +100,46 @@ def test_weights_of_another_number_of_units(tmp_path: Path) -> None:
         r"weights: .* as many units as the data, .*: \(6, 6\) for \(7, 6\); take the units .* --data.units FileUnits"
     )
     with pytest.raises(ValueError, match=message):
-        recognizer(num_units=7, weights=checkpoint(tmp_path))
+        bare(num_units=7, weights=checkpoint(tmp_path))
 
 
 def test_weights_of_as_many_units_but_others(tmp_path: Path) -> None:
-    task = recognizer(weights=checkpoint(tmp_path, OTHERS))
-    task.input_settings = None
+    file = checkpoint(tmp_path, OTHERS)
+    for task in (recognizer(weights=file), bare(weights=file)):
+        _other_units(task)
+
+
+def _other_units(task: SpeechRecognizer) -> None:
     with pytest.raises(
-        ValueError, match=r"weights: .* belongs to other units: unit 5 is 'e' there, and 'd' in the data"
+        ValueError, match=r"weights: .* belongs to other units: unit 5 is 'd' in the data and 'e' in the weights"
     ):
-        quiet_trainer(max_epochs=1).fit(task, Told(SETTINGS))
+        quiet_trainer(max_epochs=1).fit(task, OneBatch(PROCESSOR))
 
 
 def test_sequences_that_write_the_same_characters_are_other_units(tmp_path: Path) -> None:
-    words = settings(BpeUnits(vocab_size=7, min_frequency=1))
-    size = units_from(words["units"]).size
-    task = recognizer(num_units=size, weights=checkpoint(tmp_path, words, num_units=size))
-    task.input_settings = None
-    quiet_trainer(max_epochs=1, limit_val_batches=0).fit(task, Told(words))
-    other = recognizer(num_units=size, weights=str(tmp_path / "speech.ckpt"))
-    other.input_settings = None
-    characters = settings(texts=[*TEXTS, "xyz"[: size - NUM_UNITS]])
+    words = processor(BpeUnits(vocab_size=7, min_frequency=1))
+    size = words.units.size
+    task = bare(num_units=size, weights=checkpoint(tmp_path, words, num_units=size))
+    quiet_trainer(max_epochs=1, limit_val_batches=0).fit(task, OneBatch(words))
+    other = bare(num_units=size, weights=str(tmp_path / "speech.ckpt"))
+    characters = processor(texts=[*TEXTS, "xyz"[: size - NUM_UNITS]])
     with pytest.raises(ValueError, match=r"weights: .* belongs to other units: unit \d is"):
-        quiet_trainer(max_epochs=1).fit(other, Told(characters))
+        quiet_trainer(max_epochs=1).fit(other, OneBatch(characters))
 
 
 @pytest.mark.parametrize("num_classes", [3, 7])
 def test_a_classifier_is_a_start(tmp_path: Path, num_classes: int) -> None:
     torch.manual_seed(1)
     classifier = AudioClassifier(ENCODER, num_classes=num_classes, sample_rate=RATE, features=FEATURES)
-    names = {"sample_rate": RATE, "class_names": [str(i) for i in range(num_classes)], "multi_label": False}
+    names = AudioProcessor(RATE, class_names=[str(i) for i in range(num_classes)])
     trainer = quiet_trainer(max_epochs=1, limit_val_batches=0)
     data = {name: value for name, value in batch().items() if name in ("wave", "length", "index")}
-    trainer.fit(classifier, Told(names, {**data, "label": torch.arange(5) % num_classes}))
+    trainer.fit(classifier, OneBatch(names, {**data, "label": torch.arange(5) % num_classes}))
     trainer.save_checkpoint(tmp_path / "classes.ckpt")
     task = recognizer(weights=str(tmp_path / "classes.ckpt"))
     for name, value in classifier.network.backbone.state_dict().items():
         assert torch.equal(task.network.backbone.state_dict()[name], value)
-    quiet_trainer(max_epochs=1).fit(task, Told(SETTINGS))
+    quiet_trainer(max_epochs=1).fit(task, OneBatch(PROCESSOR))
 
 
 @pytest.fixture
@@ -164,11 +166,10 @@ def trained(files: dict[str, str], folder: Path, *callbacks: Callback, goes_on: 
     encoder = SoftEncoderSpec(6, 1, 3, num_landmarks=5, dropout=0.2)
     task = recognizer(
         encoder=encoder,
-        num_units=data.num_units,
+        processor=data.processor,
         augment=AudioAugment((0.9, 1.0, 1.1), 3.0, 1, 0.1, 1, 3),
         optimizer=OptimizerSpec(lr=0.01),
     )
-    task.input_settings = None
     trainer = quiet_trainer(max_epochs=3, callbacks=[LastCheckpoint(folder), *callbacks])
     trainer.fit(task, data, ckpt_path=folder / "last.ckpt" if goes_on else None)
     return task
@@ -188,8 +189,7 @@ def test_a_streamed_run(spoken: dict[str, str]) -> None:
     data = SpeechDataModule(
         "parquet", data_files=spoken, sample_rate=RATE, batch_size=5, val_split="test", streaming=True
     )
-    task = recognizer(num_units=data.num_units)
-    task.input_settings = None
+    task = bare(num_units=data.num_units)
     trainer = quiet_trainer(max_steps=7, val_check_interval=3)
     trainer.fit(task, data)
     assert trainer.global_step == 7
