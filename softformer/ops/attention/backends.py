@@ -12,7 +12,8 @@ from types import ModuleType
 from typing import Literal, NamedTuple, get_args
 
 import torch
-from torch import Tensor
+
+from softformer.ops.attention.operands import Inputs
 
 BackendName = Literal["auto", "reference", "eager", "triton"]
 _HAS_TRITON = find_spec("triton") is not None
@@ -23,12 +24,12 @@ class Backend(NamedTuple):
 
     Args:
         module: Name of the module with `forward` and `backward`; it is imported on first use.
-        obstacle: From query, value and landmarks to the reason why it cannot take them, or None.
+        obstacle: From the inputs to the reason why it cannot take them, or None.
         devices: Types of devices on which ``"auto"`` considers it; None for all.
     """
 
     module: str
-    obstacle: Callable[[Tensor, Tensor, Tensor], str | None]
+    obstacle: Callable[[Inputs], str | None]
     devices: tuple[str, ...] | None
 
     def load(self) -> ModuleType:
@@ -36,11 +37,12 @@ class Backend(NamedTuple):
         return importlib.import_module(f"softformer.ops.attention.{self.module}")
 
 
-def _no_obstacle(query: Tensor, value: Tensor, landmarks: Tensor) -> str | None:
+def _no_obstacle(inputs: Inputs) -> str | None:
     return None
 
 
-def _triton_obstacle(query: Tensor, value: Tensor, landmarks: Tensor) -> str | None:
+def _triton_obstacle(inputs: Inputs) -> str | None:
+    query, value = inputs.query, inputs.value
     if not query.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
         return f"it needs tensors on a CUDA device, got {query.device}"
     if not _HAS_TRITON:
@@ -51,8 +53,8 @@ def _triton_obstacle(query: Tensor, value: Tensor, landmarks: Tensor) -> str | N
         return f"it computes in float32 and does not take {wide[0]}"
     if max(query.shape[3], value.shape[3]) > 128 or min(query.shape[3], value.shape[3]) == 0:
         return f"it takes head widths of 1 to 128, got {query.shape[3]} (query) and {value.shape[3]} (value)"
-    if landmarks.shape[2] > 256:
-        return f"it takes up to 256 landmarks, got {landmarks.shape[2]}"
+    if inputs.landmarks.shape[2] > 256:
+        return f"it takes up to 256 landmarks, got {inputs.landmarks.shape[2]}"
     return None
 
 
@@ -78,7 +80,7 @@ def check_backend(name: str) -> None:
         raise ValueError(f"backend must be one of {', '.join(map(repr, available_backends()))}, got {name!r}")
 
 
-def choose_backend(name: str, query: Tensor, value: Tensor, landmarks: Tensor) -> Backend:
+def choose_backend(name: str, inputs: Inputs) -> Backend:
     """The backend to run: the first that can for ``"auto"``, else the one that was asked for.
 
     Raises:
@@ -88,9 +90,9 @@ def choose_backend(name: str, query: Tensor, value: Tensor, landmarks: Tensor) -
         return next(
             backend
             for backend in BACKENDS.values()
-            if (backend.devices is None or query.device.type in backend.devices)
-            and backend.obstacle(query, value, landmarks) is None
+            if (backend.devices is None or inputs.query.device.type in backend.devices)
+            and backend.obstacle(inputs) is None
         )
-    if reason := BACKENDS[name].obstacle(query, value, landmarks):
+    if reason := BACKENDS[name].obstacle(inputs):
         raise ValueError(f"backend={name!r} cannot run here: {reason}")
     return BACKENDS[name]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from softformer.ops import Cholesky, Inverse, Newton, soft_attention
 from softformer.ops.attention.backends import BACKENDS, choose_backend
+from softformer.ops.attention.operands import Inputs
 
 pytestmark = pytest.mark.gpu
 
@@ -71,7 +72,7 @@ def test_a_thousand_random_shapes() -> None:
 
 def test_auto_takes_the_kernels() -> None:
     tensors = on_gpu(make_case(dtype=torch.bfloat16)).tensors
-    assert choose_backend("auto", tensors["query"], tensors["value"], tensors["landmarks"]) is BACKENDS["triton"]
+    assert choose_backend("auto", Inputs(**tensors)) is BACKENDS["triton"]
 
 
 def test_more_heads_than_a_grid_axis() -> None:
