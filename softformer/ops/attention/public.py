@@ -49,8 +49,10 @@ def soft_attention(
         symmetric_norm: SOFT++: A+ becomes T^(-1/2) A+ T^(-1/2) with T = diag(A 1).
         output_scale: Number or (B,) tensor that multiplies the output; it gets no gradient. Without a softmax the
             output grows with the number of keys; sequence models pass kept landmarks / real keys.
-        backend: ``"auto"`` takes the fastest that can run: ``"triton"`` (fused GPU kernels) on CUDA tensors that it
-            supports, else ``"eager"``. ``"reference"`` supports double backward, vmap and jvp.
+        backend: ``"eager"`` is plain torch in chunks of tokens, ``"triton"`` fused kernels for CUDA devices, and
+            ``"reference"`` the formula under autograd, which supports double backward, vmap, and jvp. ``"auto"`` takes
+            the fastest that is released for the device and passes a check there, which the first call of a kind makes;
+            no fused kernel is released yet, so it is ``"eager"`` today.
 
     Returns:
         (B, H, N, Dv) in the type of `value`, laid out so that ``out.transpose(1, 2).reshape(B, N, H * Dv)`` is a view.

@@ -29,8 +29,8 @@ def _inverse(ridge: float, iterations: int = 0, **newton: Any) -> Inverse:
     "softformer::soft_attention", mutates_args=(), schema=f"({_INPUTS}, *, {_OPTIONS}) -> (Tensor, Tensor, Tensor)"
 )
 def _forward_op(*tensors: Any, backend: str, symmetric_norm: bool, **inverse: Any) -> tuple[Tensor, Tensor, Tensor]:
-    inputs = Inputs(*tensors)
-    out, saved = choose_backend(backend, inputs).load().forward(inputs, _inverse(**inverse), symmetric_norm)
+    call = Inputs(*tensors), _inverse(**inverse), symmetric_norm
+    out, saved = choose_backend(backend, *call).load().forward(*call)
     return out, saved.product, saved.state
 
 
@@ -52,9 +52,10 @@ def _forward_fake(*tensors: Any, **options: Any) -> tuple[Tensor, Tensor, Tensor
 def _backward_op(
     grad: Tensor, product: Tensor, state: Tensor, *tensors: Any, backend: str, symmetric_norm: bool, **inverse: Any
 ) -> tuple[Tensor, ...]:
-    inputs, saved = Inputs(*tensors), Saved(product, state)
-    implementation = choose_backend(backend, inputs).load()
-    return _without_none(inputs, implementation.backward(grad, saved, inputs, _inverse(**inverse), symmetric_norm))
+    inputs = Inputs(*tensors)
+    call = inputs, _inverse(**inverse), symmetric_norm
+    gradients = choose_backend(backend, *call).load().backward(grad, Saved(product, state), *call)
+    return _without_none(inputs, gradients)
 
 
 @_backward_op.register_fake

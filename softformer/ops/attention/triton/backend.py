@@ -10,9 +10,11 @@ Packed sequences of various lengths in one row are not supported; pad them and p
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from subprocess import CalledProcessError
 
 import torch
 from torch import Tensor
+from triton.errors import TritonError
 
 from softformer.ops.attention.landmark_stage import (
     apply_inverse,
@@ -29,6 +31,8 @@ from softformer.ops.attention.triton.launch import OuterProducts, Points
 from softformer.ops.inverse import Inverse, Newton
 from softformer.ops.precision import full_precision
 
+# A kernel that does not compile or launch, the C compiler of Triton's launcher, a driver library that is not found.
+ERRORS = (TritonError, CalledProcessError, AssertionError)
 # Bytes of shared memory that Newton's iterations take for more than 64 landmarks: three float32 matrices of 128 x 128.
 _LARGE_SHARED_MEMORY = 192 * 1024
 
