@@ -28,6 +28,7 @@ from benchmarks.report import (
     write_results,
 )
 from softformer.ops.attention import reference
+from softformer.ops.attention.operands import Inputs
 from softformer.ops.inverse import Cholesky, Newton
 
 LENGTHS = [256, 1024, 4096, 12544, 50176, 65536, 262144]
@@ -88,7 +89,7 @@ def check_parity(device: str, dtype: str, names: Sequence[str]) -> None:
         cotangent = torch.randn_like(tensors[1])
 
         def law(inputs: list[Tensor], inverse: Newton | Cholesky = inverse) -> Tensor:
-            return reference.soft_attention(*inputs, None, None, None, None, None, inverse, False)
+            return reference.soft_attention(Inputs(*inputs), inverse, False)
 
         def values(function: Any, inputs: list[Tensor], cotangent: Tensor = cotangent) -> list[Tensor]:
             leaves = [x.detach().requires_grad_() for x in inputs]

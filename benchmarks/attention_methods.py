@@ -21,6 +21,7 @@ from benchmarks.own_process import in_own_process
 from benchmarks.published import published_attention
 from softformer.ops import Cholesky, Newton, soft_attention
 from softformer.ops.attention.backends import BACKENDS
+from softformer.ops.attention.operands import Inputs
 
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 _NYSTROM_LANDMARKS = 64
@@ -139,7 +140,7 @@ def obstacle(name: str, problem: Problem) -> str | None:
     backend = BACKENDS.get(name.removesuffix(", Cholesky"))
     if backend is not None:
         x = torch.empty(0, 1, 1, problem.width, dtype=getattr(torch, problem.dtype), device=problem.device)
-        return backend.obstacle(x, x, x)
+        return backend.obstacle(Inputs(x, x, x))
     if name == "Nystromformer" and problem.dtype != "float32":
         return "its inverse mixes float32 with the type of its inputs, which torch refuses"
     if name == "Nystromformer" and problem.length % _NYSTROM_LANDMARKS:

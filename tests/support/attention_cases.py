@@ -7,6 +7,7 @@ from torch import Tensor
 
 from softformer.ops import Cholesky, Inverse, Newton
 from softformer.ops.attention.backends import BACKENDS
+from softformer.ops.attention.operands import Inputs
 
 B, H, N, S, M, D, DV = 2, 3, 29, 17, 7, 5, 11
 
@@ -23,7 +24,7 @@ INVERSES: dict[str, Inverse] = {
 def takes(backend: str, dtype: torch.dtype) -> bool:
     """Whether a backend can run on tensors of a type on the CPU (Triton's kernels in its interpreter)."""
     x = torch.zeros(1, 1, 1, 1, dtype=dtype)
-    return backend == "reference" or BACKENDS[backend].obstacle(x, x, x) is None
+    return backend == "reference" or BACKENDS[backend].obstacle(Inputs(x, x, x)) is None
 
 
 def widest_type(backend: str) -> torch.dtype:

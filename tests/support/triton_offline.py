@@ -17,6 +17,7 @@ from triton.backends.nvidia.compiler import CUDABackend
 from triton.runtime.jit import JITFunction, create_function_from_signature
 
 from softformer.ops import Newton
+from softformer.ops.attention.operands import Inputs
 from softformer.ops.attention.triton import backend as triton_backend
 from softformer.ops.attention.triton import launch
 
@@ -37,15 +38,15 @@ def launches(sizes: tuple[int, ...], dtype: torch.dtype, contiguous: bool = True
         found.append((self, arguments, options))
 
     case = make_case(sizes=sizes, dtype=dtype, masks=True).tensors
-    tensors = [case[name] if contiguous else case[name].mT.contiguous().mT for name in ("query", "value", "landmarks")]
-    rest = (None, None, None, None, None, Newton(), False)
+    names = ("query", "value", "landmarks")
+    inputs = Inputs(*(case[name] if contiguous else case[name].mT.contiguous().mT for name in names))
     processors = mock.Mock(multi_processor_count=132)
     with (
         mock.patch.object(JITFunction, "run", record),
         mock.patch.object(torch.cuda, "get_device_properties", return_value=processors),
     ):
-        out, saved = triton_backend.forward(*tensors, *rest)
-        triton_backend.backward(torch.randn_like(out), saved, *tensors, *rest)
+        out, saved = triton_backend.forward(inputs, Newton(), False)
+        triton_backend.backward(torch.randn_like(out), saved, inputs, Newton(), False)
     return found
 
 

@@ -1,7 +1,7 @@
-"""The table of backends: name -> implementation, and why it cannot run here.
+"""The table of backends: the module of each, the inputs it supports, and the devices where "auto" considers it.
 
 A new backend is one file in this folder with `forward` and `backward` of the signatures in `eager`, plus one row here;
-parity tests and benchmarks read the table. ``"reference"`` is not in it: autograd runs that one.
+parity tests and benchmarks read the table. ``"reference"`` has no row, because autograd differentiates it.
 """
 
 import importlib
@@ -12,35 +12,43 @@ from types import ModuleType
 from typing import Literal, NamedTuple, get_args
 
 import torch
-from torch import Tensor
+
+from softformer.ops.attention.operands import Inputs
+from softformer.ops.attention.self_check import passes_check
+from softformer.ops.inverse import Inverse
 
 BackendName = Literal["auto", "reference", "eager", "triton"]
+# Types of devices where "auto" considers the Triton kernels. They have run in Triton's interpreter only: set this to
+# ("cuda",) when `pytest -m gpu` has passed on a GPU. backend="triton" runs them on any CUDA device that they support.
+TRITON_DEVICES: tuple[str, ...] = ()
 _HAS_TRITON = find_spec("triton") is not None
 
 
 class Backend(NamedTuple):
-    """An implementation: its file in this folder, and whether it can run.
+    """A row of the table.
 
     Args:
-        module: Name of the module with `forward` and `backward`; it is imported on first use.
-        obstacle: From query, value and landmarks to the reason why it cannot take them, or None.
-        devices: Types of devices on which ``"auto"`` considers it; None for all.
+        module: Module with `forward` and `backward`, imported on first use. The fallback excepted, it has `ERRORS`,
+            too: the exceptions, besides RuntimeError, that it raises where its kernels do not compile or launch.
+        obstacle: Function from the inputs to the reason why they are unsupported, or None.
+        devices: Types of devices where ``"auto"`` considers the backend; None for all.
     """
 
     module: str
-    obstacle: Callable[[Tensor, Tensor, Tensor], str | None]
+    obstacle: Callable[[Inputs], str | None]
     devices: tuple[str, ...] | None
 
     def load(self) -> ModuleType:
-        """The module with `forward` and `backward`."""
-        return importlib.import_module(f"softformer.ops.attention.{self.module}")
+        """The imported module."""
+        return importlib.import_module(self.module)
 
 
-def _no_obstacle(query: Tensor, value: Tensor, landmarks: Tensor) -> str | None:
+def _no_obstacle(inputs: Inputs) -> str | None:
     return None
 
 
-def _triton_obstacle(query: Tensor, value: Tensor, landmarks: Tensor) -> str | None:
+def _triton_obstacle(inputs: Inputs) -> str | None:
+    query, value = inputs.query, inputs.value
     if not query.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
         return f"it needs tensors on a CUDA device, got {query.device}"
     if not _HAS_TRITON:
@@ -51,15 +59,15 @@ def _triton_obstacle(query: Tensor, value: Tensor, landmarks: Tensor) -> str | N
         return f"it computes in float32 and does not take {wide[0]}"
     if max(query.shape[3], value.shape[3]) > 128 or min(query.shape[3], value.shape[3]) == 0:
         return f"it takes head widths of 1 to 128, got {query.shape[3]} (query) and {value.shape[3]} (value)"
-    if landmarks.shape[2] > 256:
-        return f"it takes up to 256 landmarks, got {landmarks.shape[2]}"
+    if inputs.landmarks.shape[2] > 256:
+        return f"it takes up to 256 landmarks, got {inputs.landmarks.shape[2]}"
     return None
 
 
-# In the order in which "auto" tries them.
+# In the order in which "auto" considers them. The last one is the fallback, with which it compares the others.
 BACKENDS: dict[str, Backend] = {
-    "triton": Backend("triton.backend", _triton_obstacle, ("cuda",)),
-    "eager": Backend("eager", _no_obstacle, None),
+    "triton": Backend("softformer.ops.attention.triton.backend", _triton_obstacle, TRITON_DEVICES),
+    "eager": Backend("softformer.ops.attention.eager", _no_obstacle, None),
 }
 
 
@@ -78,19 +86,22 @@ def check_backend(name: str) -> None:
         raise ValueError(f"backend must be one of {', '.join(map(repr, available_backends()))}, got {name!r}")
 
 
-def choose_backend(name: str, query: Tensor, value: Tensor, landmarks: Tensor) -> Backend:
-    """The backend to run: the first that can for ``"auto"``, else the one that was asked for.
+def choose_backend(name: str, inputs: Inputs, inverse: Inverse, symmetric_norm: bool) -> Backend:
+    """The named backend, or for ``"auto"`` the first that supports the inputs and passes its check.
 
     Raises:
-        ValueError: That backend cannot run on these inputs (with its reason).
+        ValueError: The named backend does not support the inputs; gives the reason.
     """
-    if name == "auto":
-        return next(
-            backend
-            for backend in BACKENDS.values()
-            if (backend.devices is None or query.device.type in backend.devices)
-            and backend.obstacle(query, value, landmarks) is None
-        )
-    if reason := BACKENDS[name].obstacle(query, value, landmarks):
-        raise ValueError(f"backend={name!r} cannot run here: {reason}")
-    return BACKENDS[name]
+    if name != "auto":
+        if reason := BACKENDS[name].obstacle(inputs):
+            raise ValueError(f"backend={name!r} cannot run here: {reason}")
+        return BACKENDS[name]
+    *candidates, fallback = BACKENDS
+    for name in candidates:
+        backend = BACKENDS[name]
+        considered = backend.devices is None or inputs.query.device.type in backend.devices
+        if considered and backend.obstacle(inputs) is None:
+            loads = backend.load, BACKENDS[fallback].load
+            if passes_check(name, *loads, inputs, inverse, symmetric_norm):
+                return backend
+    return BACKENDS[fallback]

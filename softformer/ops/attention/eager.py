@@ -13,13 +13,13 @@ from softformer.ops.attention.kernel_chunks import KernelChunks, Landmarks
 from softformer.ops.attention.landmark_stage import (
     apply_inverse,
     inverse_state,
+    landmark_kernel,
     landmark_kernel_backward,
     row_scale,
     scaled,
     stage_backward,
 )
-from softformer.ops.attention.operands import Inputs, Saved, empty_heads
-from softformer.ops.attention.reference import landmark_kernel, select_rows
+from softformer.ops.attention.operands import Gradients, Inputs, Saved, empty_heads, select_rows
 from softformer.ops.inverse import Inverse
 from softformer.ops.precision import compute_dtype, full_precision
 
@@ -29,33 +29,27 @@ _CHUNK_ELEMENTS_A_THREAD = 1 << 18
 _CHUNK_ELEMENTS_ELSEWHERE = 1 << 24
 
 
-def forward(*arguments: Tensor | Inverse | bool | None) -> tuple[Tensor, Saved]:
-    """The output (B, H, N, Dv) and what the backward needs; arguments as `reference.soft_attention`."""
-    *tensors, inverse, symmetric_norm = arguments
-    inputs = Inputs(*tensors)  # type: ignore[arg-type]
+def forward(inputs: Inputs, inverse: Inverse, symmetric_norm: bool) -> tuple[Tensor, Saved]:
+    """The output (B, H, N, Dv), and the tensors that the backward needs."""
     query, value, landmarks = inputs.query, inputs.value, inputs.landmarks
     out = empty_heads(query, query.shape[2], value.shape[3], value.dtype)
     product = landmarks.new_empty((*landmarks.shape[:3], value.shape[3]), dtype=compute_dtype(query, value))
     with full_precision(query.device.type):
         points, matrix = _landmarks(inputs)
-        state = inverse_state(matrix, inverse)  # type: ignore[arg-type]
+        state = inverse_state(matrix, inverse)
         scale = row_scale(matrix) if symmetric_norm else None
         for part in _sample_groups(inputs):
             sample = inputs.samples(part)
             queries, keys = _sides(sample, points[part])
             product[part] = keys.project(sample.value)
             right = scaled(product[part], sample.output_scale)
-            weights = apply_inverse(state[part], right, inverse, None if scale is None else scale[part])  # type: ignore[arg-type]
+            weights = apply_inverse(state[part], right, inverse, None if scale is None else scale[part])
             queries.expand(weights, out[part])
     return out, Saved(product, state)
 
 
-def backward(
-    grad: Tensor, saved: Saved, *arguments: Tensor | Inverse | bool | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Gradients of query, value, landmarks and key (None in self-attention) from the gradient of the output."""
-    *tensors, inverse, symmetric_norm = arguments
-    inputs = Inputs(*tensors)  # type: ignore[arg-type]
+def backward(grad: Tensor, saved: Saved, inputs: Inputs, inverse: Inverse, symmetric_norm: bool) -> Gradients:
+    """The gradients of the inputs from the gradient of the output."""
     grad_query, grad_value, grad_landmarks, grad_key = inputs.empty_gradients()
     with full_precision(inputs.query.device.type):
         points, matrix = _landmarks(inputs)
@@ -67,8 +61,8 @@ def backward(
                 saved.state[part],
                 matrix[part],
                 scaled(saved.product[part], sample.output_scale),
-                inverse,  # type: ignore[arg-type]
-                symmetric_norm,  # type: ignore[arg-type]
+                inverse,
+                symmetric_norm,
             )
             grad_product = scaled(grad_product, sample.output_scale)
             outward, inward = (grad[part], weights), (sample.value, grad_product)

@@ -8,11 +8,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from softformer.ops.attention.reference import newton_start
 from softformer.ops.inverse import Cholesky, Inverse, Newton
 
 # Gradients below this are zero; their products with other numbers could be too small to be normal.
 _SUBNORMAL = 1e-30
+
+
+def landmark_kernel(points: Tensor, mask: Tensor | None) -> Tensor:
+    """A = k(L, L), (B, H, M, M), of landmarks that are zero where removed; the identity at removed landmarks."""
+    half_squares = points.square().sum(-1) / 2
+    exponents = points @ points.mT - half_squares.unsqueeze(-1) - half_squares.unsqueeze(-2)
+    kernel = exponents.clamp_(max=0).exp_()
+    if mask is not None:
+        kernel.masked_fill_(~(mask.unsqueeze(-1) & mask.unsqueeze(-2)).unsqueeze(1), 0)
+    kernel.diagonal(dim1=-2, dim2=-1).fill_(1)
+    return kernel
 
 
 def _regular(matrix: Tensor, ridge: float) -> Tensor:
@@ -72,6 +82,22 @@ def stage_backward(
         return solution, grad_right, grad_matrix
     grad_scale = (grad * solution + grad_right * product).sum(-1, keepdim=True)
     return scale * solution, scale * grad_right, grad_matrix - grad_scale * scale.pow(3) / 2
+
+
+def newton_start(matrix: Tensor, ridge: float, start: str) -> Tensor:
+    """The step a of Newton's first iterate X0 = a A', (B, H, 1, 1) or, by halving, (B, 1, 1, 1); see `Newton`."""
+    sums = matrix.sum(-1, keepdim=True)
+    if start == "row_sum":
+        largest = sums.amax(-2, keepdim=True)
+        return torch.minimum(1.8 / largest.square(), 1.9 / (largest + ridge).square())
+    full = 2 / (sums + ridge).amax((-3, -2), keepdim=True).square()
+    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    regular = matrix + ridge * identity
+    square, step = regular @ regular, full
+    for _ in range(10):
+        distance = (identity - step * square).abs().sum(-2, keepdim=True).amax((-3, -1), keepdim=True)
+        step = torch.where(distance > 1.01, step / 2, step)
+    return torch.where(step == full, 0.9 * full, step)
 
 
 def _newton_trajectory(matrix: Tensor, inverse: Newton, *, keep: bool) -> list[Tensor]:

@@ -6,6 +6,7 @@ from torch import Tensor
 from softformer.ops.attention import reference
 from softformer.ops.attention.backends import BackendName, check_backend
 from softformer.ops.attention.checks import check_inputs, check_inverse, scale_tensor
+from softformer.ops.attention.operands import Inputs
 from softformer.ops.attention.registration import call_backend
 from softformer.ops.exporting import is_exporting, is_exporting_to_onnx
 from softformer.ops.inverse import Cholesky, Inverse, Newton
@@ -48,8 +49,10 @@ def soft_attention(
         symmetric_norm: SOFT++: A+ becomes T^(-1/2) A+ T^(-1/2) with T = diag(A 1).
         output_scale: Number or (B,) tensor that multiplies the output; it gets no gradient. Without a softmax the
             output grows with the number of keys; sequence models pass kept landmarks / real keys.
-        backend: ``"auto"`` takes the fastest that can run: ``"triton"`` (fused GPU kernels) on CUDA tensors that it
-            supports, else ``"eager"``. ``"reference"`` supports double backward, vmap and jvp.
+        backend: ``"eager"`` is plain torch in chunks of tokens, ``"triton"`` fused kernels for CUDA devices, and
+            ``"reference"`` the formula under autograd, which supports double backward, vmap, and jvp. ``"auto"`` takes
+            the fastest that is released for the device and passes a check there, which the first call of a kind makes;
+            no fused kernel is released yet, so it is ``"eager"`` today.
 
     Returns:
         (B, H, N, Dv) in the type of `value`, laid out so that ``out.transpose(1, 2).reshape(B, N, H * Dv)`` is a view.
@@ -70,40 +73,25 @@ def soft_attention(
     check_inverse(inverse)
     scale = scale_tensor(output_scale, query)
     landmarks = landmarks.to(query.dtype)
-    inputs = (query, value, landmarks, key, query_mask, key_mask, landmark_mask, scale)
+    inputs = Inputs(query, value, landmarks, key, query_mask, key_mask, landmark_mask, scale)
     check_backend(backend)
     if is_exporting():
         if isinstance(inverse, Cholesky) and is_exporting_to_onnx():
             raise ValueError("inverse must be a Newton for ONNX, which has no operator for a Cholesky factor")
-        return _plain(*inputs, inverse, symmetric_norm)
+        return _plain(inputs, inverse, symmetric_norm)
     if backend == "reference":
-        return _reference(*inputs, inverse, symmetric_norm)
-    return call_backend(backend, *inputs, inverse, symmetric_norm)
+        return _reference(inputs, inverse, symmetric_norm)
+    return call_backend(backend, inputs, inverse, symmetric_norm)
 
 
-def _plain(
-    query: Tensor,
-    value: Tensor,
-    landmarks: Tensor,
-    key: Tensor | None,
-    query_mask: Tensor | None,
-    key_mask: Tensor | None,
-    landmark_mask: Tensor | None,
-    output_scale: Tensor | None,
-    inverse: Inverse,
-    symmetric_norm: bool,
-) -> Tensor:
-    """The reference in the compute type, its result in the type and layout of the contract."""
-    dtype = compute_dtype(query, value)
-    query, landmarks, values = query.to(dtype), landmarks.to(dtype), value.to(dtype)
-    key = None if key is None else key.to(dtype)
-    out = reference.soft_attention(
-        query, values, landmarks, key, query_mask, key_mask, landmark_mask, output_scale, inverse, symmetric_norm
-    )
-    return out.to(value.dtype).transpose(1, 2).contiguous().transpose(1, 2)
+def _plain(inputs: Inputs, inverse: Inverse, symmetric_norm: bool) -> Tensor:
+    """The reference in the compute type, its result in the type and layout that `soft_attention` promises."""
+    wide = inputs.to(compute_dtype(inputs.query, inputs.value))
+    out = reference.soft_attention(wide, inverse, symmetric_norm)
+    return out.to(inputs.value.dtype).transpose(1, 2).contiguous().transpose(1, 2)
 
 
 @torch.compiler.disable(reason="the reference sets the global float32 precision; the other backends compile")
-def _reference(query: Tensor, *arguments: object) -> Tensor:
-    with full_precision(query.device.type):
-        return _plain(query, *arguments)  # type: ignore[arg-type]
+def _reference(inputs: Inputs, inverse: Inverse, symmetric_norm: bool) -> Tensor:
+    with full_precision(inputs.query.device.type):
+        return _plain(inputs, inverse, symmetric_norm)

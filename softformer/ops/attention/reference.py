@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from softformer.ops.attention.operands import Inputs
 from softformer.ops.exporting import is_exporting
 from softformer.ops.inverse import Cholesky, Inverse, Newton
 
@@ -138,19 +139,9 @@ def attention_factors(
     return Factors(query_kernel, plus, key_kernel)
 
 
-def soft_attention(
-    query: Tensor,
-    value: Tensor,
-    landmarks: Tensor,
-    key: Tensor | None,
-    query_mask: Tensor | None,
-    key_mask: Tensor | None,
-    landmark_mask: Tensor | None,
-    output_scale: Tensor | None,
-    inverse: Inverse,
-    symmetric_norm: bool,
-) -> Tensor:
+def soft_attention(inputs: Inputs, inverse: Inverse, symmetric_norm: bool) -> Tensor:
     """out = P_q (A+ (P_k^T V)) times output_scale (B,), (B, H, N, Dv)."""
+    query, value, landmarks, key, query_mask, key_mask, landmark_mask, output_scale = inputs
     factors = attention_factors(query, landmarks, key, query_mask, key_mask, landmark_mask, inverse, symmetric_norm)
     product = factors.key_kernel.mT @ select_rows(value, query_mask if key is None else key_mask)
     if output_scale is not None:

@@ -1,6 +1,8 @@
 """Every backend of the table against the reference in float64: values and every gradient."""
 
 import itertools
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,9 @@ from attention_runs import TOLERANCES, as_double, relative_error, run
 from torch import Tensor
 
 from softformer.ops import Cholesky, Inverse, Newton, soft_attention
+from softformer.ops.attention import reference
 from softformer.ops.attention.backends import BACKENDS, available_backends, choose_backend
+from softformer.ops.attention.operands import Inputs
 
 # Backends that can run on this machine's CPU, all of which are held to the law here.
 RUNNABLE = [backend for backend in BACKENDS if takes(backend, torch.float32)]
@@ -121,10 +125,9 @@ def test_special_landmarks(backend: str, ridge: float, kind: str, start: str, gr
         assert relative_error(value, law[name]) <= max(CLOSE[dtype], 2 * relative_error(plain[name], law[name])), name
 
 
-def test_auto_takes_the_first_backend_made_for_the_device() -> None:
+def test_auto_takes_the_first_backend_released_for_the_device() -> None:
     tensors = make_case(dtype=torch.float32).tensors
-    chosen = choose_backend("auto", tensors["query"], tensors["value"], tensors["landmarks"])
-    assert chosen is BACKENDS["eager"]
+    assert choose_backend("auto", Inputs(**tensors), Newton(), False) is BACKENDS["eager"]
 
 
 def test_a_backend_that_cannot_run_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,3 +159,12 @@ def test_unknown_backend_lists_the_valid_ones() -> None:
 
 def test_every_row_of_the_table_is_a_valid_name() -> None:
     assert {"auto", "reference", *BACKENDS} == set(available_backends())
+
+
+def test_the_law_stands_alone() -> None:
+    """No backend computes with code of the reference, nor the reference with code of a backend."""
+    files = {path: path.read_text() for path in Path(reference.__file__).parent.rglob("*.py")}
+    importers = {path.stem for path, text in files.items() if re.search(r"import reference|\.reference import", text)}
+    assert importers == {"public", "health"}
+    imported = re.findall(r"from softformer\.ops\.attention\.(\w+) import", Path(reference.__file__).read_text())
+    assert imported == ["operands"]

@@ -1,5 +1,7 @@
 """Compilers take the attention whole: torch.compile, torch.export, and the operators' own consistency check."""
 
+from typing import Any
+
 import pytest
 import torch
 from attention_cases import make_case, takes, widest_type
@@ -86,16 +88,18 @@ def test_exports_with_dynamic_batch_and_length(name: str) -> None:
 
 @pytest.mark.parametrize("backend", [backend for backend in BACKENDS if takes(backend, torch.float32)])
 @pytest.mark.parametrize("cross", [False, True])
-@pytest.mark.parametrize("options", [(20, 0.01, "row_sum", "implicit"), (0, 0.01, "", "")], ids=["newton", "cholesky"])
-def test_operators_are_consistent(backend: str, cross: bool, options: tuple[object, ...]) -> None:
+@pytest.mark.parametrize("inverse", [vars(Newton()), vars(Cholesky())], ids=["newton", "cholesky"])
+def test_operators_are_consistent(backend: str, cross: bool, inverse: dict[str, Any]) -> None:
+    options = {"backend": backend, "symmetric_norm": True, **inverse}
     leaves = make_case(cross=cross, sizes=(2, 3, 11, 13, 3, 5, 7), dtype=widest_type(backend)).leaves()
     tensors = (leaves["query"], leaves["value"], leaves["landmarks"], leaves.get("key"), None, None, None, None)
-    results = torch.library.opcheck(torch.ops.softformer.soft_attention.default, (*tensors, backend, *options, True))
+    results = torch.library.opcheck(torch.ops.softformer.soft_attention.default, tensors, options)
     assert set(results.values()) == {"SUCCESS"}
     plain = [x if x is None else x.detach() for x in tensors]
-    out, product, state = torch.ops.softformer.soft_attention(*plain, backend, *options, True)
+    out, product, state = torch.ops.softformer.soft_attention(*plain, **options)
     results = torch.library.opcheck(
         torch.ops.softformer.soft_attention_backward.default,
-        (torch.randn_like(out), product, state, *plain, backend, *options, True),
+        (torch.randn_like(out), product, state, *plain),
+        options,
     )
     assert set(results.values()) == {"SUCCESS"}

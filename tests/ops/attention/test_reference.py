@@ -1,6 +1,7 @@
 """The reference against the definition, exact inverses and numbers worked out by hand."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from softformer.ops import Cholesky, Newton
 from softformer.ops.attention import reference
+from softformer.ops.attention.operands import Inputs
 
 F64 = torch.float64
 
@@ -16,16 +18,9 @@ def points(*shape: int, spread: float = 1.0) -> Tensor:
     return spread * torch.randn(*shape, dtype=F64)
 
 
-def plain(query: Tensor, value: Tensor, landmarks: Tensor, key: Tensor | None = None, **changes: object) -> Tensor:
-    arguments = {
-        "query_mask": None,
-        "key_mask": None,
-        "landmark_mask": None,
-        "output_scale": None,
-        "inverse": Cholesky(),
-        "symmetric_norm": False,
-    } | changes
-    return reference.soft_attention(query, value, landmarks, key, **arguments)  # type: ignore[arg-type]
+def plain(query: Tensor, value: Tensor, landmarks: Tensor, key: Tensor | None = None, **changes: Any) -> Tensor:
+    inverse, norm = changes.pop("inverse", Cholesky()), changes.pop("symmetric_norm", False)
+    return reference.soft_attention(Inputs(query, value, landmarks, key, **changes), inverse, norm)
 
 
 def test_gaussian_kernel_is_exp_of_half_the_squared_distance() -> None:

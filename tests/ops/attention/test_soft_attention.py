@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from softformer.ops import Cholesky, Inverse, Newton, soft_attention
 from softformer.ops.attention import eager
 from softformer.ops.attention.backends import BACKENDS
+from softformer.ops.attention.operands import Inputs
 
 ALL = [backend for backend in ("reference", *BACKENDS) if takes(backend, torch.float32)]
 WITH_INVERSES = pytest.mark.parametrize(
@@ -224,7 +225,7 @@ def test_eager_makes_no_kernel_matrix_over_all_tokens(monkeypatch: pytest.Monkey
     monkeypatch.setattr(eager, "_CHUNK_ELEMENTS_A_THREAD", (1 << 18) // torch.get_num_threads())
     length, num_landmarks = 1 << 17, 256
     query, value, landmarks = torch.randn(1, 1, length, 2), torch.randn(1, 1, length, 3), torch.randn(1, 1, 256, 2)
-    arguments = (query, value, landmarks, None, None, None, None, None, Cholesky(), True)
+    arguments = (Inputs(query, value, landmarks), Cholesky(), True)
     with LargestTensor() as mode:
         out, saved = eager.forward(*arguments)
         eager.backward(out, saved, *arguments)

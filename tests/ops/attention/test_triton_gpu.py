@@ -10,7 +10,9 @@ from attention_runs import TOLERANCES, as_double, relative_error, run
 from torch import Tensor
 
 from softformer.ops import Cholesky, Inverse, Newton, soft_attention
+from softformer.ops.attention import self_check
 from softformer.ops.attention.backends import BACKENDS, choose_backend
+from softformer.ops.attention.operands import Inputs
 
 pytestmark = pytest.mark.gpu
 
@@ -69,9 +71,23 @@ def test_a_thousand_random_shapes() -> None:
         assert_parity(case, sizes, inverse=Cholesky(0.1), symmetric_norm=generator.random() < 0.5)
 
 
-def test_auto_takes_the_kernels() -> None:
-    tensors = on_gpu(make_case(dtype=torch.bfloat16)).tensors
-    assert choose_backend("auto", tensors["query"], tensors["value"], tensors["landmarks"]) is BACKENDS["triton"]
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_auto_takes_the_kernels_once_released(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKENDS, "triton", BACKENDS["triton"]._replace(devices=("cuda",)))
+    for inverse, cross, masks in itertools.product((Newton(), Cholesky()), (False, True), (False, True)):
+        case = on_gpu(make_case(dtype=dtype, cross=cross, masks=masks))
+        chosen = choose_backend("auto", Inputs(**case.tensors, **case.options), inverse, True)
+        assert chosen is BACKENDS["triton"]
+
+
+def test_auto_checks_nothing_during_capture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKENDS, "triton", BACKENDS["triton"]._replace(devices=("cuda",)))
+    monkeypatch.setattr(self_check, "_verdicts", {})
+    inputs = Inputs(**on_gpu(make_case(dtype=torch.float32)).tensors)
+    with torch.cuda.graph(torch.cuda.CUDAGraph()):
+        inputs.query + 1
+        assert choose_backend("auto", inputs, Newton(), True) is BACKENDS["eager"]
+    assert choose_backend("auto", inputs, Newton(), True) is BACKENDS["triton"]
 
 
 def test_more_heads_than_a_grid_axis() -> None:
@@ -83,7 +99,7 @@ def test_offsets_beyond_32_bits() -> None:
     length = (1 << 31) // 16 + 1000
     query = torch.full((1, 1, length, 16), 0.1, dtype=torch.bfloat16, device="cuda")
     landmarks = torch.randn(1, 1, 16, 16, dtype=torch.bfloat16, device="cuda")
-    out = soft_attention(query, query, landmarks, output_scale=1 / length)
+    out = soft_attention(query, query, landmarks, output_scale=1 / length, backend="triton")
     assert torch.equal(out[:, :, -1], out[:, :, 0])
     assert out[:, :, -1].isfinite().all()
 
@@ -118,15 +134,15 @@ def test_a_new_length_compiles_nothing() -> None:
 
 def test_cuda_graphs_capture_it() -> None:
     tensors = on_gpu(make_case(sizes=(2, 2, 500, 500, 49, 32, 32), dtype=torch.float32)).tensors
-    expected = soft_attention(**tensors)
+    expected = soft_attention(**tensors, backend="triton")
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):
         for _ in range(3):
-            soft_attention(**tensors)
+            soft_attention(**tensors, backend="triton")
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        out = soft_attention(**tensors)
+        out = soft_attention(**tensors, backend="triton")
     out.zero_()
     graph.replay()
     assert torch.equal(out, expected)
@@ -135,7 +151,8 @@ def test_cuda_graphs_capture_it() -> None:
 @pytest.mark.parametrize("inverse", [Newton(), Cholesky()], ids=["newton", "cholesky"])
 def test_compiles_whole_with_dynamic_length(inverse: Inverse) -> None:
     def function(tensors: dict[str, Tensor]) -> Tensor:
-        return soft_attention(**tensors, inverse=inverse).transpose(1, 2).flatten(2).sin()  # type: ignore[arg-type]
+        out = soft_attention(**tensors, inverse=inverse, backend="triton")  # type: ignore[arg-type]
+        return out.transpose(1, 2).flatten(2).sin()
 
     torch._dynamo.reset()
     compiled = torch.compile(function, fullgraph=True, dynamic=True)

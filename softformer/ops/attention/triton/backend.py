@@ -10,32 +10,35 @@ Packed sequences of various lengths in one row are not supported; pad them and p
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from subprocess import CalledProcessError
 
 import torch
 from torch import Tensor
+from triton.errors import TritonError
 
 from softformer.ops.attention.landmark_stage import (
     apply_inverse,
     inverse_state,
+    landmark_kernel,
     landmark_kernel_backward,
+    newton_start,
     scaled,
     stage_backward,
 )
-from softformer.ops.attention.operands import Inputs, Saved, empty_heads
-from softformer.ops.attention.reference import landmark_kernel, newton_start, select_rows
+from softformer.ops.attention.operands import Gradients, Inputs, Saved, empty_heads, select_rows
 from softformer.ops.attention.triton import launch
 from softformer.ops.attention.triton.launch import OuterProducts, Points
 from softformer.ops.inverse import Inverse, Newton
 from softformer.ops.precision import full_precision
 
+# A kernel that does not compile or launch, the C compiler of Triton's launcher, a driver library that is not found.
+ERRORS = (TritonError, CalledProcessError, AssertionError)
 # Bytes of shared memory that Newton's iterations take for more than 64 landmarks: three float32 matrices of 128 x 128.
 _LARGE_SHARED_MEMORY = 192 * 1024
 
 
-def forward(*arguments: Tensor | Inverse | bool | None) -> tuple[Tensor, Saved]:
-    """The output (B, H, N, Dv) and what the backward needs; arguments as `reference.soft_attention`."""
-    *tensors, inverse, symmetric_norm = arguments
-    inputs = Inputs(*tensors)  # type: ignore[arg-type]
+def forward(inputs: Inputs, inverse: Inverse, symmetric_norm: bool) -> tuple[Tensor, Saved]:
+    """The output (B, H, N, Dv), and the tensors that the backward needs."""
     query, value = inputs.query, inputs.value
     out = empty_heads(query, query.shape[2], value.shape[3], value.dtype)
     batch, heads, num_landmarks = inputs.landmarks.shape[:3]
@@ -47,22 +50,18 @@ def forward(*arguments: Tensor | Inverse | bool | None) -> tuple[Tensor, Saved]:
         return out, Saved(product, state)
     landmarks, queries, keys = _parts(inputs)
     with _device(query):
-        state, row_sums, beside = _inverse(landmarks, inverse)  # type: ignore[arg-type]
+        state, row_sums, beside = _inverse(landmarks, inverse)
         product = launch.project(keys, value, landmarks)
         if beside is not None:
             torch.cuda.current_stream(query.device).wait_stream(beside)
         scale = row_sums.rsqrt().unsqueeze(-1) if symmetric_norm else None
-        weights = apply_inverse(state, scaled(product, inputs.output_scale), inverse, scale)  # type: ignore[arg-type]
+        weights = apply_inverse(state, scaled(product, inputs.output_scale), inverse, scale)
         launch.expand(queries, weights.contiguous(), landmarks, out)
     return out, Saved(product, state)
 
 
-def backward(
-    grad: Tensor, saved: Saved, *arguments: Tensor | Inverse | bool | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Gradients of query, value, landmarks and key (None in self-attention) from the gradient of the output."""
-    *tensors, inverse, symmetric_norm = arguments
-    inputs = Inputs(*tensors)  # type: ignore[arg-type]
+def backward(grad: Tensor, saved: Saved, inputs: Inputs, inverse: Inverse, symmetric_norm: bool) -> Gradients:
+    """The gradients of the inputs from the gradient of the output."""
     query, value = inputs.query, inputs.value
     grad_query, grad_value, grad_landmarks, grad_key = inputs.empty_gradients()
     if grad_landmarks.numel() == 0:
@@ -76,8 +75,8 @@ def backward(
             saved.state,
             matrix,
             scaled(saved.product, inputs.output_scale),
-            inverse,  # type: ignore[arg-type]
-            symmetric_norm,  # type: ignore[arg-type]
+            inverse,
+            symmetric_norm,
         )
         weights = weights.contiguous()
         grad_product = scaled(grad_product, inputs.output_scale).contiguous()
