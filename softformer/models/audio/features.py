@@ -180,6 +180,6 @@ def normalized(frames: Tensor, mask: Tensor, over: Normalization = "bands") -> T
 
     centered = zero_pads(frames - mean(frames), mask)
     variance = mean(centered.square())
-    # A standard deviation below 0.1, half a decibel of energy, is rounding noise. The clamp comes before the root, whose
-    # gradient at zero is infinite.
+    # A standard deviation below 0.1, half a decibel of energy, is rounding noise. The clamp comes before the root,
+    # whose gradient at zero is infinite.
     return centered / variance.clamp(min=0.01).sqrt()

@@ -11,7 +11,7 @@ import pytest
 from spoken_digits import RATE, SPEAKERS, clip, code, decoded, encoded, single_digits, write_digits
 
 from tasks.audio.built_in import connected_digits as module
-from tasks.audio.built_in.connected_digits import WORDS, clips_of, connected_digits, strings
+from tasks.audio.built_in.connected_digits import WORDS, connected_digits, recordings_of, strings
 from tasks.data.sources import Source
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -48,7 +48,7 @@ def test_the_codes_of_clips_differ() -> None:
 
 
 @pytest.mark.parametrize(("split", "takes"), [("train", {2, 3, 4, 5}), ("validation", {6}), ("test", {0, 1})])
-def test_strings_are_joined_from_clips_of_one_speaker(folder: str, split: str, takes: set[int]) -> None:
+def test_strings_are_joined_from_recordings_of_one_speaker(folder: str, split: str, takes: set[int]) -> None:
     rows = connected_digits(folder, **SIZES)[split]
     lengths, speakers, found, pauses = [], set(), set(), []
     for row in rows:
@@ -70,7 +70,7 @@ def test_strings_are_joined_from_clips_of_one_speaker(folder: str, split: str, t
 
 
 def test_digits_lengths_and_takes_are_drawn_evenly(folder: str) -> None:
-    clips, rate = clips_of(_splits(folder), "train")
+    clips, rate = recordings_of(_splits(folder), "train")
     drawn = [heard(wave)[0] for wave, _, _ in strings(clips, rate, 997, seed=[3, 1])]
     digits = np.bincount([digit for several in drawn for _, digit, _ in several], minlength=10)
     assert digits.max() < 1.3 * digits.min()
@@ -81,7 +81,7 @@ def test_digits_lengths_and_takes_are_drawn_evenly(folder: str) -> None:
 
 
 def test_pauses_are_faint_noise(folder: str) -> None:
-    clips, rate = clips_of(_splits(folder), "test")
+    clips, rate = recordings_of(_splits(folder), "test")
     quiet = np.concatenate([wave[np.abs(wave) < 1_500] for wave, _, _ in strings(clips, rate, 19, seed=[0, 0])])
     assert quiet.std() == pytest.approx(32.8, rel=0.03)
     assert abs(quiet.mean()) < 1
@@ -176,7 +176,7 @@ def test_channels_are_mixed_and_floating_point_files_are_scaled(tmp_path: Path) 
         content = encoded(stereo.astype(np.float32), kind="WAV", subtype="FLOAT")
         row["audio"] = {"bytes": content, "path": row["audio"]["path"]}
     splits = {name: datasets.Dataset.from_list(several) for name, several in rows.items()}
-    clips, _ = clips_of(splits, "test")
+    clips, _ = recordings_of(splits, "test")
     for number, speaker in enumerate(SPEAKERS):
         for digit in range(10):
             (found,) = clips[speaker][digit]
