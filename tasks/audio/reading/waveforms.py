@@ -22,9 +22,9 @@ from tasks.data.files import located
 LEAST_RATE, MOST_RATE = 1_000, 768_000
 # Endings of the audio files that are trained on and predicted; libsndfile reads their formats.
 AUDIO_SUFFIXES = (
-    *(".wav", ".wave", ".bwf", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".mp1", ".mpga"),
-    *(".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64", ".sph", ".nist", ".voc"),
-    *(".avr", ".htk", ".iff", ".svx", ".8svx", ".paf", ".pvf", ".sds", ".sf", ".wve", ".xi"),
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".w64"),
+    *(".rf64", ".sph", ".nist", ".voc", ".wave", ".bwf", ".mp1", ".mp2", ".mpga", ".avr", ".htk", ".iff", ".svx"),
+    *(".8svx", ".paf", ".pvf", ".sds", ".sf", ".wve", ".xi"),
 )
 
 # Samples of each channel that are read at a time.
@@ -217,7 +217,7 @@ def check_waveform(name: str, waveform: np.ndarray, rate: int) -> None:
         first = int((~np.isfinite(waveform)).argmax())
         raise ReadError(
             f"the recording{name} must have finite samples, got NaN or infinity, first at {first / rate:.3f} s; export "
-            "it again, or leave it out"
+            "it again"
         )
     if max(high, -low) > _LARGEST:
         raise ReadError(

@@ -13,7 +13,8 @@ from tasks.audio.data import AudioDataModule
 from tasks.audio.reading.folders import AudioFolder
 from tasks.audio.reading.headers import read_headers
 from tasks.audio.reading.sources import AudioSource
-from tasks.audio.reading.waveforms import read_waveform
+from tasks.audio.reading.waveforms import AUDIO_SUFFIXES, read_waveform
+from tasks.data.files import list_files
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -22,7 +23,7 @@ _SHORT = noise(211)
 
 def _write(folder: Path, *names: str) -> None:
     for name in names:
-        if name.endswith((".wav", ".flac", ".ogg")):
+        if Path(name).suffix in (".wav", ".flac", ".ogg"):
             content = sound_bytes(_SHORT, kind=Path(name).suffix[1:].upper())
         else:
             content = b"x"
@@ -281,6 +282,15 @@ def test_tables_of_splits_win_over_folders_of_recordings(tmp_path: Path, ending:
     _write(tmp_path, "dev.parquet")
     with pytest.raises(ValueError, match=r"tables beside audio files must have one format, got .*dev.parquet"):
         _source(tmp_path).load()
+
+
+def test_the_same_files_are_trained_on_and_predicted(tmp_path: Path) -> None:
+    names = [f"{number % 2}/{number}{suffix}" for number, suffix in enumerate(AUDIO_SUFFIXES)]
+    names += [f"0/upper{suffix.upper()}" for suffix in AUDIO_SUFFIXES]
+    _write(tmp_path, *names, "0/x.m4a", "1/x.txt", "0/wav", "1/.x.wav", "__MACOSX/x.wav", ".git/x.wav")
+    trained = _source(tmp_path).load()["train"]["audio"][:]
+    assert sorted(trained) == sorted(list_files("sounds", str(tmp_path), AUDIO_SUFFIXES, "audio"))
+    assert sorted(Path(file).relative_to(tmp_path).as_posix() for file in trained) == sorted(names)
 
 
 def test_links_are_followed_and_names_need_not_be_utf_8(tmp_path: Path) -> None:
