@@ -164,10 +164,10 @@ def recording(seconds: int, local: str | None) -> Tensor:
         return 0.1 * torch.randn(seconds * RATE)
     import datasets
 
-    from tasks.audio.reading.sound import read_sound
+    from tasks.audio.reading.waveforms import read_waveform
 
     rows = datasets.Dataset.from_parquet(str(Path(local) / "fsdd" / "test.parquet"))
-    clips = torch.cat([read_sound(row["audio"], RATE) for row in rows])
+    clips = torch.cat([read_waveform(row["audio"], RATE) for row in rows])
     return clips.repeat(1 + seconds * RATE // len(clips))[: seconds * RATE]
 
 
@@ -253,7 +253,7 @@ def joined_strings(checkpoint: Path, hours: float, landmarks: list[int], local: 
     import softformer
     from softformer.layers.landmarks import SegmentLandmarks
     from tasks.audio.built_in.connected_digits import connected_digits
-    from tasks.audio.reading.sound import read_sound
+    from tasks.audio.reading.waveforms import read_waveform
     from tasks.audio.speech.error_rates import WordErrors
 
     task: Any = softformer.load(checkpoint)
@@ -263,7 +263,7 @@ def joined_strings(checkpoint: Path, hours: float, landmarks: list[int], local: 
     texts: list[str] = []
     missing = 3600 * hours * task.sample_rate
     for row in rows["test"]:
-        waves.append(read_sound(row["audio"], task.sample_rate))
+        waves.append(read_waveform(row["audio"], task.sample_rate))
         texts.append(row["text"])
         missing -= len(waves[-1])
         if missing <= 0:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tasks.audio.processor import AudioProcessor, pad_waveforms
-from tasks.audio.reading.sound import file_of
+from tasks.audio.reading.waveforms import file_of
 from tasks.data.examples import Batch, Examples, OnBad, Split
 from tasks.data.labels import Labels
 

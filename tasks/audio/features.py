@@ -5,6 +5,7 @@ from typing import Any
 from softformer.models.audio.features import LogMel, Normalization
 from softformer.ops.options import Options
 from softformer.training.checkpoints.content import processor_description
+from softformer.training.checkpoints.earlier import with_public_paths
 
 
 class FeatureSpec(Options):
@@ -18,6 +19,8 @@ class FeatureSpec(Options):
         max_hz: Highest frequency (Hz); None for half the sample rate.
         normalize: What is brought to mean 0 and standard deviation 1 over the frames of a recording: "bands", each of
             them; "recording", all together; null for nothing.
+        top_db: Dynamic range of a recording before it is normalized (dB): smaller values, such as digital silence, are
+            raised to this distance from the largest one; null for no floor.
     """
 
     def __init__(
@@ -28,6 +31,7 @@ class FeatureSpec(Options):
         min_hz: float = 20.0,
         max_hz: float | None = None,
         normalize: Normalization | None = "bands",
+        top_db: float | None = 80.0,
     ) -> None:
         self.window = window
         self.hop = hop
@@ -35,6 +39,7 @@ class FeatureSpec(Options):
         self.min_hz = min_hz
         self.max_hz = max_hz
         self.normalize = normalize
+        self.top_db = top_db
 
     def build(self, sample_rate: int | None) -> LogMel:
         """The features of sounds at a sample rate (Hz).
@@ -54,6 +59,7 @@ class FeatureSpec(Options):
             min_hz=self.min_hz,
             max_hz=self.max_hz,
             normalize=self.normalize,
+            top_db=self.top_db,
         )
 
 
@@ -68,17 +74,19 @@ def check_features(features: FeatureSpec, sample_rate: int, checkpoint: dict[str
     Raises:
         ValueError: An option of the features, or the sample rate, differs.
     """
-    stored = checkpoint.get("hyper_parameters") or {}
+    stored = with_public_paths(checkpoint.get("hyper_parameters") or {})
     processor = (processor_description(checkpoint) or {}).get("init_args") or {}
-    figures = {"sample_rate": (stored.get("sample_rate") or processor.get("sample_rate"), sample_rate)}
     before, now = _options(stored.get("features")), vars(features)
-    figures |= {f"features.{name}": (before[name], now[name]) for name in before if before[name] != now.get(name)}
-    for name, (theirs, here) in figures.items():
-        if theirs is not None and theirs != here:
-            raise ValueError(
-                f"model.{name} is {theirs} in the checkpoint and {here} here, but features must match those of the "
-                "checkpoint, because the network was trained on them; leave the option out"
-            )
+    differing = [(f"features.{name}", before[name], now[name]) for name in before if before[name] != now[name]]
+    rate = stored.get("sample_rate") or processor.get("sample_rate")
+    if rate not in (None, sample_rate):
+        differing.append(("sample_rate", rate, sample_rate))
+    for name, theirs, here in differing:
+        raise ValueError(
+            f"model.{name} is {theirs} in the checkpoint and {here} here, but features must match those of the "
+            f"checkpoint, because the network was trained on them; set --model.{name} "
+            f"{'null' if theirs is None else theirs}"
+        )
 
 
 def _options(features: Any) -> dict[str, Any]:

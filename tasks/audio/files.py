@@ -10,7 +10,7 @@ from torch import Tensor
 from tasks.audio.examples import RecordingExamples, RecordingReader
 from tasks.audio.processor import AudioProcessor, pad_waveforms
 from tasks.audio.reading.headers import ReadHeaders
-from tasks.audio.reading.sound import SOUND_SUFFIXES
+from tasks.audio.reading.waveforms import AUDIO_SUFFIXES
 from tasks.data.examples import Batch, OnBad, Split
 from tasks.data.files import list_files
 
@@ -53,7 +53,7 @@ def sound_files(
         ReadError: A file cannot be read and `on_bad` is "error", or none can.
         ValueError: No file is a sound.
     """
-    files = list_files("sounds", sounds, SOUND_SUFFIXES, "sound")
+    files = list_files("sounds", sounds, AUDIO_SUFFIXES, "sound")
     facts = ReadHeaders(_COLUMN, shortest=shortest)({_COLUMN: files})
     split = Split("sounds", datasets.Dataset.from_dict({_COLUMN: files}), np.arange(len(files)))
     examples = RecordingExamples(

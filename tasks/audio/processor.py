@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from softformer.training.checkpoints.weights import WeightReport
-from tasks.audio.reading.sound import check_samples, read_sound
+from tasks.audio.reading.waveforms import check_waveform, read_waveform
 from tasks.audio.speech.agreement import REMEDY, check_same_units, unit_difference
 from tasks.audio.speech.normalization import Writing, writing_from
 from tasks.audio.speech.units import Units, units_from
@@ -74,14 +74,14 @@ class AudioProcessor(Processor):
         """The waveform (T,) of a recording, float32.
 
         Args:
-            value: As `tasks.audio.reading.sound.read_sound` takes it.
+            value: As `tasks.audio.reading.waveforms.read_waveform` takes it.
             folder: What a relative file name is relative to.
             shortest: Minimum length of a recording in seconds.
 
         Raises:
             ReadError: The recording cannot be read.
         """
-        return read_sound(value, self.sample_rate, folder, shortest=shortest)
+        return read_waveform(value, self.sample_rate, folder, shortest=shortest)
 
     def batches(self, recordings: Recording | Sequence[Recording], max_seconds: float = MAX_SECONDS) -> Iterator[Batch]:
         """Batches of recordings in their order: wave (B, T) float32, length (B,), index (B,), and file.
@@ -132,7 +132,7 @@ class AudioProcessor(Processor):
             )
         wave = wave.detach().cpu().float()
         if len(wave):
-            check_samples(f" at place {place}", wave.numpy(), self.sample_rate)
+            check_waveform(f" at place {place}", wave.numpy(), self.sample_rate)
         return wave
 
     def check_weights(self, report: WeightReport) -> None:

@@ -12,8 +12,8 @@ from tasks.audio.examples import RecordingExamples, RecordingReader
 from tasks.audio.files import sound_files
 from tasks.audio.processor import AudioProcessor
 from tasks.audio.reading.headers import read_headers
-from tasks.audio.reading.sound import LEAST_RATE, MOST_RATE
-from tasks.audio.reading.sources import SoundSource
+from tasks.audio.reading.sources import AudioSource
+from tasks.audio.reading.waveforms import LEAST_RATE, MOST_RATE
 from tasks.data.examples import Examples, OnBad, Split
 from tasks.data.length_batches import RowCosts
 from tasks.data.loaders import eval_loader
@@ -92,7 +92,7 @@ class SoundDataModule(TaskDataModule):
                     "batch_size so that as many of the longest sounds fit"
                 )
         given = self.source
-        self.source = SoundSource(path, given.name, given.data_dir, given.data_files, given.streaming, self.built_in)
+        self.source = AudioSource(path, given.name, given.data_dir, given.data_files, given.streaming, self.built_in)
         self.audio_column = audio_column
         self.sample_rate = sample_rate if processor is None else processor.sample_rate
         self.shortest = shortest

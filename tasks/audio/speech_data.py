@@ -10,9 +10,9 @@ import datasets
 
 from tasks.audio.built_in.connected_digits import connected_digits
 from tasks.audio.processor import AudioProcessor
-from tasks.audio.reading.sound import file_of
+from tasks.audio.reading.waveforms import file_of
 from tasks.audio.sounds import SoundDataModule
-from tasks.audio.speech.examples import SpeechCollator, SpeechReader, TranscriptReader, of_sound, transcript_faults
+from tasks.audio.speech.examples import SpeechCollator, SpeechReader, TranscriptReader, of_recording, transcript_faults
 from tasks.audio.speech.normalization import Writing
 from tasks.audio.speech.units import UNITS_FILE, CharacterUnits, Units, UnitsSpec
 from tasks.data.cache import kept
@@ -134,7 +134,7 @@ class SpeechDataModule(SoundDataModule):
         read = TranscriptReader(self.processor.writing, self.units)
         faults, lacking = transcript_faults(split.rows, self.transcript_column, read)
         for place in faults:
-            faults[place] += of_sound(file_of(split.rows[place][self.audio_column]))
+            faults[place] += of_recording(file_of(split.rows[place][self.audio_column]))
         if lacking:
             characters = shortened(sorted({character for several in lacking.values() for character in several}))
             summary = f"{split.name}: {len(lacking)} transcripts with characters that the units lack, {characters}"

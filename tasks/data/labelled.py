@@ -1,7 +1,7 @@
 """What data modules of labelled rows share: the classes of the label column, found, named and counted."""
 
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
@@ -22,6 +22,8 @@ class LabelledDataModule(TaskDataModule):
         class_names: names of the classes where the data has none; without them they are found in the training split.
         kwargs: as in `TaskDataModule`.
     """
+
+    csv_as_text: ClassVar[bool] = True
 
     def __init__(
         self, path: str, *, label_column: str | None = "label", class_names: list[str] | None = None, **kwargs: Any

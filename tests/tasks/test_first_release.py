@@ -11,8 +11,9 @@ from PIL import Image
 from tones import RATE, tone
 
 import softformer
-from softformer.training.checkpoints.content import DATA_KEY, read_checkpoint
-from softformer.training.specs import public_path
+from softformer.training.checkpoints.content import DATA_KEY, read_checkpoint, task_description
+from softformer.training.module import SoftformerModule
+from softformer.training.specs import public_path, rebuild
 from tasks.audio import AudioClassifier, SpeechDataModule, SpeechRecognizer
 from tasks.image import ImageClassifier, ImageDataModule
 from tasks.image.built_in.digits import digits
@@ -92,6 +93,18 @@ def test_its_class_paths_are_read_as_public_ones(kind: str) -> None:
     assert public_path(CLASSES[kind]) in paths
     files = ("encoders.", "text_encoders.", "classifier.", "data.", "units.", "writing.", "inverse.", "sequence.")
     assert not any(part in path for path in paths for part in files)
+
+
+@pytest.mark.parametrize("kind", ["audio", "speech", "speech_python"])
+def test_its_features_have_no_floor(kind: str) -> None:
+    task = softformer.load(STORED / f"{kind}.ckpt")
+    assert task.network.backbone.features.top_db is None
+    assert CLASSES[kind].load_from_checkpoint(STORED / f"{kind}.ckpt").network.backbone.features.top_db is None
+    content = torch.load(STORED / f"{kind}.ckpt", weights_only=True)
+    description = task_description(read_checkpoint(STORED / f"{kind}.ckpt"))
+    description["init_args"]["features"]["init_args"]["top_db"] = 80.0
+    with pytest.raises(ValueError, match=r"features.top_db is None in the checkpoint and 80.0 here.*top_db null"):
+        rebuild(SoftformerModule, description).on_load_checkpoint(content)  # type: ignore[type-abstract]
 
 
 def class_paths(value: Any) -> Any:

@@ -1,9 +1,10 @@
-"""Sound as frames: log-mel spectra of windows, normalized over what was said and not over padding.
+"""Log-mel features of waveforms, normalized over the real frames of each recording.
 
-Letters: B batch, T samples, N frames, F mel bands. A recording has a length in samples; samples behind it are padding
-and reach nothing, whatever they hold.
+Letters: B batch, T samples, N frames, F mel bands. Samples after the length of a recording are padding; their values
+change nothing.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Literal, get_args
 
@@ -17,39 +18,46 @@ from softformer.ops.precision import compute_dtype
 
 Normalization = Literal["bands", "recording"]
 
-# Below the power of 16-bit quantization noise; the logarithm of digital silence is that of this.
-_FLOOR = 1e-10
-# Frames that are computed at a time, those of all recordings of a batch together.
+# The energy of digital silence, as its logarithm must be finite; below that of the noise of 16-bit quantization.
+_LEAST_ENERGY = 1e-10
+# Frames that are computed at a time, over all recordings of a batch.
 _CHUNK = 20_000
 
 
 def lengths_mask(lengths: Tensor, size: int) -> Tensor:
-    """(B, size) bool, True at the first `lengths` (B,) places."""
+    """Mask (B, size) that is True at the first `lengths` (B,) positions."""
     return torch.arange(size, device=lengths.device) < lengths.unsqueeze(1)
 
 
 class LogMel(nn.Module):
-    """Waveforms to frames: y[i, f] = log(max(sum_k mel[k, f] |X[i, k]|^2, 1e-10)).
+    """Log-mel features: y[i, f] = log(max(sum_k mel[k, f] |X[i, k]|^2, 1e-10)).
 
-    X is the discrete Fourier transform of a Hann window over samples i * hop to i * hop + window, filled up with zeros
-    to a power of two. Only windows that lie within the recording make frames, so neither padding nor batch mates change
-    one; a recording shorter than a window has none.
+    X is the discrete Fourier transform of a Hann window over samples i * hop to i * hop + window, padded with zeros to
+    a power of two. Only windows within the recording become frames, so neither padding nor the other recordings of a
+    batch change a frame; a recording shorter than a window has no frames.
+
+    Normalization makes each frame depend on all frames of its recording. Pauses of digital silence, far below the noise
+    of any room, would shift all of them, so values are first raised to a floor relative to the largest one of the
+    recording: y[i, f] = max(y[i, f], max(y) - top_db ln(10) / 10). Without normalization a frame depends on its window
+    alone, and there is no such floor.
 
     Args:
-        sample_rate: Samples a second (Hz).
+        sample_rate: Sample rate (Hz).
         window: Length of a window (ms).
-        hop: Distance of windows (ms).
+        hop: Distance between windows (ms).
         num_mels: Number of mel bands F.
         min_hz: Lowest frequency of the bands (Hz).
-        max_hz: Highest frequency (Hz); None for half the sample rate.
-        normalize: What is brought to mean 0 and standard deviation 1 over the frames of a recording: "recording", all
-            bands together, which removes its loudness; "bands", each band, which removes its mean spectrum, too: that
-            of the microphone and of the room, and, where a recording is short, that of what is said; None for nothing.
+        max_hz: Highest frequency of the bands (Hz); None for half the sample rate.
+        normalize: Over which values of a recording the mean becomes 0 and the standard deviation 1: "recording", all
+            bands together, which removes the loudness; "bands", each band, which also removes the mean spectrum (that
+            of microphone and room, and in short recordings that of the speech itself); None for no normalization.
+        top_db: Dynamic range of a recording before it is normalized (dB); None for no floor.
 
     Raises:
         ValueError: An argument is out of range, or bands are narrower than the resolution of the window.
 
-    Source: S. Davis and P. Mermelstein, 1980; torchaudio's mel filters (HTK scale, triangles of height 1).
+    Source: S. Davis and P. Mermelstein, 1980; torchaudio's mel filters (HTK scale, triangles of height 1). The floor is
+    that of librosa's ``power_to_db`` and, with 80 dB, of Whisper (A. Radford et al., 2022, arXiv 2212.04356).
     """
 
     def __init__(
@@ -62,10 +70,13 @@ class LogMel(nn.Module):
         min_hz: float = 20.0,
         max_hz: float | None = None,
         normalize: Normalization | None = "bands",
+        top_db: float | None = 80.0,
     ) -> None:
         super().__init__()
         if normalize not in (None, *get_args(Normalization)):
             raise ValueError(f"normalize must be bands, recording or None, got {normalize!r}")
+        if top_db is not None and not top_db > 0:
+            raise ValueError(f"top_db must be a positive number of dB, or None for no floor, got {top_db}")
         highest = sample_rate / 2
         max_hz = highest if max_hz is None else max_hz
         if sample_rate < 1:
@@ -87,6 +98,7 @@ class LogMel(nn.Module):
             raise ValueError(f"num_mels must be an integer of at least 1, got {num_mels}")
         self.num_mels = num_mels
         self.normalize = normalize
+        self.top_db = top_db
         self.size = 1 << (self.window - 1).bit_length()
         filters = torchaudio.functional.melscale_fbanks(
             self.size // 2 + 1, min_hz, max_hz, num_mels, sample_rate, norm=None, mel_scale="htk"
@@ -103,28 +115,33 @@ class LogMel(nn.Module):
         self.taper: Tensor
 
     def num_frames(self, lengths: Tensor) -> Tensor:
-        """Frames of recordings of so many samples (B,)."""
+        """Number of frames of recordings of `lengths` (B,) samples."""
         return ((lengths - self.window) // self.hop + 1).clamp(min=0)
 
     def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (B, N, F), zero at padding, and which are real, (B, N) bool.
+        """Frames (B, N, F), zero at padding, and the mask (B, N) of the real ones.
 
-        They are float32 whatever autocast says and the type of the network is, or float64: powers lie far outside the
+        The frames are float32, or float64 for a network of that type, also under autocast: energies lie far outside the
         range of half precision.
 
         Args:
-            waves: (B, T) samples in [-1, 1].
-            lengths: (B,) int64, samples of each recording.
+            waves: (B, T) waveforms in [-1, 1].
+            lengths: (B,) int64, number of samples of each recording.
         """
         waves = waves.to(compute_dtype(waves, self.filters))
         with torch.autocast(waves.device.type, enabled=False):
             frames = torch.cat(list(self._chunks(waves, lengths)), 1)
         real = lengths_mask(self.num_frames(lengths), frames.shape[1])
         frames = zero_pads(frames, real)
-        return (frames if self.normalize is None else normalized(frames, real, self.normalize)), real
+        if self.normalize is None or frames.shape[1] == 0:
+            return frames, real
+        if self.top_db is not None:
+            peak = frames.masked_fill(~real.unsqueeze(-1), -math.inf).amax((1, 2), keepdim=True)
+            frames = frames.maximum(peak - self.top_db * math.log(10) / 10)
+        return normalized(frames, real, self.normalize), real
 
     def _chunks(self, waves: Tensor, lengths: Tensor) -> Iterator[Tensor]:
-        """Frames of the whole of waves (B, T), some at a time: memory beyond the result does not grow with T."""
+        """Frames of waveforms (B, T) in chunks, so that memory beyond the result does not grow with T."""
         total = max(0, (waves.shape[1] - self.window) // self.hop + 1)
         taper, filters = self.taper.to(waves.dtype), self.filters.to(waves.dtype)
         count = max(1, _CHUNK // max(1, waves.shape[0]))
@@ -137,27 +154,32 @@ class LogMel(nn.Module):
             windows = part.unfold(1, self.window, self.hop) * taper
             spectrum = torch.view_as_real(torch.fft.rfft(windows, self.size))
             power = spectrum.square().sum(-1)
-            yield (power @ filters).clamp(min=_FLOOR).log()
+            yield (power @ filters).clamp(min=_LEAST_ENERGY).log()
 
     def extra_repr(self) -> str:
         return (
             f"sample_rate={self.sample_rate}, window={self.window} samples, hop={self.hop} samples, "
-            f"num_mels={self.num_mels}, normalize={self.normalize}"
+            f"num_mels={self.num_mels}, normalize={self.normalize}, top_db={self.top_db}"
         )
 
 
 def normalized(frames: Tensor, mask: Tensor, over: Normalization = "bands") -> Tensor:
-    """Frames (B, N, F) at mean 0 and standard deviation 1 over real frames: each band of a recording, or the whole.
+    """Frames (B, N, F) with mean 0 and standard deviation 1 over the real frames of each recording.
 
-    What does not change, as in silence, becomes zero. The mask (B, N) tells real frames.
+    Values that do not change, as in silence, become zero.
+
+    Args:
+        frames: (B, N, F).
+        mask: (B, N), True at real frames.
+        over: "bands" normalizes each band by itself, "recording" all bands together.
     """
 
     def mean(x: Tensor) -> Tensor:
         each = mean_pool(x, mask).unsqueeze(1)
         return each.mean(2, keepdim=True) if over == "recording" else each
 
-    centred = zero_pads(frames - mean(frames), mask)
-    variance = mean(centred.square())
-    # At least 0.1, half a decibel of power: what varies less is noise of rounding, not sound. The root is taken of
-    # what is never zero, as its gradient there is infinite.
-    return centred / variance.clamp(min=0.01).sqrt()
+    centered = zero_pads(frames - mean(frames), mask)
+    variance = mean(centered.square())
+    # A standard deviation below 0.1, half a decibel of energy, is rounding noise. The clamp comes before the root,
+    # whose gradient at zero is infinite.
+    return centered / variance.clamp(min=0.01).sqrt()

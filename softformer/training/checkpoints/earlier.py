@@ -1,4 +1,4 @@
-"""Checkpoints of earlier versions: the class paths that they hold, in today's names."""
+"""Checkpoints of earlier versions: the class paths that they hold, in today's names, and options that they lack."""
 
 from typing import Any
 
@@ -30,19 +30,24 @@ _PROCESSORS = {
     "tokenizer": "tasks.text.TextProcessor",
     "sample_rate": "tasks.audio.AudioProcessor",
 }
+# Options that earlier versions lacked, with the values that do what these versions did.
+_ADDED = {"tasks.audio.FeatureSpec": {"top_db": None}}
 _PATHS = ("class_path", "_class_path")
 
 
 def with_public_paths(value: Any) -> Any:
-    """A copy of plain values in which each class path of an earlier version is the public one."""
+    """A copy of plain values in today's class paths, with the options that an earlier version lacked."""
     if isinstance(value, list):
         return [with_public_paths(entry) for entry in value]
     if not isinstance(value, dict):
         return value
-    return {
+    plain = {
         key: _public(entry) if key in _PATHS and isinstance(entry, str) else with_public_paths(entry)
         for key, entry in value.items()
     }
+    if added := _ADDED.get(plain.get("class_path", "")):
+        plain["init_args"] = {**added, **plain.get("init_args", {})}
+    return plain
 
 
 def earlier_processor(checkpoint: dict[str, Any]) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Lengths of sounds, read from their headers before anything is decoded, and kept in the cache of `datasets`."""
+"""Lengths of recordings from their headers, without reading samples, in the cache of `datasets`."""
 
 import hashlib
 import os
@@ -8,27 +8,26 @@ from typing import Any
 import datasets
 import numpy as np
 
-from tasks.audio.reading.sound import read_header
+from tasks.audio.reading.waveforms import read_header
 from tasks.data.cache import kept_file
 from tasks.data.examples import ReadError
+from tasks.data.files import located
 
-# Raise it when the same file gives other figures: it is part of what the cache goes by.
-_VERSION = 1
-# Rows read together; their sounds may be in memory.
-_TOGETHER = 32
+# Part of the cache key. Increase it when the same file gives other results.
+_VERSION = 2
+# Rows that are read together; their recordings may be in memory.
+_BATCH = 32
 _FEATURES = datasets.Features({"_seconds": datasets.Value("float64"), "_fault": datasets.Value("string")})
 
 
 class ReadHeaders:
-    """Rows of sounds as rows of what their headers tell; called with a batch of rows, as `map` does.
-
-    The columns are _seconds, zero where the header cannot be read, and _fault, which says why; None for good rows.
+    """Maps a batch of rows to the columns _seconds, 0 for bad headers, and _fault, the message or None.
 
     Args:
-        column: The column of the sounds.
-        folder: What relative file names are relative to.
-        shortest: Fewest seconds of a sound.
-        stamp: Changes with the files that the rows name, for the cache to know.
+        column: Column of the recordings.
+        folder: Folder that relative file names are relative to.
+        shortest: Least length of a recording (s).
+        stamp: Part of the cache key that changes with the files.
     """
 
     def __init__(self, column: str, *, folder: Path = Path(), shortest: float = 0.0, stamp: str = "") -> None:
@@ -55,26 +54,26 @@ class ReadHeaders:
 def read_headers(
     rows: datasets.Dataset, column: str, *, folder: Path, shortest: float, name: str, num_proc: int = 1
 ) -> tuple[np.ndarray, dict[int, str]]:
-    """What the headers of sounds tell: seconds (N,), and what is wrong by place, where something is.
+    """Lengths of recordings in seconds (N,), and the messages of those with bad headers, by position.
 
     Args:
-        rows: (N) rows with a column of file names, of bytes, or of both, not decoded.
+        rows: (N) rows with a column of file names, of bytes, or of both, which `datasets` does not decode.
         column: The column.
-        folder: What relative file names are relative to.
-        shortest: Fewest seconds of a sound.
-        name: What to call the rows beside the progress bar.
+        folder: Folder that relative file names are relative to.
+        shortest: Least length of a recording (s).
+        name: Label of the progress bar.
         num_proc: Processes that share the work.
     """
-    sounds = rows.select_columns([column])
-    names = _file_names(sounds, column)
+    recordings = rows.select_columns([column])
+    names = _file_names(recordings, column)
     read = ReadHeaders(column, folder=folder, shortest=shortest, stamp=_stamp(names, folder))
     processes = min(num_proc, len(rows))
-    # A table in memory has no place of its own in the cache. Where it is of file names, the stamp tells it all.
-    in_memory = not sounds.cache_files and isinstance(sounds.features[column], datasets.Value) and names
-    facts = sounds.map(
+    # `datasets` does not cache what it makes of a table in memory. Of file names, the stamp identifies the result.
+    in_memory = not recordings.cache_files and isinstance(recordings.features[column], datasets.Value) and names
+    facts = recordings.map(
         read,
         batched=True,
-        batch_size=_TOGETHER,
+        batch_size=_BATCH,
         features=_FEATURES.copy(),
         remove_columns=[column],
         num_proc=processes if processes > 1 else None,
@@ -82,26 +81,26 @@ def read_headers(
         cache_file_name=str(kept_file("sounds", [_VERSION, read.stamp, shortest], ".arrow")) if in_memory else None,
     )
     table = facts.with_format("arrow")[:]
-    faults = {place: fault for place, fault in enumerate(table["_fault"].to_pylist()) if fault is not None}
+    faults = {position: fault for position, fault in enumerate(table["_fault"].to_pylist()) if fault is not None}
     return table["_seconds"].to_numpy(), faults
 
 
-def _file_names(sounds: datasets.Dataset, column: str) -> list[str | None]:
-    """File names in a column of sounds, without reading their bytes."""
-    feature = sounds.features[column]
+def _file_names(recordings: datasets.Dataset, column: str) -> list[str | None]:
+    """File names in a column of recordings, without reading their bytes."""
+    feature = recordings.features[column]
     if isinstance(feature, datasets.Value):
-        return [] if "binary" in feature.dtype else sounds[:][column]
-    flat, path = sounds.flatten(), f"{column}.path"
+        return [] if "binary" in feature.dtype else recordings[:][column]
+    flat, path = recordings.flatten(), f"{column}.path"
     return flat.select_columns([path])[:][path] if path in flat.column_names else []
 
 
 def _stamp(names: list[str | None], folder: Path) -> str:
-    """Changes when a file is replaced, repaired or removed."""
+    """A digest that changes when a file is replaced, repaired, or removed."""
     digest = hashlib.sha256()
     for name in names:
         fact = "-"
         if name and "://" not in name:
-            file = folder / os.path.expanduser(name)
+            file = located(folder, os.path.expanduser(name))
             try:
                 status = file.stat()
                 fact = f"{file}\0{status.st_size}\0{status.st_mtime_ns}"

@@ -1,112 +1,117 @@
-"""MP3 files frame by frame: whether the end is missing, and an honest length for a decoder that believes it.
+"""MP3 files frame by frame: whether the end is missing, and a tag with the right length for the decoder.
 
-A decoder takes the length from a tag in the first frame (Xing or Info), and guesses it from the size of the file where
-there is none; at that length it stops. The tag counts the frames of one file, also where another was appended.
+libsndfile stops at the length of the tag in the first frame (Xing or Info), which counts the frames of one file even if
+another was appended; without a tag it stops at an estimate from the size of the file, far too early where the bit rate
+varies. No library finds a file that was cut: soundfile, mutagen, tinytag, and miniaudio give the length of the tag, or
+decode what there is. PyAV counts frames, but does not say whether its length is that of a tag or an estimate, and takes
+100 MB. So the frames are counted here, an hour of audio in half a second.
 """
 
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-# Bits per second by the index in a header, in thousands; layer III of version 1, and of versions 2 and 2.5.
+# Bit rates in thousands by their index in a header; layer III of version 1, and of versions 2 and 2.5.
 _RATES_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _RATES_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _SAMPLE_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
-_TAGS = (b"Xing", b"Info")
-# Some programs count the frame of the tag, and the last one may be left unfinished.
-_SLACK = 2
+# Some programs count the frame of the tag, and the last frame may be unfinished.
+_TOLERANCE = 2
 
 
 class Mp3(NamedTuple):
-    """What an MP3 file holds.
+    """The frames of an MP3 file.
 
     Attributes:
-        first: Place of the first frame of sound.
-        header: Header of that.
-        frames: Number of whole frames of sound.
-        told: Number of them that a tag tells; None without one.
-        rate: Frames per second.
+        start: Position of the first audio frame.
+        header: Header of the first audio frame.
+        frames: Number of whole audio frames in the file.
+        tag_frames: Number of audio frames by the tag; None without a tag.
+        tag_is_read: Whether the decoder finds the tag.
+        frame_rate: Frames per second.
     """
 
-    first: int
+    start: int
     header: bytes
     frames: int
-    told: int | None
-    rate: float
+    tag_frames: int | None
+    tag_is_read: bool
+    frame_rate: float
 
     @property
-    def missing(self) -> float:
-        """Seconds that were cut off the end; 0 where no tag tells."""
-        lacking = (self.told or 0) - self.frames
-        return lacking / self.rate if lacking > _SLACK else 0.0
+    def missing_seconds(self) -> float:
+        """Duration that was cut off the end; 0 without a tag."""
+        missing = (self.tag_frames or 0) - self.frames
+        return missing / self.frame_rate if missing > _TOLERANCE else 0.0
 
     @property
-    def honest(self) -> bool:
-        """Whether a decoder is told the right length."""
-        return self.told is not None and abs(self.told - self.frames) <= _SLACK
+    def has_right_tag(self) -> bool:
+        """Whether the decoder takes the right length from the tag."""
+        return self.tag_is_read and self.tag_frames is not None and abs(self.tag_frames - self.frames) <= _TOLERANCE
 
 
 def read_mp3(content: bytes) -> Mp3 | None:
-    """What a file holds; None where it is none of layer III, or of no fixed rates.
+    """The frames of a file; None for files that are not MPEG layer III or have no fixed bit rates.
 
     Args:
         content: The file.
 
-    Source: ISO/IEC 11172-3 and 13818-3, headers of frames; the tag is that of the Xing encoder.
+    Source: ISO/IEC 11172-3 and 13818-3, headers of frames; the tag of the Xing encoder.
     """
     found: Mp3 | None = None
     frames = 0
-    for place, length in _frames(content):
+    for position, length in _frames(content):
         if found is None:
-            header = content[place : place + 4]
-            version, sample_rate = header[1] >> 3 & 3, _SAMPLE_RATES[header[1] >> 3 & 3][header[2] >> 2 & 3]
-            rate = sample_rate / (1152 if version == 3 else 576)
-            told = _told(content[place : place + length], header)
-            found = Mp3(place if told is None else place + length, header, 0, told, rate)
-            frames -= told is not None
+            header = content[position : position + 4]
+            version = header[1] >> 3 & 3
+            frame_rate = _SAMPLE_RATES[version][header[2] >> 2 & 3] / (1152 if version == 3 else 576)
+            tag_frames, is_read = _tag(content[position : position + length], header)
+            start = position if tag_frames is None else position + length
+            found = Mp3(start, header, 0, tag_frames, is_read, frame_rate)
+            frames -= tag_frames is not None
         frames += 1
     return None if found is None else found._replace(frames=frames)
 
 
-def with_honest_length(content: bytes, mp3: Mp3) -> bytes:
-    """The file with a tag in front that tells how many frames there are."""
-    header = bytes([mp3.header[0], mp3.header[1] | 1, *mp3.header[2:]])  # no checksum follows
+def with_right_tag(content: bytes, mp3: Mp3) -> bytes:
+    """A copy of a file that begins with a tag of the number of frames."""
+    header = bytes([mp3.header[0], mp3.header[1] | 1, *mp3.header[2:]])  # without a checksum
     tag = bytearray(_length(header) or 0)
     tag[:4] = header
-    start = _tag_place(header)
+    start = _tag_position(header)
     tag[start : start + 12] = b"Info" + struct.pack(">II", 1, mp3.frames)
-    return bytes(tag) + content[mp3.first :]
+    return bytes(tag) + content[mp3.start :]
 
 
 def _frames(content: bytes) -> Iterator[tuple[int, int]]:
-    """Place and length of each whole frame; what lies between, such as tags, is passed over."""
-    place, kind = _behind_id3(content, 0), None
-    while place + 4 <= len(content):
-        length = _length(content[place : place + 4])
-        if length is None or (kind is not None and _kind(content, place) != kind):
-            after = _behind_id3(content, place)
-            place = after if after > place else content.find(b"\xff", place + 1)
-            if place < 0:
+    """Position and length of each whole frame; bytes between frames, such as those of other tags, are skipped."""
+    position, kind = _after_id3(content, 0), None
+    while position + 4 <= len(content):
+        length = _length(content[position : position + 4])
+        if length is None or (kind is not None and _kind(content, position) != kind):
+            after = _after_id3(content, position)
+            position = after if after > position else content.find(b"\xff", position + 1)
+            if position < 0:
                 return
             continue
-        if place + length > len(content):
+        if position + length > len(content):
             return
-        follows = _length(content[place + length : place + length + 4])
-        if kind is None and follows is None and place + length + 4 <= len(content):
-            place += 1  # a chance likeness before the first frame
+        next_length = _length(content[position + length : position + length + 4])
+        if kind is None and next_length is None and position + length + 4 <= len(content):
+            position += 1  # bytes before the first frame that look like a header
             continue
-        kind = _kind(content, place)
-        yield place, length
-        place += length
+        kind = _kind(content, position)
+        yield position, length
+        position += length
 
 
-def _kind(content: bytes, place: int) -> tuple[int, int]:
-    """What all frames of a stream have in common: version, layer and sample rate."""
-    return content[place + 1] & 0xFE, content[place + 2] & 0x0C
+def _kind(content: bytes, position: int) -> tuple[int, int]:
+    """Version, layer, and sample rate, which all frames of a stream share."""
+    return content[position + 1] & 0xFE, content[position + 2] & 0x0C
 
 
 def _length(header: bytes) -> int | None:
-    """Bytes of the frame of a header; None where it is none of layer III, or its rate is free."""
+    """Length of a frame in bytes; None if the header is not one of layer III with a fixed bit rate."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return None
     version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
@@ -117,27 +122,29 @@ def _length(header: bytes) -> int | None:
     return (144 if version == 3 else 72) * rate // _SAMPLE_RATES[version][hertz] + padding
 
 
-def _tag_place(header: bytes) -> int:
-    """Where a tag lies in a frame: behind the header, its checksum and the side information."""
+def _tag_position(header: bytes) -> int:
+    """Position in a frame at which the decoder looks for the tag: after the header and the side information."""
     mono = header[3] >> 6 == 3
-    side = (17 if mono else 32) if header[1] >> 3 & 3 == 3 else (9 if mono else 17)
-    return 4 + side + (0 if header[1] & 1 else 2)
+    return 4 + ((17 if mono else 32) if header[1] >> 3 & 3 == 3 else (9 if mono else 17))
 
 
-def _told(frame: bytes, header: bytes) -> int | None:
-    """Frames that the tag of a frame tells; None where it is one of sound, or does not tell."""
-    start = _tag_place(header)
-    if frame[start : start + 4] not in _TAGS or len(frame) < start + 12:
-        return None
-    flags, count = struct.unpack(">II", frame[start + 4 : start + 12])
-    return count if flags & 1 else None
+def _tag(frame: bytes, header: bytes) -> tuple[int | None, bool]:
+    """The number of frames in the tag of a frame, None without one, and whether the decoder finds the tag.
+
+    Some programs count the two bytes of the checksum, some do not; the decoder does not.
+    """
+    for start in (_tag_position(header), _tag_position(header) + 2):
+        if frame[start : start + 4] in (b"Xing", b"Info") and len(frame) >= start + 12:
+            flags, count = struct.unpack(">II", frame[start + 4 : start + 12])
+            return (count if flags & 1 else None), start == _tag_position(header)
+    return None, False
 
 
-def _behind_id3(content: bytes, place: int) -> int:
-    """The place behind a tag of names and pictures (ID3v2); the same place where there is none."""
-    if content[place : place + 3] != b"ID3" or place + 10 > len(content):
-        return place
+def _after_id3(content: bytes, position: int) -> int:
+    """The position after a tag of titles and images (ID3v2); the same position if there is none."""
+    if content[position : position + 3] != b"ID3" or position + 10 > len(content):
+        return position
     size = 0
-    for byte in content[place + 6 : place + 10]:
+    for byte in content[position + 6 : position + 10]:
         size = size << 7 | byte & 0x7F
-    return place + 10 + size
+    return position + 10 + size

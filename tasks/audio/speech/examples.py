@@ -1,4 +1,4 @@
-"""Rows of recordings with transcripts as batches, the transcripts as units of writing.
+"""Rows of recordings with transcripts as batches, the transcripts as units.
 
 Letters: B batch, T samples, U units of the longest transcript.
 """
@@ -19,11 +19,11 @@ from tasks.data.examples import Batch, ReadError
 
 
 class TranscriptReader:
-    """A transcript, normalized and as units.
+    """Maps a transcript to the normalized transcript and its units.
 
     Args:
-        writing: How it is normalized.
-        units: The units of writing.
+        writing: Normalizes transcripts.
+        units: The units.
     """
 
     def __init__(self, writing: Writing, units: Units) -> None:
@@ -34,7 +34,7 @@ class TranscriptReader:
         """Read one transcript.
 
         Raises:
-            ReadError: It is missing or empty, or has characters that the units lack.
+            ReadError: The transcript is missing or empty, or has characters that the units lack.
         """
         text = self.normalized(transcript)
         if lacking := self.units.lacking(text):
@@ -42,10 +42,10 @@ class TranscriptReader:
         return text, self.units.encode(text)
 
     def normalized(self, transcript: str | None) -> str:
-        """A transcript as it is learned and counted.
+        """The normalized transcript.
 
         Raises:
-            ReadError: It is missing or empty.
+            ReadError: The transcript is missing or empty.
         """
         if transcript is None:
             raise ReadError("the transcript is missing")
@@ -53,17 +53,17 @@ class TranscriptReader:
             raise ReadError("the transcript is empty")
         text = self.writing(transcript)
         if not text:
-            raise ReadError(f"nothing is left of the transcript {transcript!r} once it is normalized (writing)")
+            raise ReadError(f"the transcript {transcript!r} is empty after normalization (writing)")
         return text
 
 
 class SpeechReader:
-    """A row as its sound (T,), its transcript, normalized, the units of that, and its file.
+    """Maps a row to its waveform (T,), its normalized transcript, its units, and its file.
 
     Args:
-        sound: Reads the sound.
-        column: The column of the transcripts.
-        transcript: Reads them.
+        sound: Reads the recording.
+        column: Column of the transcripts.
+        transcript: Reads the transcript.
     """
 
     def __init__(self, sound: RecordingReader, column: str, transcript: TranscriptReader) -> None:
@@ -72,33 +72,33 @@ class SpeechReader:
         self.transcript = transcript
 
     def __call__(self, row: dict[str, Any]) -> tuple[Tensor, str, list[int], str]:
-        """Read a row; the transcript first, as that takes no time.
+        """Read a row; the transcript comes first, because it takes no time.
 
         Raises:
-            ReadError: Sound or transcript cannot be read.
+            ReadError: The recording or the transcript cannot be read.
         """
         try:
             text, units = self.transcript(row[self.column])
         except ReadError as error:
-            raise ReadError(f"{error}{of_sound(self.sound.file(row))}") from error
+            raise ReadError(f"{error}{of_recording(self.sound.file(row))}") from error
         return self.sound(row), text, units, self.sound.file(row)
 
 
-def of_sound(file: str) -> str:
-    """What is added to a message on a transcript: the file of its sound, where a row tells it."""
-    return f" (of the sound {file!r})" if file else ""
+def of_recording(file: str) -> str:
+    """The end of a message on a transcript: the file of its recording, if the row has one."""
+    return f" (of the recording {file!r})" if file else ""
 
 
 class SpeechCollator:
-    """Recordings as a batch.
+    """Collates recordings with transcripts.
 
-    It holds wave (B, T) float32 and length (B,) int64; units (B, U) int64, padded with 0, and num_units (B,) int64;
-    transcript, the list of them, normalized; file, the list of the files, empty where nothing tells; and index (B,)
+    A batch has wave (B, T) float32 and length (B,) int64; units (B, U) int64, padded with 0, and num_units (B,) int64;
+    transcript, a list of normalized transcripts; file, a list of files, empty for rows without a file; and index (B,)
     int64.
     """
 
     def __call__(self, examples: list[tuple[Tensor, str, list[int], str]], rows: np.ndarray, epoch: int) -> Batch:
-        """Examples of `SpeechReader` and their row numbers to a batch."""
+        """Collate examples of `SpeechReader` with their row numbers."""
         sounds, texts, units, files = zip(*examples)
         return {
             **pad_waveforms(sounds),
@@ -113,7 +113,7 @@ class SpeechCollator:
 def transcript_faults(
     rows: datasets.Dataset, column: str, read: TranscriptReader
 ) -> tuple[dict[int, str], dict[int, list[str]]]:
-    """What is wrong with transcripts, and the characters of theirs that the units lack, both by place.
+    """Messages of the transcripts that cannot be read, and the characters that the units lack, both by position.
 
     Args:
         rows: Rows with a column of transcripts.
@@ -122,14 +122,14 @@ def transcript_faults(
     """
     faults: dict[int, str] = {}
     lacking: dict[int, list[str]] = {}
-    for place, transcript in enumerate(rows.select_columns([column])[:][column]):
+    for position, transcript in enumerate(rows.select_columns([column])[:][column]):
         try:
             text = read.normalized(transcript)
         except ReadError as error:
-            faults[place] = str(error)
+            faults[position] = str(error)
             continue
         if characters := read.units.lacking(text):
-            faults[place], lacking[place] = _lacks(text, characters), characters
+            faults[position], lacking[position] = _lacks(text, characters), characters
     return faults, lacking
 
 

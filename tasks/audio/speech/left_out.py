@@ -1,4 +1,4 @@
-"""Recordings that are left out of the loss of CTC, as they are too short for their transcripts: named and counted."""
+"""Log recordings that the loss of CTC leaves out because they are too short for their transcripts."""
 
 import logging
 from collections import Counter
@@ -13,39 +13,39 @@ logger = logging.getLogger(__name__)
 
 
 class LeftOut:
-    """Recordings by stage: those that were left out, by their row numbers, and how many there were in an epoch."""
+    """Row numbers of the recordings that were left out of the loss, by stage, and their numbers in an epoch."""
 
     def __init__(self) -> None:
         self.rows: dict[Stage, set[int]] = {}
-        self._told: Counter[Stage] = Counter()
-        self._kept: Counter[Stage] = Counter()
+        self._logged: Counter[Stage] = Counter()
+        self._used: Counter[Stage] = Counter()
 
     def add(self, stage: Stage, rows: Sequence[int], names: Sequence[str], *, kept: int) -> None:
-        """Count recordings; the first of each stage are named in the log, each once.
+        """Count the recordings of a batch, and name the first that are left out in the log, each once.
 
         Args:
-            stage: Of the batch.
-            rows: Row numbers of those that are left out.
-            names: Their files; empty where a row tells none.
-            kept: How many of the batch are not left out.
+            stage: Stage of the batch.
+            rows: Row numbers of the recordings that are left out.
+            names: Files of these recordings; empty for rows without a file.
+            kept: Number of other recordings in the batch.
         """
         known = self.rows.setdefault(stage, set())
         new = [(row, name) for row, name in zip(rows, names) if row not in known][: max(0, MOST_TOLD - len(known))]
         known.update(rows)
-        self._kept[stage] += kept
+        self._used[stage] += kept
         if new:
-            several = ", ".join(f"{row} ({name})" if name else str(row) for row, name in new)
-            what = f"row{'s' if len(new) > 1 else ''} {several}"
-            logger.warning("%s: too short for the transcript, left out of the loss: %s", stage, what)
+            shown = ", ".join(f"{row} ({name})" if name else str(row) for row, name in new)
+            rows_shown = f"row{'s' if len(new) > 1 else ''} {shown}"
+            logger.warning("%s: too short for the transcript, left out of the loss: %s", stage, rows_shown)
 
     def end_epoch(self, stage: Stage) -> int | None:
-        """Say how many were left out so far, where there are more than before.
+        """Log the number of recordings that were left out so far, if it has grown.
 
         Returns:
-            How many of the epoch were not; None where it had no batch, as when a run goes on at the end of an epoch.
+            Number of other recordings in the epoch; None without batches, as when a run resumes at the end of an epoch.
         """
         count = len(self.rows.get(stage, ()))
-        if count > self._told[stage]:
+        if count > self._logged[stage]:
             rank_zero_info(f"Too short for their transcripts and left out of the loss: {count} of {stage}")
-        self._told[stage] = count
-        return self._kept.pop(stage, None)
+        self._logged[stage] = count
+        return self._used.pop(stage, None)

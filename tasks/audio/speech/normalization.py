@@ -1,4 +1,4 @@
-"""How transcripts are written: what of case, punctuation and numerals is to be told apart."""
+"""Normalization of transcripts: case, punctuation, and numerals."""
 
 import re
 import unicodedata
@@ -14,24 +14,24 @@ _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 _APOSTROPHES = "'\N{RIGHT SINGLE QUOTATION MARK}"
 _NUMERAL = re.compile(r"\d+")
 _WITHIN_WORD = re.compile(rf"(?<=[^\W_])[{_APOSTROPHES}](?=[^\W_])")
-# Stands for the apostrophes that stay while the others go; transcripts do not hold it.
-_KEPT = "\N{NULL}"
+# Replaces apostrophes within words while punctuation is removed; transcripts do not contain it.
+_APOSTROPHE = "\N{NULL}"
 
 
 class Writing(Options):
-    """Normalizes transcripts, so that one way of writing a word is learned and counted.
+    """Normalizes transcripts, so that each word is written in one way.
 
-    Numerals come first, then punctuation, then case. Whatever the options, the text is in Unicode's composed form
-    (NFC), has single spaces between words and none at its ends.
+    Numerals come first, then punctuation, then case. With any options, the text is in Unicode's composed form (NFC),
+    with single spaces between words and none at its ends.
 
     Args:
         case: "keep", or make all letters "lower" or "upper".
-        punctuation: "keep", or "remove": each sign (Unicode's categories P) gives way to a space, apart from
+        punctuation: "keep", or "remove": a space replaces each punctuation character (Unicode's categories P), except
             apostrophes within words, which become straight.
         numerals: "keep", or "spell": digits one by one in English, "42nd" as "four two nd".
 
     Raises:
-        ValueError: An option is none of these.
+        ValueError: An option has another value.
     """
 
     def __init__(self, case: Case = "keep", punctuation: Punctuation = "keep", numerals: Numerals = "keep") -> None:
@@ -41,12 +41,12 @@ class Writing(Options):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The options as plain values, from which `writing_from` makes them again."""
+        """The options as plain values, for `writing_from`."""
         return dict(vars(self))
 
     def __call__(self, text: str) -> str:
-        """A transcript, normalized; empty where nothing is left."""
-        text = unicodedata.normalize("NFC", text)  # marks apart from their letters would end words
+        """The normalized transcript, which may be empty."""
+        text = unicodedata.normalize("NFC", text)  # combining marks by themselves would end words
         if self.numerals == "spell":
             text = spelled(text)
         if self.punctuation == "remove":
@@ -57,23 +57,23 @@ class Writing(Options):
 
 
 def writing_from(settings: dict[str, Any]) -> Writing:
-    """The options that `Writing.settings` described."""
+    """The `Writing` of the settings that `Writing.settings` gave."""
     return Writing(**settings)
 
 
 def spelled(text: str) -> str:
-    """A text whose digits, of any script, are English words, set apart from each other and from letters."""
+    """A text with English words in place of digits of any script, with spaces between them and next to letters."""
 
     def words(numeral: re.Match[str]) -> str:
         before, after = text[: numeral.start()][-1:], text[numeral.end() :][:1]
-        spoken = " ".join(_DIGITS[int(digit)] for digit in numeral.group())
-        return f"{' ' if before.isalpha() else ''}{spoken}{' ' if after.isalpha() else ''}"
+        digits = " ".join(_DIGITS[int(digit)] for digit in numeral.group())
+        return f"{' ' if before.isalpha() else ''}{digits}{' ' if after.isalpha() else ''}"
 
     return _NUMERAL.sub(words, text)
 
 
 def without_punctuation(text: str) -> str:
-    """A text with spaces for its punctuation, and straight apostrophes within words."""
-    kept = _WITHIN_WORD.sub(_KEPT, text)
-    spaced = "".join(" " if unicodedata.category(sign).startswith("P") else sign for sign in kept)
-    return spaced.replace(_KEPT, "'")
+    """A text with spaces in place of punctuation, and straight apostrophes within words."""
+    text = _WITHIN_WORD.sub(_APOSTROPHE, text)
+    spaced = "".join(" " if unicodedata.category(character).startswith("P") else character for character in text)
+    return spaced.replace(_APOSTROPHE, "'")

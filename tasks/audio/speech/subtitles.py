@@ -1,11 +1,11 @@
-"""Words with times as subtitles (SubRip, .srt)."""
+"""Subtitles (SubRip, .srt) from words with times."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
 
 from tasks.audio.speech.word_times import WordTime
 
-# Nobody reads faster.
+# Seconds that a reader needs for a cue.
 _SHORTEST = 1.0
 
 
@@ -19,15 +19,15 @@ def subtitles(
 ) -> str:
     """The text of an .srt file; empty without words.
 
-    A cue ends at a pause, or before the word with which it would be too long. It stays for at least a second, unless
-    the next one begins.
+    A cue ends at a pause, or before the word with which it would be too long. It is shown for at least a second, unless
+    the next cue begins earlier.
 
     Args:
-        words: In their order.
-        line_length: Most characters of a line; a longer word is divided.
-        num_lines: Most lines of a cue, which a word that needs more has for itself.
-        seconds: Most seconds of a cue; a longer word is a cue for itself.
-        pause: Seconds between words that end a cue.
+        words: The words in their order.
+        line_length: Maximum number of characters of a line; a longer word is divided.
+        num_lines: Maximum number of lines of a cue; a word that needs more is a cue by itself.
+        seconds: Maximum duration of a cue (s); a longer word is a cue by itself.
+        pause: Duration of a pause between words that ends a cue (s).
 
     Raises:
         ValueError: An option is not positive.
@@ -46,9 +46,8 @@ def subtitles(
 
 
 def clock(seconds: float) -> str:
-    """A time as 00:00:00,000: hours, minutes, seconds and thousandths."""
-    thousandths = round(1000 * seconds)
-    minutes, rest = divmod(thousandths, 60_000)
+    """A time as 00:00:00,000: hours, minutes, seconds, and milliseconds."""
+    minutes, rest = divmod(round(1000 * seconds), 60_000)
     return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02},{rest % 1000:03}"
 
 

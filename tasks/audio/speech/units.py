@@ -1,4 +1,4 @@
-"""Units of writing: what a speech recognizer names by number, single characters or frequent sequences of them.
+"""Units, the output classes of a speech recognizer: single characters, or frequent sequences of characters.
 
 Unit 0 is the blank of CTC, which writes nothing.
 """
@@ -15,20 +15,20 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from softformer.training.specs import Spec
 
-# The threads of the library do not live on in the forks that loaders and `datasets` make, so it would warn at each.
+# The threads of `tokenizers` do not survive the forks of loaders and `datasets`, and the library warns at each fork.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 BLANK = 0
 UNITS_FILE = "units.json"
-# What stands for a space in the vocabularies of `tokenizers`.
+# Replaces the space in the vocabularies of `tokenizers`.
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 
 
 class Units(ABC):
-    """Numbered units of writing.
+    """Numbered units.
 
     Args:
-        table: (V,) what each unit writes, in the order of their numbers; the first is the blank, and empty.
+        table: (V,) text of each unit in the order of their numbers; that of the blank, the first one, is empty.
     """
 
     def __init__(self, table: Sequence[str]) -> None:
@@ -37,38 +37,38 @@ class Units(ABC):
 
     @property
     def size(self) -> int:
-        """Number of units V, the blank included."""
+        """Number of units V, including the blank."""
         return len(self.table)
 
     @property
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """The units as plain values, from which `units_from` makes them again."""
+        """The units as plain values, for `units_from`."""
 
     @abstractmethod
     def _numbers(self, text: str) -> list[int]:
-        """The units of a text whose characters they all write."""
+        """The units of a text without other characters than theirs."""
 
     def lacking(self, text: str) -> list[str]:
-        """Characters of a text that no unit writes, in their order."""
+        """Characters of a text that no unit has, sorted."""
         return sorted(set(text) - self._characters)
 
     def encode(self, text: str) -> list[int]:
-        """The units that write a text, which was normalized before; none of them is the blank.
+        """The units of a normalized text, without blanks.
 
         Raises:
-            ValueError: The text has characters that no unit writes; they are listed.
+            ValueError: The text has characters that no unit has; they are listed.
         """
         if missing := self.lacking(text):
             raise ValueError(f"the text has characters that the units lack: {', '.join(map(repr, missing))}")
         return self._numbers(text)
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
-        """What each unit writes: one after the other the text, but for spaces at its ends and several in a row."""
+        """The text of each unit; joined, they are a text that may have spaces at its ends and repeated spaces."""
         return [self.table[number] for number in ids]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text that units write, words set apart by single spaces."""
+        """The text of units, with single spaces between words."""
         return " ".join("".join(self.pieces(ids)).split())
 
 
@@ -76,7 +76,7 @@ class _Characters(Units):
     """Single characters.
 
     Args:
-        characters: Those of the units 1, 2 and so on.
+        characters: Characters of the units 1, 2, and so on.
     """
 
     def __init__(self, characters: str) -> None:
@@ -92,7 +92,7 @@ class _Characters(Units):
 
 
 class _Sequences(Units):
-    """Characters and frequent sequences of them.
+    """Characters and frequent sequences of characters.
 
     Args:
         tokenizer: JSON of `tokenizers`; its token i is unit i + 1.
@@ -114,16 +114,16 @@ class _Sequences(Units):
 
 
 def units_from(settings: dict[str, Any]) -> Units:
-    """The units that `Units.settings` described; the same object for the same settings.
+    """The units of the settings that `Units.settings` gave; the same object for the same settings.
 
     Raises:
-        ValueError: The settings describe no units.
+        ValueError: The settings do not describe units.
     """
-    return _made(json.dumps(settings, sort_keys=True))
+    return _cached_units(json.dumps(settings, sort_keys=True))
 
 
 @lru_cache(maxsize=8)
-def _made(description: str) -> Units:
+def _cached_units(description: str) -> Units:
     settings = json.loads(description)
     kind = settings.get("kind") if isinstance(settings, dict) else None
     if kind == "characters" and isinstance(settings.get("characters"), str):
@@ -131,16 +131,16 @@ def _made(description: str) -> Units:
     if kind == "bpe" and isinstance(settings.get("tokenizer"), str):
         return _Sequences(settings["tokenizer"])
     raise ValueError(
-        "units: expected settings of the kind 'characters' with 'characters', or of the kind 'bpe' with 'tokenizer', "
-        f"got {description[:80]}"
+        "units must be settings of the kind 'characters' with 'characters', or of the kind 'bpe' with 'tokenizer', got "
+        f"{description[:80]}"
     )
 
 
 class UnitsSpec(Spec, ABC):
-    """Describes units and makes them.
+    """Describes units and builds them.
 
     Attributes:
-        learns: Whether they are made from the transcripts of the training split.
+        learns: Whether the units depend on the transcripts of the training split.
     """
 
     learns: ClassVar[bool] = True
@@ -150,15 +150,15 @@ class UnitsSpec(Spec, ABC):
         """New units.
 
         Args:
-            transcripts: What they learn from, normalized, where they learn.
+            transcripts: Normalized transcripts to learn from, for units that learn.
 
         Raises:
-            ValueError: They cannot be made.
+            ValueError: The transcripts or an argument do not allow such units.
         """
 
 
 class CharacterUnits(UnitsSpec):
-    """The characters (Unicode code points) of the transcripts, in their order."""
+    """The characters (Unicode code points) of the transcripts, sorted."""
 
     def build(self, transcripts: Iterable[str]) -> Units:
         """Units of the characters that occur in the transcripts."""
@@ -166,13 +166,13 @@ class CharacterUnits(UnitsSpec):
 
 
 class BpeUnits(UnitsSpec):
-    """The characters of the transcripts, and the sequences of them that byte pair encoding finds frequent in words.
+    """The characters of the transcripts, and the sequences that byte pair encoding finds frequent within words.
 
-    The space belongs to the word that follows it.
+    A space belongs to the word after it.
 
     Args:
-        vocab_size: Most units, the blank and the characters included; few transcripts may give fewer.
-        min_frequency: How often a pair must occur to become a unit.
+        vocab_size: Maximum number of units, including the blank and the characters; few transcripts may give fewer.
+        min_frequency: Minimum number of times that a pair occurs to become a unit.
 
     Source: R. Sennrich et al. 2016 (arXiv 1508.07909), over characters, with spaces as in SentencePiece (arXiv
     1808.06226).
@@ -180,11 +180,9 @@ class BpeUnits(UnitsSpec):
 
     def __init__(self, vocab_size: int = 256, min_frequency: int = 2) -> None:
         if vocab_size < 2:
-            raise ValueError(f"units.vocab_size: expected at least 2 (the blank and a character), got {vocab_size}")
+            raise ValueError(f"units.vocab_size must be at least 2 (the blank and a character), got {vocab_size}")
         if min_frequency < 1:
-            raise ValueError(
-                f"units.min_frequency: expected at least 1 (times that a pair occurs), got {min_frequency}"
-            )
+            raise ValueError(f"units.min_frequency must be at least 1 (times that a pair occurs), got {min_frequency}")
         self.vocab_size = vocab_size
         self.min_frequency = min_frequency
 
@@ -192,21 +190,20 @@ class BpeUnits(UnitsSpec):
         """Units learned from the transcripts.
 
         Raises:
-            ValueError: There are more characters than units, or one that stands for the space.
+            ValueError: The transcripts have more characters than units, or the one that replaces the space.
         """
         texts = list(transcripts)
         if any(_SPACE in text for text in texts):
             raise ValueError(
-                f"units: the transcripts hold the character {_SPACE!r} (U+{ord(_SPACE):04X}), by which sequences mark "
-                "the space; replace it by one, or take --data.units CharacterUnits"
+                f"units: transcripts must not contain the character {_SPACE!r} (U+{ord(_SPACE):04X}), which replaces "
+                "the space in sequences; replace it by a space, or use --data.units CharacterUnits"
             )
         # Every word begins with a space.
         fewest = 1 + len({" ", *_characters_of(texts)})
         if self.vocab_size < fewest:
             raise ValueError(
-                f"units.vocab_size: expected at least {fewest}, which is the blank, the space and the other characters "
-                f"of the transcripts, got {self.vocab_size}; raise it, or let writing lower the case or remove "
-                "punctuation"
+                f"units.vocab_size must be at least {fewest}, for the blank, the space, and the other characters of "
+                f"the transcripts, got {self.vocab_size}; increase it, or set writing.case or writing.punctuation"
             )
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=_SPACE, prepend_scheme="always")
@@ -218,10 +215,10 @@ class BpeUnits(UnitsSpec):
 
 
 class FileUnits(UnitsSpec):
-    """The units of another run, whatever the transcripts hold: to start from its weights.
+    """The units of another run, to start from its weights; transcripts do not change them.
 
     Args:
-        path: Its file units.json, or the folder of the run.
+        path: The file units.json of the run, or the folder of the run.
     """
 
     learns = False
@@ -234,33 +231,31 @@ class FileUnits(UnitsSpec):
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: It holds no units.
+            ValueError: The file does not contain units.
         """
         file = Path(self.path).expanduser()
         file = file / UNITS_FILE if file.is_dir() else file
         if not file.is_file():
             raise FileNotFoundError(
-                f"units.path={self.path!r}: there is no file {str(file)!r}; expected the {UNITS_FILE} that a run "
-                "leaves in its folder"
+                f"units.path must be the {UNITS_FILE} of a run, or the folder of the run, got {self.path!r}; there is "
+                f"no file {str(file)!r}"
             )
         try:
             return units_from(json.loads(file.read_text(encoding="utf-8")))
         except ValueError as error:
             raise ValueError(
-                f"units.path={self.path!r}: expected the {UNITS_FILE} that a run leaves in its folder, got a file that "
-                f"holds no units ({error})"
+                f"units.path must be the {UNITS_FILE} of a run, or the folder of the run, got {self.path!r}, a file "
+                f"without units ({error})"
             ) from error
 
 
 def _characters_of(texts: Iterable[str]) -> list[str]:
-    """The different characters of texts, in their order.
+    """The different characters of texts, sorted.
 
     Raises:
-        ValueError: There is none.
+        ValueError: The texts are empty.
     """
-    found: set[str] = set()
-    for text in texts:
-        found.update(text)
-    if not found:
-        raise ValueError("units: the transcripts of the training split hold no characters; check transcript_column")
-    return sorted(found)
+    characters = set().union(*texts)
+    if not characters:
+        raise ValueError("units: the transcripts of the training split must have characters; check transcript_column")
+    return sorted(characters)

@@ -119,6 +119,67 @@ def test_loudness_changes_nothing_once_normalized(normalize: Normalization) -> N
     _assert_near(faint, loud, 1e-4)
 
 
+def _with_pauses(waves: Tensor) -> Tensor:
+    """Waveforms with pauses of digital silence."""
+    return waves.masked_fill((torch.arange(waves.shape[1]) // 700 % 3 == 1), 0)
+
+
+@pytest.mark.parametrize("normalize", ["bands", "recording"])
+@pytest.mark.parametrize("top_db", [25.0, 80.0])
+def test_values_are_raised_to_a_floor_relative_to_the_largest_of_the_recording(
+    normalize: Normalization, top_db: float
+) -> None:
+    waves, lengths = _batch()
+    waves = _with_pauses(waves)
+    found, mask = _features(normalize=normalize, top_db=top_db)(waves, lengths)
+    plain, _ = _features(normalize=None)(waves, lengths)
+    for row in (0, 3):
+        decibels = 10 * plain[row, mask[row]] / math.log(10)
+        raised = decibels.clamp(min=decibels.max().item() - top_db) * math.log(10) / 10
+        assert raised.min() > plain[row, mask[row]].min() + 1
+        over = (0, 1) if normalize == "recording" else 0
+        expected = (raised - raised.mean(over)) / raised.std(over, correction=0)
+        torch.testing.assert_close(found[row, mask[row]], expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("normalize", ["bands", "recording"])
+def test_pauses_of_digital_silence_do_not_depend_on_loudness_batch_or_padding(normalize: Normalization) -> None:
+    features = _features(normalize=normalize)
+    waves, lengths = _batch()
+    waves = _with_pauses(waves)
+    frames, mask = features(waves, lengths)
+    _assert_near(features(0.1 * waves, lengths)[0], frames, 1e-4)
+    unlimited = _features(normalize=normalize, top_db=None)
+    assert (unlimited(0.1 * waves, lengths)[0] - unlimited(waves, lengths)[0]).abs().max() > 0.1
+    for row, length in enumerate(LENGTHS):
+        alone, _ = features(waves[row : row + 1, :length], lengths[row : row + 1])
+        _assert_near(frames[row, mask[row]], alone[0], 1e-5)
+
+
+@pytest.mark.parametrize("normalize", ["bands", "recording"])
+def test_frames_beside_a_pause_of_digital_silence_stay_near_those_beside_faint_noise(normalize: Normalization) -> None:
+    wave = torch.randn(1, 16_001) * torch.linspace(0.05, 0.3, 16_001)
+    pause = (torch.arange(16_001) // 4_000 % 2 == 1) * torch.ones(1, 1)
+    faint, silent = wave.where(pause == 0, 1e-3 * torch.randn(1, 16_001)), wave.where(pause == 0, torch.tensor(0.0))
+    lengths = torch.tensor([16_001])
+    speech = torch.arange(3, 22)  # frames of the first sound
+
+    def difference(top_db: float | None) -> float:
+        features = _features(normalize=normalize, top_db=top_db)
+        one, other = (features(waves, lengths)[0][0, speech] for waves in (faint, silent))
+        return (one - other).square().mean().sqrt().item()
+
+    assert difference(60.0) < difference(80.0) < 0.8 * difference(None)
+
+
+def test_frames_without_normalization_have_no_floor() -> None:
+    waves, lengths = _batch()
+    waves = _with_pauses(waves)
+    plain, _ = _features(normalize=None, top_db=None)(waves, lengths)
+    assert torch.equal(_features(normalize=None, top_db=20.0)(waves, lengths)[0], plain)
+    assert plain.min() == pytest.approx(math.log(1e-10))
+
+
 def test_the_number_of_frames_is_known_beforehand() -> None:
     features = _features()
     lengths = [*range(0, 1_700, 37), 399, 400, 401, 559, 560, 561]
@@ -251,6 +312,7 @@ def test_checkpoints_hold_nothing_of_them() -> None:
         ({"window": 0.1}, "window and hop must be at least two samples and one, got 0.1 ms and 10 ms at 8000 Hz"),
         ({"hop": 0.01}, "window and hop must be at least two samples and one, got 25 ms and 0.01 ms at 8000 Hz"),
         ({"normalize": "band"}, "normalize must be bands, recording or None, got 'band'"),
+        ({"top_db": 0.0}, "top_db must be a positive number of dB, or None for no floor, got 0.0"),
         ({"num_mels": 0}, "num_mels must be an integer of at least 1, got 0"),
         ({"num_mels": 199}, r"num_mels=199 makes \d+ bands narrower than the 31.2 Hz that a window of 25 ms resolves"),
     ],

@@ -300,7 +300,7 @@ def test_a_file_that_was_repaired_is_read_anew(tmp_path: Path) -> None:
     table = tmp_path / "train.csv"
     table.write_text("audio,label\n0.wav,0\n1.wav,1\n")
     write_sound(tmp_path / "0.wav", _TEST[0])
-    with pytest.raises(ReadError, match=f"row 1: the sound '{tmp_path / '1.wav'}' cannot be read: No such file"):
+    with pytest.raises(ReadError, match=f"row 1: the recording '{tmp_path / '1.wav'}' cannot be read: No such file"):
         _data(str(table), "csv", val_fraction=0.0).train_dataloader()
     write_sound(tmp_path / "1.wav", _TEST[1])
     (batch,) = _data(str(table), "csv", val_fraction=0.0).train_dataloader()
@@ -331,9 +331,9 @@ _NAN = np.full(997, np.nan, dtype=np.float32)
         (b"broken", "cannot be read"),
         (sound_bytes(noise(997), kind="WAV")[:900], "is cut short"),
         (_SILENCE[:0], "has no samples"),
-        (_SILENCE[:100] + 1, "lasts 12.5 ms; expected at least 25.0 ms"),
+        (_SILENCE[:100] + 1, "must last at least 25.0 ms .*, got 12.5 ms"),
         (_SILENCE, "is silent"),
-        (_NAN, "holds samples that are no numbers"),
+        (_NAN, "must have finite samples"),
     ],
     ids=["broken", "cut", "empty", "short", "silent", "nan"],
 )
@@ -343,7 +343,7 @@ def test_a_bad_sound_stops_the_run_and_is_named(tmp_path: Path, content: Any, me
     data = _data(table, "csv", test_split="train", class_names=_NAMES, streaming=streaming, val_fraction=0.0)
     place = "row 4 of the stream" if streaming else "row 4"
     file = tmp_path / "4.wav"
-    expected = f"split 'train', {place}: the sound '{file}' {message}.*Repair .* by --data.on_bad_sound skip"
+    expected = f"split 'train', {place}: the recording '{file}' {message}.*Repair .* by --data.on_bad_sound skip"
     with pytest.raises(ReadError, match=expected):
         list(data.test_dataloader())
 
@@ -359,7 +359,7 @@ def test_bad_sounds_are_skipped_and_counted(tmp_path: Path, streaming: bool, cap
     check_waves(batch, _TRAIN)
     assert data.skipped == {"test": 4}
     place = "row 4 of the stream" if streaming else "row 4"
-    assert f"skipped: split 'train', {place}: the sound '{tmp_path / '4.wav'}' cannot be read" in caplog.text
+    assert f"skipped: split 'train', {place}: the recording '{tmp_path / '4.wav'}' cannot be read" in caplog.text
     (batch,) = data.train_dataloader()
     assert len(batch["index"]) == 27
     if not streaming:
@@ -401,7 +401,7 @@ def test_what_is_shorter_than_a_window_of_the_task_is_bad(tmp_path: Path, on_bad
         assert data.skipped == {"train": 6}
         return
     with pytest.raises(
-        ReadError, match=r"lasts 110.0 ms; expected at least 130.0 ms \(shortest, or a window of the fea"
+        ReadError, match=r"must last at least 130.0 ms \(shortest, or a window of the features\), got 110.0 ms"
     ):
         trainer.fit(task, data)
 

@@ -15,7 +15,7 @@ def _python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
 
 
-@pytest.mark.parametrize("library", ["soundfile", "torchaudio"])
+@pytest.mark.parametrize("library", ["soundfile", "torchaudio", "rapidfuzz"])
 def test_the_audio_tasks_say_what_they_need(library: str) -> None:
     done = _python(f"import sys; sys.modules['{library}'] = None; import tasks.audio")
     assert done.returncode == 1

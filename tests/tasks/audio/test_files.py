@@ -104,17 +104,17 @@ def test_without_files_there_is_nothing_to_predict() -> None:
 def test_broken_files(folder: Path) -> None:
     (folder / "c.aiff").write_bytes(b"broken")
     write_sound(folder / "d.au", noise(997) * 0)
-    with pytest.raises(ReadError, match=f"sounds, row 2: the sound '{folder / 'c.aiff'}' cannot be read: .*Repair"):
+    with pytest.raises(ReadError, match=f"sounds, row 2: the recording '{folder / 'c.aiff'}' cannot be read: .*Repair"):
         _predict(str(folder))
     batches = _predict(str(folder), on_bad_sound="skip")
     assert [Path(file).name for file in _found(batches).values()] == ["a.WAV", "b.flac", "e.wav"]
     assert list(_found(batches)) == [0, 1, 4]
     (folder / "c.aiff").unlink()
-    with pytest.raises(ReadError, match=f"row 2: the sound '{folder / 'd.au'}' is silent"):
+    with pytest.raises(ReadError, match=f"row 2: the recording '{folder / 'd.au'}' is silent"):
         _predict(str(folder))
 
 
 def test_short_files(folder: Path) -> None:
-    with pytest.raises(ReadError, match=r"row 0: the sound '.*a.WAV' lasts 26.4 ms; expected at least 30.0 ms"):
+    with pytest.raises(ReadError, match=r"row 0: the recording '.*a.WAV' must last at least 30.0 ms .*, got 26.4 ms"):
         _predict(str(folder), shortest=0.03)
     assert len(_found(_predict(str(folder), shortest=0.03, on_bad_sound="skip"))) == 4

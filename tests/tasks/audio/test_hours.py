@@ -12,7 +12,7 @@ from command_line import softformer
 from speech_tasks import RATE, recognizer
 
 from softformer.models.audio.windows import Windows
-from tasks.audio.reading.sound import read_sound
+from tasks.audio.reading.waveforms import read_waveform
 
 HOUR = 3_600
 
@@ -30,7 +30,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_a_file_of_three_hours(shared: Path, tmp_path: Path) -> None:
     rows = datasets.Dataset.from_parquet(str(shared / "data" / "fsdd" / "test.parquet"))
-    clips = torch.cat([read_sound(row["audio"], RATE) for row in rows])
+    clips = torch.cat([read_waveform(row["audio"], RATE) for row in rows])
     file = tmp_path / "hours.flac"
     with soundfile.SoundFile(file, "w", RATE, 1, "PCM_16") as sound:
         for _ in range(1 + 3 * HOUR * RATE // len(clips)):

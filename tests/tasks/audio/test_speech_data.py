@@ -149,7 +149,7 @@ _FAULTS = [
     (None, "the transcript is missing"),
     ("", "the transcript is empty"),
     (" \t\n", "the transcript is empty"),
-    ("?!", r"nothing is left of the transcript '\?!' once it is normalized \(writing\)"),
+    ("?!", r"the transcript '\?!' is empty after normalization \(writing\)"),
 ]
 
 
@@ -165,7 +165,7 @@ def test_a_bad_transcript_stops_the_run_and_is_named(tmp_path: Path, text: Any, 
     place = "row 4 of the stream" if streaming else "row 4"
     with pytest.raises(
         ReadError,
-        match=rf"split 'train', {place}: {fault} \(of the sound '4.flac'\)\. Repair .* by --data.on_bad_sound skip",
+        match=rf"split 'train', {place}: {fault} \(of the recording '4.flac'\)\. Repair .* by --data.on_bad_sound skip",
     ):
         list(data.test_dataloader())
 
@@ -201,7 +201,7 @@ def test_characters_that_the_units_lack_are_listed(tmp_path: Path, spec: Any) ->
     data.setup("fit")
     message = (
         r"split 'test': 2 transcripts with characters that the units lack, \('ñ', 'ú'\); the first in row 3: the "
-        r"transcript 'the ñandú sat' has characters that the units lack: 'ñ', 'ú' \(of the sound '3.flac'\)\. Repair "
+        r"transcript 'the ñandú sat' has characters that the units lack: 'ñ', 'ú' \(of the recording '3.flac'\)\. Rep"
         r".* --data.on_bad_sound skip"
     )
     with pytest.raises(ReadError, match=message):
@@ -286,7 +286,7 @@ def test_built_in_data() -> None:
             "transcript_column='audio': expected a column of texts, got one of type Audio",
         ),
         ({"audio_column": "text", "transcript_column": "text"}, "cannot be read: No such file or directory"),
-        ({"units": BpeUnits(3)}, "units.vocab_size: expected at least"),
+        ({"units": BpeUnits(3)}, "units.vocab_size must be at least"),
         ({"units": FileUnits("/no/such")}, "there is no file '/no/such'"),
         ({"sample_rate": 8}, "sample_rate: expected 1,000 to 768,000 Hz, got 8"),
         ({"on_bad_sound": "ignore"}, "on_bad_sound: expected 'error' or 'skip', got 'ignore'"),
@@ -307,7 +307,9 @@ def test_transcripts_that_are_numbers(tmp_path: Path) -> None:
 
 def test_transcripts_without_characters(tmp_path: Path) -> None:
     file = _parquet(tmp_path / "train.parquet", _TEST, [None] * 13)
-    with pytest.raises(ValueError, match="transcripts of the training split hold no characters; check transcript_col"):
+    with pytest.raises(
+        ValueError, match="transcripts of the training split must have characters; check transcript_col"
+    ):
         _data(file).setup("fit")
 
 

@@ -11,7 +11,7 @@ import pytest
 from spoken_digits import RATE, SPEAKERS, clip, code, decoded, encoded, single_digits, write_digits
 
 from tasks.audio.built_in import connected_digits as module
-from tasks.audio.built_in.connected_digits import WORDS, clips_of, connected_digits, strings
+from tasks.audio.built_in.connected_digits import WORDS, connected_digits, recordings_of, strings
 from tasks.data.sources import Source
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -48,7 +48,7 @@ def test_the_codes_of_clips_differ() -> None:
 
 
 @pytest.mark.parametrize(("split", "takes"), [("train", {2, 3, 4, 5}), ("validation", {6}), ("test", {0, 1})])
-def test_strings_are_joined_from_clips_of_one_speaker(folder: str, split: str, takes: set[int]) -> None:
+def test_strings_are_joined_from_recordings_of_one_speaker(folder: str, split: str, takes: set[int]) -> None:
     rows = connected_digits(folder, **SIZES)[split]
     lengths, speakers, found, pauses = [], set(), set(), []
     for row in rows:
@@ -70,7 +70,7 @@ def test_strings_are_joined_from_clips_of_one_speaker(folder: str, split: str, t
 
 
 def test_digits_lengths_and_takes_are_drawn_evenly(folder: str) -> None:
-    clips, rate = clips_of(_splits(folder), "train")
+    clips, rate = recordings_of(_splits(folder), "train")
     drawn = [heard(wave)[0] for wave, _, _ in strings(clips, rate, 997, seed=[3, 1])]
     digits = np.bincount([digit for several in drawn for _, digit, _ in several], minlength=10)
     assert digits.max() < 1.3 * digits.min()
@@ -81,7 +81,7 @@ def test_digits_lengths_and_takes_are_drawn_evenly(folder: str) -> None:
 
 
 def test_pauses_are_faint_noise(folder: str) -> None:
-    clips, rate = clips_of(_splits(folder), "test")
+    clips, rate = recordings_of(_splits(folder), "test")
     quiet = np.concatenate([wave[np.abs(wave) < 1_500] for wave, _, _ in strings(clips, rate, 19, seed=[0, 0])])
     assert quiet.std() == pytest.approx(32.8, rel=0.03)
     assert abs(quiet.mean()) < 1
@@ -164,7 +164,9 @@ def test_columns_of_file_names_or_of_bytes(folder: str, tmp_path: Path) -> None:
             row["audio"] = row["audio"]["bytes"] if kind == "bytes" else str(file)
         assert connected_digits(write_digits(tmp_path / kind, **splits), **SIZES)["test"]["audio"][:] == expected
     numbers = {name: [{**row, "audio": 3} for row in rows] for name, rows in splits.items()}
-    with pytest.raises(ValueError, match=r"split 'test', row 0: expected a sound, its bytes or its file .* got int"):
+    with pytest.raises(
+        ValueError, match=r"split 'test', row 0: column 'audio' must hold audio files or their names, got int"
+    ):
         connected_digits(write_digits(tmp_path / "numbers", **numbers), **SIZES)
 
 
@@ -176,7 +178,7 @@ def test_channels_are_mixed_and_floating_point_files_are_scaled(tmp_path: Path) 
         content = encoded(stereo.astype(np.float32), kind="WAV", subtype="FLOAT")
         row["audio"] = {"bytes": content, "path": row["audio"]["path"]}
     splits = {name: datasets.Dataset.from_list(several) for name, several in rows.items()}
-    clips, _ = clips_of(splits, "test")
+    clips, _ = recordings_of(splits, "test")
     for number, speaker in enumerate(SPEAKERS):
         for digit in range(10):
             (found,) = clips[speaker][digit]
@@ -186,41 +188,41 @@ def test_channels_are_mixed_and_floating_point_files_are_scaled(tmp_path: Path) 
 BAD: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "no such split": (
         lambda: {"train": single_digits([2, 3])},
-        "connected digits need the splits train and test, got train",
+        "single digits must have the splits train and test, got train",
     ),
     "no sounds": (
         lambda: {name: _without(single_digits([2, 3]), "audio") for name in ("train", "test")},
-        "split 'train' has no column 'audio'; it has: label, text, speaker, take",
+        "split 'train' must have a column 'audio', got the columns label, text, speaker, take",
     ),
     "not told": (
         lambda: {
             "train": _without(single_digits([2, 3]), "take"),
             "test": _without(single_digits([0]), "take", rename="ann.flac"),
         },
-        r"split 'test', row 0: neither columns nor the name of the sound file tell its take; expected columns label, "
-        r"speaker and take, or names such as 7_jackson_32\.wav, got 'ann\.flac'",
+        r"split 'test', row 0 must have the columns label, speaker, and take, or a file name such as 7_jackson_32\.wav"
+        r", got no take and the file name 'ann\.flac'",
     ),
     "no digit": (
         lambda: {"train": single_digits([2, 3]), "test": [{**row, "label": 11} for row in single_digits([0])]},
-        "split 'test', row 0: expected a digit from 0 to 9 as label and a whole number as take, got '11' and '0'",
+        "split 'test', row 0: label must be a digit from 0 to 9 and take an integer of at least 0, got '11' and '0'",
     ),
     "one take": (
         lambda: {"train": single_digits([2]), "test": single_digits([0])},
-        r"split 'train': connected digits need at least two takes, as the last ones only validate, got \[2\]",
+        r"split 'train' must have at least two takes, because the last ones are for validation, got \[2\]",
     ),
     "a digit is missing": (
         lambda: {
             "train": single_digits([2, 3]),
             "test": [row for row in single_digits([0]) if row["label"] not in (3, 8)],
         },
-        "split 'test': speaker 'ann' has no clip of three, eight for the strings to test",
+        "split 'test' must have all digits of speaker 'ann' for the strings to test, but lacks three, eight",
     ),
     "broken": (
         lambda: {
             "train": single_digits([2, 3]),
             "test": [{**row, "audio": {"bytes": b"broken", "path": "0_ann_0.flac"}} for row in single_digits([0])],
         },
-        "the sound '0_ann_0.flac' cannot be read",
+        "the recording '0_ann_0.flac' cannot be read",
     ),
     "two rates": (
         lambda: {
@@ -232,7 +234,7 @@ BAD: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
                 for row in single_digits([0])
             ],
         },
-        r"split 'test': expected clips of one sample rate, got \[8000, 11025\] Hz; resample them",
+        r"split 'test' must have one sample rate, got \[8000, 11025\] Hz; resample the recordings",
     ),
 }
 
@@ -247,10 +249,10 @@ def test_clips_that_cannot_be_joined(case: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_train": 0}, "num_train: expected at least 1 row, got 0"),
-        ({"num_val": 0}, "num_val: expected at least 1 row, got 0"),
-        ({"num_test": -1}, "num_test: expected at least 1 row, got -1"),
-        ({"seed": -1}, r"seed: expected 0 to 2\^32 - 1, got -1"),
+        ({"num_train": 0}, "num_train must be an integer of at least 1, got 0"),
+        ({"num_val": 0}, "num_val must be an integer of at least 1, got 0"),
+        ({"num_test": -1}, "num_test must be an integer of at least 1, got -1"),
+        ({"seed": -1}, r"seed must be an integer from 0 to 2\^32 - 1, got -1"),
     ],
 )
 def test_errors_name_the_argument(options: dict[str, int], message: str) -> None:

@@ -1,15 +1,20 @@
 """Folders of sounds: classes, splits and tables."""
 
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
-from sounds import noise, write_sound
+from sounds import noise, sound_bytes
 
 from tasks.audio.data import AudioDataModule
-from tasks.audio.reading.folders import holds_sounds, read_folder
-from tasks.audio.reading.sources import SoundSource
+from tasks.audio.reading.folders import AudioFolder
+from tasks.audio.reading.headers import read_headers
+from tasks.audio.reading.sources import AudioSource
+from tasks.audio.reading.waveforms import AUDIO_SUFFIXES, read_waveform
+from tasks.data.files import list_files
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -18,16 +23,21 @@ _SHORT = noise(211)
 
 def _write(folder: Path, *names: str) -> None:
     for name in names:
-        if name.endswith((".wav", ".flac", ".ogg")):
-            write_sound(folder / name, _SHORT)
+        if Path(name).suffix in (".wav", ".flac", ".ogg"):
+            content = sound_bytes(_SHORT, kind=Path(name).suffix[1:].upper())
         else:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text("x")
+            content = b"x"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
 
 
-def _source(path: str | Path, **arguments: Any) -> SoundSource:
+def _source(path: str | Path, **arguments: Any) -> AudioSource:
     given = {"name": None, "data_dir": None, "data_files": None, "streaming": False, "built_in": {}, **arguments}
-    return SoundSource(str(path), **given)
+    return AudioSource(str(path), **given)
+
+
+def read_folder(folder: Path) -> datasets.DatasetDict:
+    return AudioFolder(folder).read()
 
 
 def _rows(rows: datasets.Dataset, folder: Path) -> list[tuple[str, str]]:
@@ -94,43 +104,43 @@ def test_splits_with_a_table_each(tmp_path: Path) -> None:
     assert splits["test"][:] == {"audio": [str(tmp_path / "test/deep/1.wav")], "label": ["b"]}
 
 
-_LAID_OUT = r"expected CLASS/FILE or SPLIT/CLASS/FILE with SPLIT one of train, validation, .*, or a metadata.csv"
+_LAID_OUT = r"must hold CLASS/FILE or SPLIT/CLASS/FILE with SPLIT one of train, validation, .*, or a metadata.csv"
 
 
 @pytest.mark.parametrize(
     ("names", "tables", "message"),
     [
-        ([], {}, f"there are no sound files; {_LAID_OUT}.*end in .wav, .flac"),
-        (["notes/a.txt"], {}, "there are no sound files"),
-        (["0.wav", "a/1.wav"], {}, f"'0.wav' lies in no folder of a class; {_LAID_OUT}"),
-        (["train/a/0.wav", "test/1.wav"], {}, "'test/1.wav' lies in no folder of a class"),
-        (["train/0.wav", "test/1.wav"], {}, "the sounds in test, train lie in no folders of classes"),
+        ([], {}, f"{_LAID_OUT}.*got no audio files; audio files end in .wav, .*.flac"),
+        (["notes/a.txt"], {}, "got no audio files"),
+        (["0.wav", "a/1.wav"], {}, f"{_LAID_OUT}.*, got 1 recordings outside the folders of classes, such as '0.wav'"),
+        (["train/a/0.wav", "test/1.wav"], {}, "outside the folders of classes, such as 'test/1.wav'"),
+        (["train/0.wav", "test/1.wav"], {}, "got no folders of classes in test, train"),
         (
             ["0.wav"],
             {"": "sound,label\n0.wav,a\n"},
-            r"metadata.csv: expected a column file_name or file .*sound, label",
+            r"metadata.csv must have a column file_name or file .*sound, label",
         ),
-        (["0.wav"], {"": ""}, "metadata.csv: expected a column file_name or file .*, got the columns none"),
-        (["0.wav"], {"": "file,label\n"}, "metadata.csv: the table has no rows"),
+        (["0.wav"], {"": ""}, "metadata.csv must have a column file_name or file .*, got the columns none"),
+        (["0.wav"], {"": "file,label\n"}, "metadata.csv must have a row for each recording, got no rows"),
         (
             ["0.wav"],
             {"": "file,text\n0.wav,yes\n1.wav,well, yes, no\n"},
-            "metadata.csv, row 1: expected 2 cells, as in the header, got 4; put texts with commas between quotes",
+            "metadata.csv, row 1 must have 2 cells, as the header has, got 4; put texts with commas between quotes",
         ),
         (
             ["0.wav"],
             {"": 'file,text\n0.wav,"yes\n1.wav,no\n'},
-            "metadata.csv: the table cannot be read behind line 1 .*quotes stands between quotes",
+            "metadata.csv must be a CSV table, got a fault after line 1 .*put texts with commas or quotes between",
         ),
         (
             ["0.wav"],
             {"": f"file,text\n0.wav,{'a' * (1 << 18)}\n"},
-            "metadata.csv: the table cannot be read behind line 1",
+            "metadata.csv must be a CSV table, got a fault after line 1",
         ),
         (
             ["train/0.wav", "test/1.wav"],
             {"train": "file,label\n0.wav,a\n"},
-            "test holds sounds, but no metadata.csv, as train does",
+            "got recordings but no metadata.csv in test, unlike train",
         ),
     ],
 )
@@ -146,7 +156,7 @@ def test_folders_that_cannot_be_understood(
 
 def test_a_table_that_is_no_utf_8(tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").write_bytes(b"file,text\n0.wav,caf\xe9\n")
-    with pytest.raises(ValueError, match=r"metadata.csv: the table is not UTF-8 text \(.*\); save it as UTF-8"):
+    with pytest.raises(ValueError, match=r"metadata.csv must be UTF-8 text \(.*\); save it as UTF-8"):
         read_folder(tmp_path)
 
 
@@ -167,8 +177,8 @@ def test_a_table_that_is_no_utf_8(tmp_path: Path) -> None:
 )
 def test_which_folders_are_of_sounds(tmp_path: Path, names: list[str], sounds: bool) -> None:
     _write(tmp_path, *names)
-    assert holds_sounds(tmp_path) is sounds
-    assert _source(tmp_path).folder() == (tmp_path if sounds else None)
+    folder = _source(tmp_path).folder
+    assert (folder.folder if folder else None) == (tmp_path if sounds else None)
 
 
 def test_a_folder_is_given_by_either_argument_and_sliced(tmp_path: Path) -> None:
@@ -181,7 +191,8 @@ def test_a_folder_is_given_by_either_argument_and_sliced(tmp_path: Path) -> None
         _source(tmp_path, data_dir="data"),
         _source("audiofolder", data_dir=str(folder)),
     ):
-        assert source.folder() == folder
+        assert source.folder is not None
+        assert source.folder.folder == folder
         assert {name: len(rows) for name, rows in source.load().items()} == {"train": 10, "test": 10}
         rows = source.load("train[:30%]+test[8:]")
         assert _rows(rows, folder) == [
@@ -189,6 +200,115 @@ def test_a_folder_is_given_by_either_argument_and_sliced(tmp_path: Path) -> None
             *[(f"test/b/{i}.wav", "b") for i in (3, 4)],
         ]
         assert source.folder_of("train") == Path()
+
+
+def _log(caplog: pytest.LogCaptureFixture, folder: Path) -> dict[str, Any]:
+    """Splits of a folder, and what the log says of it."""
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        splits = _source(folder).load()
+    return {"splits": splits, "log": caplog.text}
+
+
+def test_what_is_left_out_of_class_folders_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _write(tmp_path, "train/cat/0.wav", "train/owl/1.wav", "test/cat/2.wav", "test/ape/3.wav")
+    _write(tmp_path, "train/cat/4.m4a", "train/owl/5.M4A", "counts.csv", "train/README", "train/cat/.hidden.m4a")
+    (tmp_path / "train/eel").mkdir()
+    found = _log(caplog, tmp_path)
+    assert {name: len(rows) for name, rows in found["splits"].items()} == {"train": 2, "test": 2}
+    for message in (
+        r"left out 4 files that are not audio files \(2 .m4a, 1 .csv, 1 without ending\)",
+        r"folders .*audio files.*\('train/eel'\)",
+        r"classes .*audio files in train.*\('ape'\)",
+    ):
+        assert re.search(message, found["log"])
+    assert "hidden" not in found["log"]
+
+
+def test_nothing_is_logged_as_left_out_of_a_plain_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _write(tmp_path, "train/cat/0.wav", "train/owl/1.wav", "test/cat/2.wav", "test/owl/3.wav")
+    log = _log(caplog, tmp_path)["log"]
+    assert re.search(r"audio files: 2 in \w+, 2 in \w+; 2 classes \('cat', 'owl'\)", log)
+    assert not re.search("left out|without|have no", log)
+
+
+@pytest.mark.parametrize("beside", ["counts.csv", "info.json", "metadata.tsv", "metadata.jsonl", "data/notes.csv"])
+def test_class_folders_and_metadata_win_over_other_tables(tmp_path: Path, beside: str) -> None:
+    _write(tmp_path, "cat/0.wav", "owl/1.wav", beside)
+    assert _rows(_source(tmp_path).load()["train"], tmp_path) == [("cat/0.wav", "cat"), ("owl/1.wav", "owl")]
+    (tmp_path / "metadata.csv").write_text("file_name,text\ncat/0.wav,meow\n")
+    for more in ((), ("train.csv",)):
+        _write(tmp_path, *more)
+        assert _source(tmp_path).load()["train"]["text"][:] == ["meow"]
+
+
+_TABLE = {"csv": "{file},cat\n", "tsv": "{file}\tcat\n", "jsonl": '{{"file": "{file}", "kind": "cat"}}\n'}
+_TABLE_HEADER = {"csv": "file,kind\n", "tsv": "file\tkind\n", "jsonl": ""}
+
+
+@pytest.mark.parametrize("ending", _TABLE)
+@pytest.mark.parametrize("place", ["", "wavs/", "train/"])
+def test_a_table_beside_recordings_in_no_class_folders_is_named_with_a_remedy(
+    tmp_path: Path, place: str, ending: str
+) -> None:
+    folder = tmp_path / "my sounds [1]"
+    _write(folder, *(f"{place}{number}.wav" for number in range(9)))
+    table = folder / f"labels.{ending}"
+    files = [f"{place}{number}.wav" for number in range(9)]
+    table.write_text(_TABLE_HEADER[ending] + "".join(_TABLE[ending].format(file=file) for file in files))
+    with pytest.raises(ValueError, match=r"must hold CLASS/FILE .* got .*Read the table by --data.path") as caught:
+        _source(folder).load()
+    message = shlex.split(str(caught.value).replace(", and name its columns", " "))
+    path, file = (message[message.index(option) + 1] for option in ("--data.path", "--data.data_files.train"))
+    source = _source(path, data_files={"train": file})
+    rows = source.load()["train"]
+    assert rows["kind"][:] == ["cat"] * 9
+    assert len(read_waveform(rows["file"][0], 8_000, source.folder_of("train"))) == 211
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_tables_of_splits_win_over_folders_of_recordings(tmp_path: Path, ending: str) -> None:
+    """`datasets` would take the most frequent ending."""
+    for split in ("train", "test"):
+        files = [f"{split}/speaker/{number}.wav" for number in range(9)]
+        _write(tmp_path, *files)
+        lines = "".join(_TABLE[ending].format(file=file) for file in files)
+        (tmp_path / f"{split}.{ending}").write_text(_TABLE_HEADER[ending] + lines)
+    source = _source(tmp_path)
+    splits = source.load()
+    assert {name: rows["kind"][:] for name, rows in splits.items()} == {"train": ["cat"] * 9, "test": ["cat"] * 9}
+    assert len(source.load("train[:5]")) == 5
+    assert len(read_waveform(splits["test"]["file"][3], 8_000, source.folder_of("test"))) == 211
+    _write(tmp_path, "dev.parquet")
+    with pytest.raises(ValueError, match=r"tables beside audio files must have one format, got .*dev.parquet"):
+        _source(tmp_path).load()
+
+
+def test_the_same_files_are_trained_on_and_predicted(tmp_path: Path) -> None:
+    names = [f"{number % 2}/{number}{suffix}" for number, suffix in enumerate(AUDIO_SUFFIXES)]
+    names += [f"0/upper{suffix.upper()}" for suffix in AUDIO_SUFFIXES]
+    _write(tmp_path, *names, "0/x.m4a", "1/x.txt", "0/wav", "1/.x.wav", "__MACOSX/x.wav", ".git/x.wav")
+    trained = _source(tmp_path).load()["train"]["audio"][:]
+    assert sorted(trained) == sorted(list_files("sounds", str(tmp_path), AUDIO_SUFFIXES, "audio"))
+    assert sorted(Path(file).relative_to(tmp_path).as_posix() for file in trained) == sorted(names)
+
+
+def test_links_are_followed_and_names_need_not_be_utf_8(tmp_path: Path) -> None:
+    folder, other = tmp_path / "run [1]", tmp_path / "other"
+    _write(folder, "cat/\udce9.wav", "ow\udcfc/1.wav")
+    _write(other, "2.wav")
+    (folder / "elk").symlink_to(other)
+    (folder / "cat/3.wav").symlink_to(other / "2.wav")
+    (folder / "cat/round").symlink_to(folder)
+    rows = _source(folder).load()["train"]
+    names = ["cat/3.wav", r"cat/\xe9.wav", "elk/2.wav", r"ow\xfc/1.wav"]
+    assert sorted(_rows(rows, folder)) == [(name, name.partition("/")[0]) for name in names]
+    assert all(len(read_waveform(row["audio"], 8_000)) == 211 for row in rows)
+    seconds, faults = read_headers(rows, "audio", folder=Path(), shortest=0.0, name="train")
+    assert (seconds.tolist(), faults) == ([211 / 8_000] * 4, {})
+    _write(folder, "metadata.csv")
+    (folder / "metadata.csv").write_text("file_name,text\ncat/3.wav,a\n")
+    assert _source(folder).load()["train"]["audio"][:] == [str(folder / "cat/3.wav")]
 
 
 def test_tables_beside_sounds_are_read_as_tables(tmp_path: Path) -> None:
@@ -207,12 +327,12 @@ def test_tables_beside_sounds_are_read_as_tables(tmp_path: Path) -> None:
         (
             {"path": "audiofolder", "data_files": "{folder}/a/*.wav"},
             ValueError,
-            "path='audiofolder': expected the folder of the sounds, --data.data_dir FOLDER, and no data_files",
+            "path='audiofolder' must come with the folder of the audio files, --data.data_dir FOLDER, and without",
         ),
         (
             {"path": "{folder}", "streaming": True},
             ValueError,
-            "a folder of sounds is read as it is and takes no stream",
+            "is a folder of audio files, which takes no streaming",
         ),
         ({"path": "audiofolder", "data_dir": "{folder}", "name": "x"}, ValueError, "takes no name"),
         ({"path": "{folder}/empty"}, FileNotFoundError, "doesn't contain any data files"),
@@ -245,6 +365,8 @@ def test_what_datasets_cannot_read_is_to_be_downloaded(monkeypatch: pytest.Monke
             raise datasets.exceptions.DatasetGenerationError("An error occurred") from error
 
     monkeypatch.setattr("tasks.data.sources.datasets.load_dataset", refused)
-    message = r"it is a folder of sound files.*hf download some/sounds --repo-type dataset .* by --data.path FOLDER"
+    message = (
+        r"audio files must be in a local folder.*hf download some/sounds --repo-type dataset .* by --data.path FOLDER"
+    )
     with pytest.raises(ValueError, match=message):
         _source("some/sounds").load()

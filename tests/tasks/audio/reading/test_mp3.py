@@ -1,6 +1,7 @@
-"""MP3 files whose length a decoder would take for another: cut ones, joined ones, and those without a tag."""
+"""MPEG audio whose length libsndfile takes for another: cut files, joined files, and files without a tag."""
 
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import pytest
 import torch
 from sounds import sound_bytes
 
-from tasks.audio.reading.mp3 import Mp3, read_mp3, with_honest_length
-from tasks.audio.reading.sound import read_header, read_sound
+from tasks.audio.reading.mp3 import Mp3, read_mp3, with_right_tag
+from tasks.audio.reading.waveforms import read_header, read_waveform
 from tasks.data.examples import ReadError
 
 RATES = [8_000, 11_025, 16_000, 22_050, 44_100, 48_000]
@@ -45,28 +46,29 @@ def _frame(rate: int) -> int:
 def test_frames_are_counted(rate: int, channels: int, mode: str) -> None:
     content = _content(rate, channels, mode)
     mp3 = _read(content)
-    assert mp3.frames == mp3.told
-    assert mp3.rate == rate / _frame(rate)
-    # The encoder puts frames around the sound.
-    assert 0 <= mp3.frames / mp3.rate - 3.1 <= 4 / mp3.rate
-    assert mp3.honest
-    assert mp3.missing == 0
+    assert mp3.frames == mp3.tag_frames
+    assert mp3.tag_is_read
+    assert mp3.frame_rate == rate / _frame(rate)
+    # The encoder puts frames around the recording.
+    assert 0 <= mp3.frames / mp3.frame_rate - 3.1 <= 4 / mp3.frame_rate
+    assert mp3.has_right_tag
+    assert mp3.missing_seconds == 0
     assert read_header(content).seconds == pytest.approx(3.1, abs=1e-4)
-    assert len(read_sound(content, rate)) == round(3.1 * rate)
+    assert len(read_waveform(content, rate)) == round(3.1 * rate)
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("rate", [16_000, 44_100])
 def test_a_file_without_a_tag_is_heard_to_its_end(rate: int, mode: str) -> None:
     content = _content(rate, mode=mode)
-    whole, mp3 = read_sound(content, rate), _read(content)
-    bare = content[mp3.first :]
-    assert _read(bare).told is None
+    whole, mp3 = read_waveform(content, rate), _read(content)
+    bare = content[mp3.start :]
+    assert _read(bare).tag_frames is None
     assert _read(bare).frames == mp3.frames
-    heard = read_sound(bare, rate)
+    heard = read_waveform(bare, rate)
     assert len(whole) <= len(heard) <= mp3.frames * _frame(rate)
     assert read_header(bare).seconds == len(heard) / rate
-    # The encoder's delay is before it; the sound is the same.
+    # The encoder's delay is before it; the recording is the same.
     delay = int(torch.fft.irfft(torch.fft.rfft(heard, 1 << 19) * torch.fft.rfft(whole, 1 << 19).conj()).argmax())
     assert (heard[delay : delay + len(whole)] - whole).abs().max() < 0.02
     assert heard[-rate // 10 :].std() > 0.03
@@ -81,7 +83,7 @@ def test_joined_files_are_heard_to_their_end(rate: int, tmp_path: Path) -> None:
     file.write_bytes(names + content + names + content + b"TAG" + bytes(125))
     assert _read(file.read_bytes()).frames in (2 * _read(content).frames, 2 * _read(content).frames + 1)
     for form in (file, file.read_bytes()):
-        assert len(read_sound(form, rate)) == pytest.approx(2 * 3.1 * rate, rel=0.05)
+        assert len(read_waveform(form, rate)) == pytest.approx(2 * 3.1 * rate, rel=0.05)
         assert read_header(form).seconds == pytest.approx(2 * 3.1, rel=0.05)
 
 
@@ -91,11 +93,80 @@ def test_a_cut_file_is_an_error_that_names_it(tmp_path: Path, mode: str, share: 
     content = _content(16_000, mode=mode)
     file = tmp_path / "cut.mp3"
     file.write_bytes(content[: int(share * len(content))])
-    for read in (read_header, lambda name: read_sound(name, 16_000)):
+    for read in (read_header, lambda name: read_waveform(name, 16_000)):
         with pytest.raises(
-            ReadError, match=r"the sound '.*cut\.mp3' is cut short: [0-2]\.\d\d s at its end are missin"
+            ReadError, match=r"the recording '.*cut\.mp3' is cut short: [0-2]\.\d\d s at its end are missin"
         ):
             read(file)
+
+
+def _with_checksums(content: bytes, *, counted: bool) -> bytes:
+    """A file whose first frame says that two bytes of checksum follow the header, which its tag counts or not."""
+    length = _read(content).start
+    first = content[:4] + b"\x12\x34" + content[4 : length - 2] if counted else content[:length]
+    return bytes([first[0], first[1] & 0xFE]) + first[2:] + content[length:]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("counted", [False, True])
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_a_tag_may_count_the_bytes_of_the_checksum(rate: int, counted: bool, channels: int, mode: str) -> None:
+    content = _with_checksums(_content(rate, channels, mode), counted=counted)
+    mp3 = _read(content)
+    assert (mp3.tag_frames, mp3.has_right_tag) == (mp3.frames, not counted)
+    assert read_header(content).seconds == pytest.approx(3.1, abs=3 / mp3.frame_rate)
+    waveform = read_waveform(content, rate)
+    assert len(waveform) == pytest.approx(3.1 * rate, abs=3 * _frame(rate))
+    assert waveform[-rate // 10 :].std() > 0.03
+    with pytest.raises(ReadError, match=r"is cut short: [12]\.\d\d s at its end are missing"):
+        read_waveform(content[: int(0.4 * len(content))], rate)
+
+
+def _in_wav(mpeg: bytes, rate: int, code: int, channels: int = 1) -> bytes:
+    """A WAV file of MPEG audio."""
+    about = struct.pack("<HHIIHHHHIHHH", code, channels, rate, 8_000, 1, 0, 12, 1, 2, 417, 1, 1_393)
+    chunks = b"fmt " + struct.pack("<I", len(about)) + about + b"data" + struct.pack("<I", len(mpeg)) + mpeg
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("tagged", [False, True])
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_mp3_in_wav_is_read_to_its_end(tmp_path: Path, rate: int, tagged: bool, mode: str) -> None:
+    mpeg = _content(rate, mode=mode)
+    mpeg = mpeg if tagged else mpeg[_read(mpeg).start :]
+    content = _in_wav(mpeg, rate, 0x55)
+    file = tmp_path / "a.wav"
+    file.write_bytes(content)
+    for form in (content, file):
+        waveform = read_waveform(form, rate)
+        assert torch.equal(waveform, read_waveform(mpeg, rate))
+        assert len(waveform) == pytest.approx(3.1 * rate, abs=4 * _frame(rate))
+        assert read_header(form) == read_header(mpeg)
+    with pytest.raises(ReadError, match=r"is cut short: [\d,]+ bytes at its end are missing"):
+        read_header(content[: len(content) // 2])
+
+
+def _layer_2(frames: int) -> bytes:
+    """Noise in two of the bands: frames of 64 kbit/s at 44.1 kHz."""
+    random = np.random.default_rng(0)
+    start = bytes([0xFF, 0xFD, 0x40, 0xC4, 0x33, *bytes(10), 0xA5, 0x14])
+    return b"".join(start + random.bytes(191) for _ in range(frames))
+
+
+@pytest.mark.parametrize("rest", [b"", _layer_2(1)[:200], bytes(500)])
+@pytest.mark.parametrize("in_wav", [False, True])
+def test_layer_2_is_read_to_its_end_whatever_its_estimated_length(tmp_path: Path, in_wav: bool, rest: bytes) -> None:
+    content = _layer_2(50) + rest
+    content = _in_wav(content, 44_100, 0x50) if in_wav else content
+    file = tmp_path / "a.mp2"
+    file.write_bytes(content)
+    for form in (content, file):
+        waveform = read_waveform(form, 44_100)
+        assert len(waveform) == 50 * 1152
+        assert waveform[-1_000:].std() > 0.01
+        assert read_header(form).seconds == pytest.approx(50 * 1152 / 44_100, abs=3 * 1152 / 44_100)
 
 
 def test_chance_bytes_are_no_frames() -> None:
@@ -108,21 +179,21 @@ def test_chance_bytes_are_no_frames() -> None:
     assert read_mp3(sound_bytes(np.arange(997, dtype=np.int16), kind="FLAC")) is None
 
 
-def test_an_honest_file_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.audio.reading.sound.with_honest_length", None)
-    read_sound(_content(16_000), 16_000)
+def test_a_file_with_the_right_tag_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.audio.reading.containers.with_right_tag", None)
+    read_waveform(_content(16_000), 16_000)
 
 
 def test_the_tag_in_front_counts_the_frames() -> None:
     content = _content(22_050, 2)
     mp3 = _read(content)
     for frames in (mp3.frames, 7):
-        told = _read(with_honest_length(content, mp3._replace(frames=frames)))
-        assert (told.told, told.frames) == (frames, mp3.frames)
+        tagged = _read(with_right_tag(content, mp3._replace(frames=frames)))
+        assert (tagged.tag_frames, tagged.frames) == (frames, mp3.frames)
 
 
 def test_a_file_of_random_bytes_is_named(tmp_path: Path) -> None:
     file: Any = tmp_path / "random.mp3"
     file.write_bytes(b"\xff\xfb" + os.urandom(997))
     with pytest.raises(ReadError, match=r"random\.mp3"):
-        read_sound(file, 16_000)
+        read_waveform(file, 16_000)

@@ -76,7 +76,7 @@ def test_a_text_is_aligned() -> None:
     assert 0 <= found[0].start < found[0].end <= found[1].start < found[1].end <= 13 * 0.04 + 1e-9
     with pytest.raises(ValueError, match=r"the text has characters that the units lack: '!', 'z'"):
         task.align(noise(4201), "z!")
-    with pytest.raises(ValueError, match="text: its 14 units need at least 14 tokens, but the recording has 13"):
+    with pytest.raises(ValueError, match="text: its 14 units need a recording of at least 14 tokens, got 13"):
         task.align(noise(4201), "abcdabcdabcdab")
 
 

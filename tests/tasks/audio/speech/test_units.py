@@ -84,7 +84,7 @@ def test_the_other_units_by_name() -> None:
     "settings", [{}, {"kind": "words"}, {"kind": "characters"}, {"kind": "bpe", "characters": "ab"}, ["ab"]]
 )
 def test_settings_that_describe_no_units(settings: Any) -> None:
-    with pytest.raises(ValueError, match="units: expected settings of the kind 'characters' with 'characters', or of"):
+    with pytest.raises(ValueError, match="units must be settings of the kind 'characters' with 'characters', or of"):
         units_from(settings)
 
 
@@ -106,29 +106,29 @@ def test_units_of_another_run(spec: UnitsSpec, tmp_path: Path, monkeypatch: pyte
 
 def test_a_file_without_units(tmp_path: Path) -> None:
     with pytest.raises(
-        FileNotFoundError, match=r"units.path='.*': there is no file '.*units.json'; expected the units"
+        FileNotFoundError, match=r"units.path must be the units.json of a run.*; there is no file '.*units.json'"
     ):
         FileUnits(str(tmp_path)).build([])
     for content in ("[", '{"kind": "words"}'):
         (tmp_path / "units.json").write_text(content)
-        with pytest.raises(ValueError, match=r"units.path='.*': expected the units.json .* got a file that holds no"):
+        with pytest.raises(ValueError, match=r"units.path must be the units.json .* got '.*', a file without"):
             FileUnits(str(tmp_path)).build([])
     (tmp_path / "units.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match=r"units.path='.*': expected the units.json .* got a file that holds no"):
+    with pytest.raises(ValueError, match=r"units.path must be the units.json .* got '.*', a file without"):
         FileUnits(str(tmp_path)).build([])
 
 
 def test_no_characters_at_all() -> None:
     for spec in SPECS:
-        with pytest.raises(ValueError, match="the transcripts of the training split hold no characters; check"):
+        with pytest.raises(ValueError, match="the transcripts of the training split must have characters; check"):
             spec.build(["", ""])
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"vocab_size": 1}, r"units.vocab_size: expected at least 2 \(the blank and a character\), got 1"),
-        ({"min_frequency": 0}, r"units.min_frequency: expected at least 1 \(times that a pair occurs\), got 0"),
+        ({"vocab_size": 1}, r"units.vocab_size must be at least 2 \(the blank and a character\), got 1"),
+        ({"min_frequency": 0}, r"units.min_frequency must be at least 1 \(times that a pair occurs\), got 0"),
     ],
 )
 def test_options_out_of_range(options: dict[str, int], message: str) -> None:
@@ -138,11 +138,13 @@ def test_options_out_of_range(options: dict[str, int], message: str) -> None:
 
 def test_fewer_units_than_characters() -> None:
     assert BpeUnits(vocab_size=5).build(["ab", "c"]).size == 5
-    with pytest.raises(ValueError, match=r"units.vocab_size: expected at least 5, which is the blank, the space and"):
+    with pytest.raises(ValueError, match=r"units.vocab_size must be at least 5, for the blank, the space, and"):
         BpeUnits(vocab_size=4).build(["ab", "c"])
 
 
 def test_the_sign_of_a_space_is_no_character() -> None:
-    with pytest.raises(ValueError, match=r"units: the transcripts hold the character '▁' \(U\+2581\), by which"):
+    with pytest.raises(
+        ValueError, match=r"units: transcripts must not contain the character '▁' \(U\+2581\), which replaces"
+    ):
         BpeUnits().build(["ab", "a▁b"])
     assert CharacterUnits().build(["a▁b"]).lacking("▁") == []

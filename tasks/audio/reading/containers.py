@@ -1,0 +1,125 @@
+"""Audio files whose header and content disagree: the end was cut off, or the length was never written.
+
+libsndfile takes a file that was cut for a shorter recording, and one whose header gives no length for an empty one. The
+header of a FLAC file gives the number of samples, some of which are then missing when they are read.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from io import BytesIO
+from typing import BinaryIO, NamedTuple
+
+from tasks.audio.reading.mp3 import read_mp3, with_right_tag
+from tasks.data.examples import ReadError
+
+# Lengths from here on, 2 GiB less a few KiB, stand for a length that was not known when the header was written.
+_UNKNOWN_LENGTH = 0x7FFF0000
+# Some programs count the headers as samples.
+_TOLERANCE = 64
+# A page of Ogg: its header, the table of up to 255 segments, and the segments of up to 255 bytes each.
+_PAGE_HEADER = 27
+_LARGEST_PAGE = _PAGE_HEADER + 255 + 255 * 255
+# Codes of MPEG audio in the format chunk of a WAV file.
+_MPEG = (b"\x50\x00", b"\x55\x00")
+
+
+class _Samples(NamedTuple):
+    """Position and length of the samples in a WAV or AIFF file, and whether they are MPEG audio."""
+
+    start: int
+    length: int
+    mpeg: bool
+
+
+def readable_copy(file: BinaryIO, name: str) -> BytesIO | None:
+    """Check that a file is whole; a copy that libsndfile reads to its end, or None where it does so with the file.
+
+    Args:
+        file: A seekable audio file.
+        name: Name of the recording in messages, after a space.
+
+    Raises:
+        ReadError: The file is empty or was cut.
+    """
+    if file.seek(0, os.SEEK_END) == 0:
+        raise ReadError(f"the recording{name} is an empty file")
+    if missing := missing_bytes(file):
+        raise ReadError(f"the recording{name} is cut short: {missing:,} bytes at its end are missing")
+    samples, start = _samples(file), _read(file, 0, 12)
+    mpeg = start[:3] == b"ID3" or (start[0] == 0xFF and start[1:2] >= b"\xe0")
+    if mpeg or (samples and samples.mpeg):
+        content = _read(file, samples.start, samples.length or -1) if samples else _read(file, 0, -1)
+        mp3 = read_mp3(content)
+        if mp3 is None or mp3.has_right_tag:
+            return BytesIO(content) if samples else None
+        if mp3.missing_seconds:
+            raise ReadError(f"the recording{name} is cut short: {mp3.missing_seconds:.2f} s at its end are missing")
+        return BytesIO(with_right_tag(content, mp3))
+    position = 8 if start[:4] == b".snd" else samples.start - 4 if samples and start[:4] != b"FORM" else None
+    if position is None or _read(file, position, 4) != bytes(4) or _ends_in_chunks(file, position + 4, start[:4]):
+        return None
+    content = _read(file, 0, -1)
+    return BytesIO(content[:position] + b"\xff\xff\xff\xff" + content[position + 4 :])
+
+
+def missing_bytes(file: BinaryIO) -> int:
+    """At least how many bytes were cut off the end of a file; 0 where the container does not tell.
+
+    Args:
+        file: A seekable file: WAV (RIFF), AIFF, Ogg, or another.
+    """
+    size = file.seek(0, os.SEEK_END)
+    if samples := _samples(file):
+        missing = samples.start + samples.length - size
+        return missing if samples.length < _UNKNOWN_LENGTH and missing > _TOLERANCE else 0
+    return _missing_of_page(file, size) if _read(file, 0, 4) == b"OggS" else 0
+
+
+def _samples(file: BinaryIO) -> _Samples | None:
+    """The samples of a WAV or AIFF file; None if there are none, and for other files."""
+    header = _read(file, 0, 12)
+    if header[:4] + header[8:] not in (b"RIFFWAVE", b"RIFXWAVE", b"FORMAIFF", b"FORMAIFC"):
+        return None
+    mpeg = False
+    for name, start, length in _chunks(file, 12, header[:4]):
+        if name == b"fmt ":
+            mpeg = _read(file, start, 2) in _MPEG
+        if name in (b"data", b"SSND"):
+            return _Samples(start, length, mpeg)
+    return None
+
+
+def _chunks(file: BinaryIO, position: int, kind: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Name, position, and length of the content of each chunk from a position on, by the headers."""
+    while len(header := _read(file, position, 8)) == 8:
+        name, length = struct.unpack("<4sI" if kind == b"RIFF" else ">4sI", header)
+        yield name, position + 8, length
+        position += 8 + length + length % 2
+
+
+def _ends_in_chunks(file: BinaryIO, position: int, kind: bytes) -> bool:
+    """Whether nothing but whole chunks, such as titles, is in a file from a position on."""
+    for name, start, length in _chunks(file, position, kind):
+        if not name.isascii() or not name.decode().isprintable():
+            return False
+        position = start + length + length % 2
+    return position >= file.seek(0, os.SEEK_END)
+
+
+def _missing_of_page(file: BinaryIO, size: int) -> int:
+    """How many bytes of the last page are missing."""
+    end = _read(file, max(0, size - _LARGEST_PAGE), -1)
+    begin = end.rfind(b"OggS\0")
+    if begin < 0:
+        return 0
+    page = end[begin:]
+    if len(page) < _PAGE_HEADER:
+        return _PAGE_HEADER - len(page)
+    segments = page[_PAGE_HEADER : _PAGE_HEADER + page[_PAGE_HEADER - 1]]
+    return max(0, _PAGE_HEADER + page[_PAGE_HEADER - 1] + sum(segments) - len(page))
+
+
+def _read(file: BinaryIO, position: int, size: int) -> bytes:
+    file.seek(position)
+    return file.read(size)
