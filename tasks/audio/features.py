@@ -84,7 +84,7 @@ def check_features(task: SoftformerModule, checkpoint: dict[str, Any]) -> None:
 def _options(features: Any) -> dict[str, Any]:
     """The options of a description of features, or of the object."""
     given = features.get("init_args", features) if isinstance(features, dict) else {}
-    return vars(FeatureSpec(**given)) if features else {}
+    return FeatureSpec(**given).init_args if features else {}
 
 
 def check_sample_rate(sample_rate: int, settings: dict[str, Any] | None) -> None:

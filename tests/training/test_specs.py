@@ -1,16 +1,31 @@
 """Specs remember their arguments, become plain dictionaries, and come back; nothing else can be built from one."""
 
 import dataclasses
+import inspect
 import json
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
+from jsonargparse import ArgumentParser
+from lightning.pytorch import LightningDataModule, LightningModule
 from torch import nn
 
+import tasks.audio
+import tasks.image
+import tasks.text
+from softformer.models.sequence import SoftOptions
 from softformer.ops import Cholesky, Inverse, Newton
+from softformer.ops.options import Options
 from softformer.training.encoders.vision import EncoderSpec, SoftVisionSpec, TimmSpec
-from softformer.training.specs import describe
+from softformer.training.optimizer import OptimizerSpec
+from softformer.training.schedule import ScheduleSpec
+from softformer.training.specs import Settings, describe
+from tasks.command.run import RunSettings
+from tasks.data.loaders import Loading
+from tasks.image.augment import Augment
+from tasks.image.transforms import Preprocess
 
 
 class OwnSpec(EncoderSpec):
@@ -75,7 +90,7 @@ def test_the_dictionary_is_plain() -> None:
         "class_path": f"{__name__}.OwnSpec",
         "init_args": {
             "width": 11,
-            "inverse": {"class_path": "softformer.ops.inverse.Cholesky", "init_args": {"ridge": 0.2}},
+            "inverse": {"class_path": "softformer.Cholesky", "init_args": {"ridge": 0.2}},
             "names": None,
         },
     }
@@ -127,3 +142,82 @@ def test_the_error_of_a_constructor_comes_through() -> None:
     }
     with pytest.raises(ValueError, match=r"^iterations must be an integer of at least 1, got 0$"):
         EncoderSpec.from_dict(description)
+
+
+SETTINGS: list[Settings] = [
+    OptimizerSpec("sgd", lr=0.25, momentum=0.5),
+    ScheduleSpec("linear", warmup=0.25),
+    Preprocess(mean=[0.5], crop_mode="squash"),
+    Augment("pad", scale=(0.25, 0.5), policy="trivial"),
+    Loading(shuffle_buffer=7),
+    RunSettings("name", overwrite=True),
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: type(settings).__name__)
+@pytest.mark.parametrize("with_class_path", [False, True])
+def test_settings_are_their_arguments_and_a_class_path_is_accepted(settings: Settings, with_class_path: bool) -> None:
+    plain = json.loads(json.dumps(describe(settings)))
+    assert set(plain) == set(inspect.signature(type(settings)).parameters)
+    path = f"{type(settings).__module__}.{type(settings).__name__}"
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--it", type=type(settings), default=type(settings)())
+    given = {"it": {"class_path": path, "init_args": plain} if with_class_path else plain}
+    assert parser.instantiate(parser.parse_object(given)).it == settings
+    assert parser.instantiate(parser.parse_args([])).it == type(settings)()
+    assert set(json.loads(parser.dump(parser.parse_object(given), format="json", skip_unset=False))["it"]) == set(plain)
+
+
+def test_the_help_lists_each_setting() -> None:
+    parser = ArgumentParser()
+    parser.add_argument("--it", type=OptimizerSpec, default=OptimizerSpec(lr=0.25))
+    text = parser.format_help()
+    assert all(f"--it.{name}" in text for name in inspect.signature(OptimizerSpec).parameters)
+    assert "0.25" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "inverse"),
+    [
+        ({"inverse": "Cholesky"}, Cholesky()),
+        ({"inverse": "Newton"}, Newton()),
+        ({"inverse": {"class_path": "softformer.Newton", "init_args": {"iterations": 3}}}, Newton(3)),
+        ({"class_path": "softformer.SoftOptions", "init_args": {"inverse": "Newton"}}, Newton()),
+    ],
+)
+def test_a_class_that_leaves_a_choice_is_the_one_that_was_named(given: dict[str, Any], inverse: Inverse) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--it", type=SoftOptions)
+    built = parser.instantiate(parser.parse_object({"it": given})).it
+    assert built == SoftOptions(inverse=inverse)
+    assert (type(built.inverse), built.inverse.init_args) == (type(inverse), inverse.init_args)
+
+
+def classes_of(annotation: Any) -> list[type]:
+    return [annotation] if inspect.isclass(annotation) else [c for arg in get_args(annotation) for c in classes_of(arg)]
+
+
+def public(base: type) -> list[type]:
+    packages = (tasks.audio, tasks.image, tasks.text)
+    members = [member for package in packages for member in vars(package).values()]
+    return [member for member in members if inspect.isclass(member) and issubclass(member, base)]
+
+
+@pytest.mark.parametrize(
+    "kind", [*public(LightningModule), *public(LightningDataModule)], ids=lambda kind: kind.__name__
+)
+def test_all_configuration_is_of_one_kind(kind: type) -> None:
+    annotations = [parameter.annotation for parameter in inspect.signature(kind).parameters.values()]
+    own = [
+        c for annotation in annotations for c in classes_of(annotation) if c.__module__.startswith(("softf", "tasks"))
+    ]
+    assert own
+    for option in own:
+        assert issubclass(option, Options)
+        assert not dataclasses.is_dataclass(option)
+
+
+def test_equal_arguments_have_equal_hashes() -> None:
+    assert Newton(ridge=1) == Newton(ridge=1.0)
+    assert len({Newton(ridge=1), Newton(ridge=1.0), Newton(ridge=2.0)}) == 2
+    assert len({SoftVisionSpec(depths=[1, 2]), SoftVisionSpec(depths=[1, 2])}) == 1

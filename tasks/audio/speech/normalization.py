@@ -42,7 +42,7 @@ class Writing(Options):
     @property
     def settings(self) -> dict[str, Any]:
         """The options as plain values, from which `writing_from` makes them again."""
-        return dict(vars(self))
+        return self.init_args
 
     def __call__(self, text: str) -> str:
         """A transcript, normalized; empty where nothing is left."""

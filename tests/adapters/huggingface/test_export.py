@@ -210,7 +210,7 @@ def test_refused_tasks_and_weights(tmp_path: Path) -> None:
         hyper_parameters=_changed(task, _class_path="tasks.image.ImageClassifier"),
     )
     refused(
-        r"expected the encoder SoftEncoderSpec, got softformer\.training\.encoders\.TimmSpec",
+        r"expected the encoder SoftEncoderSpec, got softformer\.training\.TimmSpec",
         hyper_parameters=_changed(task, encoder=TimmSpec("test_vit").to_dict()),
     )
     refused("expected the weights of token embeddings", state_dict={})
