@@ -39,12 +39,10 @@ class Options:
 
 
 def _remembering(init: Callable[..., None]) -> Any:
-    signature = inspect.signature(init)
-
     @functools.wraps(init)
     def wrapped(self: Options, *args: Any, **kwargs: Any) -> None:
         if "_init_args" not in vars(self):  # the outermost of a chain of super().__init__ calls
-            bound = signature.bind(self, *args, **kwargs)
+            bound = inspect.signature(wrapped).bind(self, *args, **kwargs)
             bound.apply_defaults()
             vars(self)["_init_args"] = dict(list(bound.arguments.items())[1:])
         init(self, *args, **kwargs)

@@ -5,9 +5,12 @@ The dictionary, ``{"class_path": ..., "init_args": {...}}``, is what recipes hol
 """
 
 import dataclasses
+import functools
+import inspect
 import numbers
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +22,9 @@ T = TypeVar("T")
 
 # How jsonargparse begins when it reports the error of another: a list of all it tried, or a value taken from an object.
 _WRAPPERS = ("Does not validate against any of the Union subtypes", "Call to compute_fn of link")
+_ARGS = "\n\nArgs:"
+# An entry of that section, with its further lines, and its name.
+_ARGUMENT = re.compile(r"^( {4}(\w+): .*\n(?: {8}.*\n)*)", re.MULTILINE)
 
 
 class Spec(Options):
@@ -47,6 +53,38 @@ class Settings(Options):
 
 
 set_parsing_settings(subclasses_disabled=[Settings])
+
+
+def takes_options_of(described: type, *left_out: str, optional: bool = False) -> Callable[[type[T]], type[T]]:
+    """Class decorator that replaces ``**options`` of ``__init__`` by the arguments of another class.
+
+    Signature and docstring of the decorated class name each of them, so the help lists them and typos are errors.
+
+    Args:
+        described: The class whose arguments are taken, with their documentation.
+        left_out: Arguments of it that are not taken.
+        optional: Whether to make None the default of all of them.
+    """
+
+    def decorate(cls: type[T]) -> type[T]:
+        init: Any = vars(cls)["__init__"]
+        signature = inspect.signature(init)
+        own = {name: parameter for name, parameter in signature.parameters.items() if name != "options"}
+        taken = [
+            parameter.replace(kind=parameter.KEYWORD_ONLY, default=None if optional else parameter.default)
+            for name, parameter in inspect.signature(described).parameters.items()
+            if name not in own and name not in left_out
+        ]
+        functools.update_wrapper(init, vars(described)["__init__"])  # jsonargparse reads the defaults in its source
+        init.__signature__ = signature.replace(parameters=[*own.values(), *taken])
+        init.__annotations__ = {name: parameter.annotation for name, parameter in init.__signature__.parameters.items()}
+        lines = inspect.cleandoc(cls.__doc__ or "")
+        entries = _ARGUMENT.findall(inspect.cleandoc(described.__doc__ or ""))
+        listed = "".join(entry for entry, name in entries if name in init.__signature__.parameters)
+        cls.__doc__ = f"{lines}{'' if 'Args:' in lines else _ARGS}\n{listed}"
+        return cls
+
+    return decorate
 
 
 def describe(value: Any) -> Any:

@@ -2,40 +2,19 @@
 
 from typing import Any
 
-from softformer.models.audio.features import LogMel, Normalization
+from softformer.models.audio.features import LogMel
 from softformer.ops.options import Options
 from softformer.training.checkpoints.content import rebuildable_hyperparameters
 from softformer.training.module import SoftformerModule
+from softformer.training.specs import takes_options_of
 
 
+@takes_options_of(LogMel, "sample_rate")
 class FeatureSpec(Options):
-    """Log-mel frames; `softformer.models.audio.features.LogMel` describes them.
+    """Log-mel frames, with the options of `softformer.models.audio.features.LogMel`."""
 
-    Args:
-        window: Length of a window (ms).
-        hop: Distance of windows (ms).
-        num_mels: Number of mel bands.
-        min_hz: Lowest frequency of the bands (Hz).
-        max_hz: Highest frequency (Hz); None for half the sample rate.
-        normalize: What is brought to mean 0 and standard deviation 1 over the frames of a recording: "bands", each of
-            them; "recording", all together; null for nothing.
-    """
-
-    def __init__(
-        self,
-        window: float = 25.0,
-        hop: float = 10.0,
-        num_mels: int = 80,
-        min_hz: float = 20.0,
-        max_hz: float | None = None,
-        normalize: Normalization | None = "bands",
-    ) -> None:
-        self.window = window
-        self.hop = hop
-        self.num_mels = num_mels
-        self.min_hz = min_hz
-        self.max_hz = max_hz
-        self.normalize = normalize
+    def __init__(self, **options: Any) -> None:
+        """Remember the options; `build` checks them."""
 
     def build(self, sample_rate: int | None) -> LogMel:
         """The features of sounds at a sample rate (Hz).
@@ -47,15 +26,7 @@ class FeatureSpec(Options):
             raise ValueError(
                 "sample_rate must be given in Hz, got None; an audio data module sets it on the command line"
             )
-        return LogMel(
-            sample_rate,
-            window=self.window,
-            hop=self.hop,
-            num_mels=self.num_mels,
-            min_hz=self.min_hz,
-            max_hz=self.max_hz,
-            normalize=self.normalize,
-        )
+        return LogMel(sample_rate, **self.init_args)
 
 
 def check_features(task: SoftformerModule, checkpoint: dict[str, Any]) -> None:

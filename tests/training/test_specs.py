@@ -15,10 +15,12 @@ from torch import nn
 import tasks.audio
 import tasks.image
 import tasks.text
-from softformer.models.sequence import SoftOptions
+from softformer.models.audio.features import LogMel
+from softformer.models.sequence import SoftEncoder, SoftOptions
+from softformer.models.vision.network import SoftVisionTransformer
 from softformer.ops import Cholesky, Inverse, Newton
 from softformer.ops.options import Options
-from softformer.training.encoders.vision import EncoderSpec, SoftVisionSpec, TimmSpec
+from softformer.training.encoders import EncoderSpec, SoftEncoderSpec, SoftVisionSpec, TimmSpec
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
 from softformer.training.specs import Settings, describe
@@ -111,7 +113,7 @@ def test_what_cannot_be_described() -> None:
 
 def nested(inverse: str) -> dict[str, object]:
     init_args = {"inverse": {"class_path": inverse, "init_args": {"args": ["touch", "x"]}}}
-    return {"class_path": "softformer.training.encoders.vision.SoftVisionSpec", "init_args": init_args}
+    return {"class_path": "softformer.training.SoftVisionSpec", "init_args": init_args}
 
 
 @pytest.mark.parametrize(
@@ -120,10 +122,10 @@ def nested(inverse: str) -> dict[str, object]:
         {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", "x"]}},
         {"class_path": "torch.nn.Linear", "init_args": {"in_features": 1, "out_features": 1}},
         nested("subprocess.Popen"),
-        nested("softformer.training.encoders.vision.TimmSpec"),
-        {"class_path": "softformer.training.encoders.vision.TimmSpec", "init_args": {"name": "x", "nam": 1}},
-        {"class_path": "softformer.training.encoders.vision.TimmSpec", "init_args": {"name": "x", "img_size": "big"}},
-        {"class_path": "softformer.training.encoders.vision.NoSpec"},
+        nested("softformer.training.TimmSpec"),
+        {"class_path": "softformer.training.TimmSpec", "init_args": {"name": "x", "nam": 1}},
+        {"class_path": "softformer.training.TimmSpec", "init_args": {"name": "x", "img_size": "big"}},
+        {"class_path": "softformer.training.NoSpec"},
     ],
 )
 def test_only_specs_and_their_arguments_are_built(
@@ -137,7 +139,7 @@ def test_only_specs_and_their_arguments_are_built(
 
 def test_the_error_of_a_constructor_comes_through() -> None:
     description = {
-        "class_path": "softformer.training.encoders.vision.SoftVisionSpec",
+        "class_path": "softformer.training.SoftVisionSpec",
         "init_args": {"inverse": {"class_path": "softformer.ops.inverse.Newton", "init_args": {"iterations": 0}}},
     }
     with pytest.raises(ValueError, match=r"^iterations must be an integer of at least 1, got 0$"):
@@ -221,3 +223,41 @@ def test_equal_arguments_have_equal_hashes() -> None:
     assert Newton(ridge=1) == Newton(ridge=1.0)
     assert len({Newton(ridge=1), Newton(ridge=1.0), Newton(ridge=2.0)}) == 2
     assert len({SoftVisionSpec(depths=[1, 2]), SoftVisionSpec(depths=[1, 2])}) == 1
+
+
+DESCRIBED = [(SoftVisionSpec, SoftVisionTransformer), (SoftEncoderSpec, SoftEncoder), (tasks.audio.FeatureSpec, LogMel)]
+
+
+@pytest.mark.parametrize(("spec", "described"), DESCRIBED, ids=lambda kind: kind.__name__)
+def test_a_spec_has_the_options_of_what_it_describes(
+    spec: type, described: type, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, theirs = inspect.signature(spec).parameters, inspect.signature(described).parameters
+    assert set(theirs) - set(ours) <= {"device", "dtype", "num_classes", "sample_rate"}
+    assert set(ours) - set(theirs) <= {"name"}
+    for name in set(ours) & set(theirs):
+        assert ours[name].annotation == theirs[name].annotation
+        assert ours[name].default in (theirs[name].default, None)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(spec, "it")
+    with pytest.raises(SystemExit):
+        parser.parse_args([f"--it.help={spec.__name__}"])
+    text = " ".join(capsys.readouterr().out.split())
+    for name in ours:
+        first = spec.__doc__.split(f"\n    {name}: ")[1].split("\n")[0][:40]  # type: ignore[union-attr]
+        assert f"--it.{name} " in text
+        assert first in text
+
+
+def test_the_options_of_a_spec_are_checked() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'num_landmark'"):
+        SoftEncoderSpec(6, 1, 2, num_landmark=3)
+    for options, named in (
+        ({"dephts": [1]}, "dephts"),
+        ({"depths": ["x"]}, "depths"),
+        ({"stem_stride": 3}, "stem_stride"),
+    ):
+        with pytest.raises(ValueError, match=named):
+            EncoderSpec.from_dict({"class_path": "softformer.training.SoftVisionSpec", "init_args": options})
+    assert SoftEncoderSpec(6, 1, 2).init_args["soft"] == SoftOptions()
+    assert SoftVisionSpec().init_args["depths"] is None
