@@ -54,7 +54,7 @@ class RecordedSoftVisionTransformer(SoftVisionTransformer):
 
 
 def _write_inverse(inverse: Inverse) -> dict[str, Any]:
-    return {"class_path": type(inverse).__name__, "init_args": dict(vars(inverse))}
+    return {"class_path": type(inverse).__name__, "init_args": inverse.init_args}
 
 
 def _read_inverse(record: Mapping[str, Any]) -> Inverse:

@@ -58,9 +58,6 @@ class SoftOptions(Options):
         self.backend: BackendName = backend
 
 
-_OPTIONS = SoftOptions()
-
-
 class SoftEncoder(nn.Module):
     """A pre-norm transformer encoder over sequences with softmax-free attention: linear in the number of tokens.
 
@@ -104,7 +101,7 @@ class SoftEncoder(nn.Module):
         drop_path: float = 0.0,
         positions: PositionKind = "sinusoidal",
         gradient_checkpointing: bool = False,
-        soft: SoftOptions = _OPTIONS,
+        soft: SoftOptions = SoftOptions(),  # noqa: B008  (never changes, and recipes read it here)
         max_length: int = 512,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -122,7 +119,7 @@ class SoftEncoder(nn.Module):
                 raise ValueError(f"{name} must be in [0, 1), got {rate}")
         if not isinstance(soft, SoftOptions):
             raise ValueError(f"soft must be a SoftOptions, got {soft!r}")
-        for name, value, default in (("soft", soft, _OPTIONS), ("num_landmarks", num_landmarks, _NUM_LANDMARKS)):
+        for name, value, default in (("soft", soft, SoftOptions()), ("num_landmarks", num_landmarks, _NUM_LANDMARKS)):
             if attention == "softmax" and value != default:
                 raise ValueError(
                     f"{name} must be left out with attention='softmax', which does not use it, got {value!r}"

@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from timm.optim import (
@@ -16,6 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from softformer.layers.positions import LearnedPositions
+from softformer.training.specs import Settings
 
 # What timm, torchvision, open_clip and transformers call position embeddings and class tokens, as parameters or as
 # tables; for networks that do not list them.
@@ -31,8 +31,7 @@ _UNDECAYED = {
 }
 
 
-@dataclass(frozen=True)
-class OptimizerSpec:
+class OptimizerSpec(Settings):
     """Which optimizer, by any name that timm knows, and its options.
 
     Weight decay never touches biases, the parameters of norms, position embeddings and class tokens.
@@ -44,21 +43,26 @@ class OptimizerSpec:
         layer_decay: Factor on the learning rate from each layer to the one before it, for fine-tuning; 1 for one rate.
         betas: Both momentum factors of the Adam family; None for the optimizer's own.
         momentum: Momentum of those that have one.
+
+    Raises:
+        ValueError: A value is out of its range.
     """
 
-    name: str = "adamw"
-    lr: float = 1e-3
-    weight_decay: float = 0.05
-    layer_decay: float = 1.0
-    betas: tuple[float, float] | None = None
-    momentum: float = 0.9
-
-    def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            ValueError: A value is out of its range.
-        """
+    def __init__(
+        self,
+        name: str = "adamw",
+        lr: float = 1e-3,
+        weight_decay: float = 0.05,
+        layer_decay: float = 1.0,
+        betas: tuple[float, float] | None = None,
+        momentum: float = 0.9,
+    ) -> None:
+        self.name = name
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.layer_decay = layer_decay
+        self.betas = betas
+        self.momentum = momentum
         if self.name.lower() not in (known := list_optimizers()):
             nearest = difflib.get_close_matches(self.name.lower(), known, n=8, cutoff=0.4)
             raise ValueError(

@@ -1,35 +1,32 @@
 """The learning rate over the steps of a run: warm-up, then a curve down to a floor."""
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from softformer.training.specs import Settings
+
 ScheduleName = Literal["cosine", "linear", "constant"]
 
 
-@dataclass(frozen=True)
-class ScheduleSpec:
+class ScheduleSpec(Settings):
     """Learning rate over the whole run, changed at every optimizer step.
 
     Args:
         name: Shape after the warm-up: half a cosine, a straight line, or none.
         warmup: Share of all steps over which the rate rises in a straight line, in [0, 1); 10 epochs of 300 are 0.0333.
         min_lr: Rate that is reached when the last step is done (of the head, where layers have their own).
+
+    Raises:
+        ValueError: A value is out of its range.
     """
 
-    name: ScheduleName = "cosine"
-    warmup: float = 0.05
-    min_lr: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            ValueError: A value is out of its range.
-        """
+    def __init__(self, name: ScheduleName = "cosine", warmup: float = 0.05, min_lr: float = 0.0) -> None:
+        self.name = name
+        self.warmup = warmup
+        self.min_lr = min_lr
         if not 0 <= self.warmup < 1:
             raise ValueError(f"schedule.warmup is a share of all steps and must lie in [0, 1), got {self.warmup}")
         if self.min_lr < 0:

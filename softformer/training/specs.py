@@ -8,11 +8,13 @@ import dataclasses
 import functools
 import inspect
 import numbers
+import re
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
 from softformer.ops.options import Options
 
@@ -20,27 +22,13 @@ T = TypeVar("T")
 
 # How jsonargparse begins when it reports the error of another: a list of all it tried, or a value taken from an object.
 _WRAPPERS = ("Does not validate against any of the Union subtypes", "Call to compute_fn of link")
+_ARGS = "\n\nArgs:"
+# An entry of that section, with its further lines, and its name.
+_ARGUMENT = re.compile(r"^( {4}(\w+): .*\n(?: {8}.*\n)*)", re.MULTILINE)
 
 
-class Spec:
-    """Base of objects that remember the arguments they were made with.
-
-    A subclass needs to do nothing: its ``__init__`` is wrapped so that `init_args` knows every argument, defaults
-    included. Comparison and printing go by class and arguments.
-    """
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "__init__" in vars(cls):
-            cls.__init__ = _remember(cls.__init__)  # type: ignore[method-assign]
-
-    @property
-    def init_args(self) -> dict[str, Any]:
-        """The arguments this object was made with, as given."""
-        if "_init_args" in vars(self):
-            return dict(vars(self)["_init_args"])
-        # A dataclass gets its __init__ after the class exists, so nothing was wrapped: its fields are the arguments.
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+class Spec(Options):
+    """Base of options that describe an object to build, among several kinds."""
 
     def to_dict(self) -> dict[str, Any]:
         """``{"class_path", "init_args"}`` of plain values, nested objects included."""
@@ -55,28 +43,48 @@ class Spec:
         """
         return rebuild(cls, description)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Spec) and type(self) is type(other) and self.init_args == other.init_args
 
-    def __hash__(self) -> int:
-        return hash(repr(self))
+class Settings(Options):
+    """Base of options of one kind: recipes and checkpoints hold the arguments alone, and the help lists each."""
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.init_args.items())})"
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """The arguments and their values, by which jsonargparse reads an object that is a default."""
+        return self.init_args.items()
 
 
-def _remember(init: Any) -> Any:
-    signature = inspect.signature(init)
+set_parsing_settings(subclasses_disabled=[Settings])
 
-    @functools.wraps(init)
-    def wrapped(self: Spec, *args: Any, **kwargs: Any) -> None:
-        if "_init_args" not in vars(self):  # the outermost of a chain of super().__init__ calls
-            bound = signature.bind(self, *args, **kwargs)
-            bound.apply_defaults()
-            vars(self)["_init_args"] = dict(list(bound.arguments.items())[1:])
-        init(self, *args, **kwargs)
 
-    return wrapped
+def takes_options_of(described: type, *left_out: str, optional: bool = False) -> Callable[[type[T]], type[T]]:
+    """Class decorator that replaces ``**options`` of ``__init__`` by the arguments of another class.
+
+    Signature and docstring of the decorated class name each of them, so the help lists them and typos are errors.
+
+    Args:
+        described: The class whose arguments are taken, with their documentation.
+        left_out: Arguments of it that are not taken.
+        optional: Whether to make None the default of all of them.
+    """
+
+    def decorate(cls: type[T]) -> type[T]:
+        init: Any = vars(cls)["__init__"]
+        signature = inspect.signature(init)
+        own = {name: parameter for name, parameter in signature.parameters.items() if name != "options"}
+        taken = [
+            parameter.replace(kind=parameter.KEYWORD_ONLY, default=None if optional else parameter.default)
+            for name, parameter in inspect.signature(described).parameters.items()
+            if name not in own and name not in left_out
+        ]
+        functools.update_wrapper(init, vars(described)["__init__"])  # jsonargparse reads the defaults in its source
+        init.__signature__ = signature.replace(parameters=[*own.values(), *taken])
+        init.__annotations__ = {name: parameter.annotation for name, parameter in init.__signature__.parameters.items()}
+        lines = inspect.cleandoc(cls.__doc__ or "")
+        entries = _ARGUMENT.findall(inspect.cleandoc(described.__doc__ or ""))
+        listed = "".join(entry for entry, name in entries if name in init.__signature__.parameters)
+        cls.__doc__ = f"{lines}{'' if 'Args:' in lines else _ARGS}\n{listed}"
+        return cls
+
+    return decorate
 
 
 def describe(value: Any) -> Any:
@@ -102,14 +110,10 @@ def describe(value: Any) -> Any:
         return [describe(item) for item in value]
     if isinstance(value, dict):
         return {str(key): describe(item) for key, item in value.items()}
-    if isinstance(value, Spec):
-        return {"class_path": public_path(type(value)), "init_args": describe(value.init_args)}
+    if isinstance(value, Settings):
+        return describe(value.init_args)
     if isinstance(value, Options):
-        names = inspect.signature(type(value)).parameters
-        return {
-            "class_path": public_path(type(value)),
-            "init_args": {name: describe(getattr(value, name)) for name in names},
-        }
+        return {"class_path": public_path(type(value)), "init_args": describe(value.init_args)}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: describe(getattr(value, field.name)) for field in dataclasses.fields(value)}
     raise ValueError(

@@ -10,7 +10,7 @@ from softformer.layers.pooling import PoolingKind
 from softformer.models.audio.augment import AudioAugment
 from softformer.models.audio.network import AudioBackbone, AudioClassifierNetwork
 from softformer.models.audio.windows import Windows
-from softformer.training.encoders.vision import EncoderSpec
+from softformer.training.encoders.spec import EncoderSpec
 from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec

@@ -14,7 +14,7 @@ from softformer.models.audio.augment import AudioAugment
 from softformer.models.audio.network import AudioBackbone, SpeechNetwork
 from softformer.models.audio.windows import Windows
 from softformer.ops.options import check_choice
-from softformer.training.encoders.vision import EncoderSpec
+from softformer.training.encoders.spec import EncoderSpec
 from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec

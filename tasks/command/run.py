@@ -1,14 +1,13 @@
 """The settings of a run that belong neither to the model nor to the data nor to the trainer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from softformer.training.run.folder import CONFIG, RunFolder
+from softformer.training.specs import Settings
 
 
-@dataclass
-class RunSettings:
+class RunSettings(Settings):
     """The run.
 
     Args:
@@ -20,10 +19,13 @@ class RunSettings:
         test_after_fit: After training, test the best checkpoint once.
     """
 
-    name: str | None = None
-    root: str = "runs"
-    overwrite: bool = False
-    test_after_fit: bool = False
+    def __init__(
+        self, name: str | None = None, root: str = "runs", overwrite: bool = False, test_after_fit: bool = False
+    ) -> None:
+        self.name = name
+        self.root = root
+        self.overwrite = overwrite
+        self.test_after_fit = test_after_fit
 
     def folder(self) -> RunFolder:
         """The folder of the run."""

@@ -1,19 +1,18 @@
 """Loaders that go on where an interrupted run stopped."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
+from softformer.training.specs import Settings
 from tasks.data.batches import EvalBatches, TrainBatches
 from tasks.data.examples import Examples
 from tasks.data.length_batches import LengthBatches, LengthEvalBatches, RowCosts
 from tasks.data.streams import StreamExamples
 
 
-@dataclass(frozen=True)
-class Loading:
+class Loading(Settings):
     """How batches are brought in; the defaults suit most runs.
 
     Args:
@@ -21,10 +20,9 @@ class Loading:
         shuffle_buffer: rows that a streamed training split is shuffled among.
     """
 
-    persistent_workers: bool = True
-    shuffle_buffer: int = 10_000
-
-    def __post_init__(self) -> None:
+    def __init__(self, persistent_workers: bool = True, shuffle_buffer: int = 10_000) -> None:
+        self.persistent_workers = persistent_workers
+        self.shuffle_buffer = shuffle_buffer
         if self.shuffle_buffer < 1:
             raise ValueError(f"loading.shuffle_buffer: expected at least 1 row, got {self.shuffle_buffer}")
 

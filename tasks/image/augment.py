@@ -5,7 +5,6 @@ them; what the libraries do to single pictures runs with their generators seeded
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +19,7 @@ from torchvision.transforms import ColorJitter, InterpolationMode
 from torchvision.transforms.functional import pil_to_tensor
 from torchvision.transforms.v2 import TrivialAugmentWide
 
+from softformer.training.specs import Settings
 from tasks.data.batches import kept_generators, row_seeds, row_uniforms, seed_generators
 from tasks.image.processor import ImageProcessor
 
@@ -28,8 +28,7 @@ _ROW, _COLUMN, _HFLIP, _VFLIP, _CROP, _POLICY, _ERASE = range(7)
 _POLICIES = ("original", "originalr", "v0", "v0r", "3a")
 
 
-@dataclass(frozen=True)
-class Augment:
+class Augment(Settings):
     """What chance does to a training picture, in this order; nothing by default.
 
     Args:
@@ -46,17 +45,27 @@ class Augment:
         erase: probability that a random rectangle is replaced by noise (random erasing).
     """
 
-    crop: Literal["none", "pad", "resized"] = "none"
-    padding: int = 4
-    scale: tuple[float, float] = (0.08, 1.0)
-    ratio: tuple[float, float] = (0.75, 4 / 3)
-    hflip: float = 0.0
-    vflip: float = 0.0
-    policy: str | None = None
-    color_jitter: float = 0.0
-    erase: float = 0.0
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        crop: Literal["none", "pad", "resized"] = "none",
+        padding: int = 4,
+        scale: tuple[float, float] = (0.08, 1.0),
+        ratio: tuple[float, float] = (0.75, 4 / 3),
+        hflip: float = 0.0,
+        vflip: float = 0.0,
+        policy: str | None = None,
+        color_jitter: float = 0.0,
+        erase: float = 0.0,
+    ) -> None:
+        self.crop = crop
+        self.padding = padding
+        self.scale = scale
+        self.ratio = ratio
+        self.hflip = hflip
+        self.vflip = vflip
+        self.policy = policy
+        self.color_jitter = color_jitter
+        self.erase = erase
         for name in ("hflip", "vflip", "erase"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"augment.{name}: expected a probability in [0, 1], got {getattr(self, name)}")

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from softformer.training.encoders.vision import EncoderSpec
+from softformer.training.encoders.spec import EncoderSpec
 from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec

@@ -1,7 +1,6 @@
 """From a decoded image to the tensor that a network takes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
@@ -10,6 +9,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.data.transforms_factory import create_transform
 from torch import Tensor
 
+from softformer.training.specs import Settings
 from tasks.image.decoding import Channels
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
@@ -20,8 +20,7 @@ Statistics = Literal["imagenet", "auto"] | list[float]
 _LEAST_STD = 1 / 255
 
 
-@dataclass(frozen=True)
-class Preprocess:
+class Preprocess(Settings):
     """How a picture is brought to its size and its values to their range.
 
     Args:
@@ -34,13 +33,19 @@ class Preprocess:
             sides, "border" resizes the longer side and adds a border. As in timm.
     """
 
-    mean: Statistics = "imagenet"
-    std: Statistics = "imagenet"
-    interpolation: Interpolation = "bilinear"
-    crop_pct: float = 1.0
-    crop_mode: CropMode = "center"
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        mean: Statistics = "imagenet",
+        std: Statistics = "imagenet",
+        interpolation: Interpolation = "bilinear",
+        crop_pct: float = 1.0,
+        crop_mode: CropMode = "center",
+    ) -> None:
+        self.mean = mean
+        self.std = std
+        self.interpolation = interpolation
+        self.crop_pct = crop_pct
+        self.crop_mode = crop_mode
         if not 0 < self.crop_pct <= 1:
             raise ValueError(f"preprocess.crop_pct: expected a share in (0, 1], got {self.crop_pct}")
 

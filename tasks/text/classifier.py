@@ -8,7 +8,7 @@ from torch import Tensor
 
 from softformer.layers.pooling import PoolingKind
 from softformer.models.text import TextClassifierNetwork, text_backbone
-from softformer.training.encoders.vision import EncoderSpec
+from softformer.training.encoders.spec import EncoderSpec
 from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec

@@ -13,7 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.text import Perplexity
 
 from softformer.models.text import MaskedLanguageNetwork, text_backbone
-from softformer.training.encoders.vision import EncoderSpec
+from softformer.training.encoders.spec import EncoderSpec
 from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec

@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer, seed_everything
 from tiny_images import TinyImages
 
-from softformer.training.encoders.vision import EncoderSpec, SoftVisionSpec, TimmSpec
+from softformer.training.encoders import EncoderSpec, SoftVisionSpec, TimmSpec
 from tasks.image import ImageClassifier
 
 VIT = TimmSpec("test_vit", img_size=32, drop_rate=0.2, drop_path_rate=0.1)

@@ -13,7 +13,7 @@ from training_runs import SOFT, VIT, classifier, quiet_trainer
 from softformer.layers import SoftAttention
 from softformer.training.checkpoints.loading import load
 from softformer.training.divergence import DivergedError, describe_health
-from softformer.training.encoders.vision import EncoderSpec
+from softformer.training.encoders import EncoderSpec
 
 
 @pytest.mark.parametrize("encoder", [SOFT, VIT], ids=["soft", "vit"])

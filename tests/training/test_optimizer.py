@@ -5,7 +5,7 @@ import timm
 import torch
 from torch import nn
 
-from softformer.training.encoders.vision import SoftVisionSpec
+from softformer.training.encoders import SoftVisionSpec
 from softformer.training.optimizer import OptimizerSpec, parameter_groups
 
 

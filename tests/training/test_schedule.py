@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from tiny_images import TinyImages
 from torch.optim import SGD
 
-from softformer.training.encoders.vision import TimmSpec
+from softformer.training.encoders import TimmSpec
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import RunSchedule, ScheduleSpec, lr_factor
 from tasks.image import ImageClassifier

@@ -21,6 +21,7 @@ from softformer.models.vision.options import (
     GlobalPool,
     LandmarkKind,
     LastStage,
+    StemStride,
     WeightInit,
 )
 from softformer.models.vision.published_keys import convert, is_published, resize_to
@@ -105,7 +106,7 @@ class SoftVisionTransformer(FeatureMethods):
         inverse: Inverse = PAPER,
         symmetric_norm: bool = False,
         last_stage: LastStage = "softmax",
-        stem_stride: int = 4,
+        stem_stride: StemStride = 4,
         stem_width: int = 32,
         block_drop: DropKind = "element",
         weight_init: WeightInit = "published",

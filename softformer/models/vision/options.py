@@ -13,6 +13,7 @@ LandmarkKind = Literal["conv", "pool", "adaptive"]
 LastStage = Literal["softmax", "soft"]
 WeightInit = Literal["published", "xavier"]
 GlobalPool = Literal["token", "avg", ""]
+StemStride = Literal[4, 2, 1]
 
 PAPER = Newton()
 NUM_LANDMARKS = 49

@@ -104,6 +104,6 @@ def call_backend(backend: str, inputs: Inputs, inverse: Inverse, symmetric_norm:
     """
     if not torch.compiler.is_compiling() and any(x is not None and unpack_dual(x).tangent is not None for x in inputs):
         raise RuntimeError("soft_attention has no forward-mode derivative here; jvp needs backend='reference'")
-    options = {"backend": backend, "symmetric_norm": symmetric_norm, **vars(inverse)}
+    options = {"backend": backend, "symmetric_norm": symmetric_norm, **inverse.init_args}
     out, _, _ = torch.ops.softformer.soft_attention(*inputs, **options)
     return out

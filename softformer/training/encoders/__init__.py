@@ -1,5 +1,7 @@
-"""Encoders as configuration."""
+"""Encoders as configuration: what a task is given instead of a network, so that recipes and checkpoints stay plain."""
 
-from softformer.training.encoders.vision import EncoderSpec as EncoderSpec
+from softformer.training.encoders.sequence import SoftEncoderSpec as SoftEncoderSpec
+from softformer.training.encoders.spec import EncoderSpec as EncoderSpec
+from softformer.training.encoders.text import AutoModelSpec as AutoModelSpec
 from softformer.training.encoders.vision import SoftVisionSpec as SoftVisionSpec
 from softformer.training.encoders.vision import TimmSpec as TimmSpec

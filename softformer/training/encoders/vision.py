@@ -1,18 +1,15 @@
-"""Encoders as configuration: what a task is given instead of a network, so that recipes and checkpoints stay plain."""
+"""Encoders of images as configuration."""
 
 import difflib
-from abc import ABC, abstractmethod
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import timm
 from torch import nn
 
 import softformer.adapters.timm  # noqa: F401  (registers the SOFT variants)
-from softformer.layers.block import DropKind
-from softformer.models.vision.options import AttentionKind, GlobalPool, LandmarkKind, LastStage, WeightInit
-from softformer.ops.attention.backends import BackendName
-from softformer.ops.inverse import Inverse
-from softformer.training.specs import Spec
+from softformer.models.vision.network import SoftVisionTransformer
+from softformer.training.encoders.spec import EncoderSpec
+from softformer.training.specs import takes_options_of
 
 SoftVariant = Literal[
     "soft_tiny",
@@ -26,23 +23,6 @@ SoftVariant = Literal[
     "soft_norm_large",
     "soft_norm_huge",
 ]
-
-
-class EncoderSpec(Spec, ABC):
-    """Describes a network and builds it.
-
-    Subclass it to use a network of your own in any task, from Python or, by ``class_path``, from YAML. The arguments
-    of ``__init__`` are remembered without further code. An argument named ``pretrained`` is stored as False in
-    checkpoints, whose own weights follow.
-    """
-
-    @abstractmethod
-    def build(self) -> nn.Module:
-        """A new network.
-
-        An image network either has timm's ``reset_classifier`` and its own head, or has ``num_features`` and maps
-        (B, C, H, W) to (B, num_features).
-        """
 
 
 class TimmSpec(EncoderSpec):
@@ -96,70 +76,17 @@ class TimmSpec(EncoderSpec):
             raise ValueError(f"the model {self.name!r} does not take one of {', '.join(given)}: {error}") from error
 
 
+@takes_options_of(SoftVisionTransformer, "num_classes", "device", "dtype", optional=True)
 class SoftVisionSpec(EncoderSpec):
     """A published SOFT variant, with any option of `softformer.SoftVisionTransformer` changed.
 
-    Options left out (null) keep the value of the variant; they are described there.
+    Options left out (null) keep the value of the variant.
 
     Args:
         name: Published variant to start from; ``soft_norm_...`` are SOFT++.
-        img_size: Height and width in pixels whose grid the position embeddings have; other sizes work too.
-        in_chans: Channels of the images.
-        global_pool: ``token``, ``avg``, or nothing.
-        embed_dims: Width of each stage; their number is that of the stages.
-        depths: Blocks of each stage.
-        num_heads: Heads of each stage.
-        mlp_ratio: Width of the MLPs over that of the stage, one for all or one a stage.
-        qkv_bias: Bias of queries, keys and values in a softmax last stage.
-        drop_rate: Dropout rate before the classifier.
-        pos_drop_rate: Dropout rate after the position embeddings.
-        proj_drop_rate: Dropout rate of attention outputs and in MLPs.
-        drop_path_rate: Drop rate of residual branches in the last block, growing from 0 in the first.
-        attention: ``soft``, or ``softmax`` in the same network for comparison.
-        landmarks: ``conv`` (published), ``pool``, or ``adaptive`` for a fixed number of landmarks.
-        landmark_strides: Side of the landmark windows of each SOFT stage, in tokens.
-        num_landmarks: Number of ``adaptive`` landmarks, a square number.
-        value_kernels: Side of the value convolution of each SOFT stage, odd, 0 for none.
-        inverse: ``Newton`` or ``Cholesky``, with options of its own.
-        symmetric_norm: Whether to normalize as in SOFT++.
-        last_stage: ``softmax`` (published) or ``soft``.
-        stem_stride: Total stride of the stem: 4, or 2 or 1 for small images.
-        stem_width: Channels inside the stem.
-        block_drop: What drop_path_rate drops in SOFT blocks: ``element`` (published) or ``path``.
-        weight_init: Start of the linear layers: ``published``, or ``xavier``, from which narrow networks learn faster.
-        backend: Implementation of the attention.
     """
 
-    def __init__(
-        self,
-        name: SoftVariant = "soft_tiny",
-        *,
-        img_size: int | tuple[int, int] | None = None,
-        in_chans: int = 3,
-        global_pool: GlobalPool | None = None,
-        embed_dims: list[int] | None = None,
-        depths: list[int] | None = None,
-        num_heads: list[int] | None = None,
-        mlp_ratio: float | list[float] | None = None,
-        qkv_bias: bool | None = None,
-        drop_rate: float | None = None,
-        pos_drop_rate: float | None = None,
-        proj_drop_rate: float | None = None,
-        drop_path_rate: float | None = None,
-        attention: AttentionKind | None = None,
-        landmarks: LandmarkKind | None = None,
-        landmark_strides: list[int] | None = None,
-        num_landmarks: int | None = None,
-        value_kernels: list[int] | None = None,
-        inverse: Inverse | None = None,
-        symmetric_norm: bool | None = None,
-        last_stage: LastStage | None = None,
-        stem_stride: Literal[4, 2, 1] | None = None,
-        stem_width: int | None = None,
-        block_drop: DropKind | None = None,
-        weight_init: WeightInit | None = None,
-        backend: BackendName | None = None,
-    ) -> None:
+    def __init__(self, name: SoftVariant = "soft_tiny", **options: Any) -> None:
         """Remember the options; `build` checks them."""
 
     def build(self) -> nn.Module:

@@ -42,7 +42,7 @@ class Writing(Options):
     @property
     def settings(self) -> dict[str, Any]:
         """The options as plain values, for `writing_from`."""
-        return dict(vars(self))
+        return self.init_args
 
     def __call__(self, text: str) -> str:
         """The normalized transcript, which may be empty."""

@@ -16,8 +16,7 @@ from softformer.adapters.huggingface.models import SoftformerForMaskedLM, Softfo
 from softformer.models.sequence import SoftOptions
 from softformer.ops.inverse import Cholesky, Newton
 from softformer.training.checkpoints.content import rebuildable_hyperparameters
-from softformer.training.encoders.sequence import SoftEncoderSpec
-from softformer.training.encoders.vision import TimmSpec
+from softformer.training.encoders import SoftEncoderSpec, TimmSpec
 from softformer.training.module import SoftformerModule
 from tasks.text.classifier import TextClassifier
 from tasks.text.masked import MaskedLanguageModel

@@ -185,7 +185,7 @@ def test_options_from_the_description_of_an_encoder() -> None:
     arguments = config.encoder_options()
     soft = arguments["soft"]
     newton = {"ridge": 0.03, "iterations": 11, "start": "halving", "gradient": "unrolled"}
-    described = {**vars(soft), "inverse": {"class_path": "softformer.ops.inverse.Newton", "init_args": newton}}
+    described = {**soft.init_args, "inverse": {"class_path": "softformer.ops.inverse.Newton", "init_args": newton}}
     options = options_of_encoder({**arguments, "soft": described, "gradient_checkpointing": True})
     assert SoftformerConfig(**options).encoder_options() == arguments
     cholesky = {"soft": {"inverse": {"class_path": "Cholesky", "init_args": {"ridge": 0.5}}}}

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from toy_rows import quiet_trainer
 
 from softformer.models.audio.augment import AudioAugment
-from softformer.training.encoders.sequence import SoftEncoderSpec
-from softformer.training.encoders.vision import EncoderSpec
+from softformer.training.encoders import EncoderSpec, SoftEncoderSpec
 from tasks.audio import AudioClassifier, AudioDataModule, FeatureSpec, SpeechRecognizer
 from tasks.audio.processor import AudioProcessor
 

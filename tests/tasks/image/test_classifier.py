@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 from training_runs import SOFT, VIT, classifier, quiet_trainer
 
-from softformer.training.encoders.vision import EncoderSpec, TimmSpec
+from softformer.training.encoders import EncoderSpec, TimmSpec
 from softformer.training.optimizer import OptimizerSpec
 from tasks.classification.metrics import classification_metrics
 from tasks.image import ImageClassifier

@@ -10,8 +10,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from text_files import NAMES, labelled, text_data, write_rows
 from torch import Tensor, nn
 
-from softformer.training.encoders.sequence import SoftEncoderSpec
-from softformer.training.encoders.vision import EncoderSpec
+from softformer.training.encoders import EncoderSpec, SoftEncoderSpec
 from tasks.classification.metrics import classification_metrics
 from tasks.classification.weights import balanced_weights
 from tasks.text import MaskedLanguageModel, TextClassifier, TextDataModule

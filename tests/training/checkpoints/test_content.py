@@ -17,7 +17,7 @@ from softformer.ops import Cholesky
 from softformer.training.callbacks import LastCheckpoint
 from softformer.training.checkpoints.content import DATA_KEY, task_description
 from softformer.training.checkpoints.loading import load
-from softformer.training.encoders.vision import EncoderSpec, SoftVisionSpec
+from softformer.training.encoders import EncoderSpec, SoftVisionSpec
 from softformer.training.module import SoftformerModule
 from softformer.training.optimizer import OptimizerSpec
 from tasks.image import ImageClassifier

@@ -13,8 +13,7 @@ from softformer.layers import SoftAttention
 from softformer.layers.landmarks import ConvSegmentLandmarks, SegmentLandmarks
 from softformer.layers.positions import LearnedPositions, SinusoidalPositions
 from softformer.layers.softmax_attention import SoftmaxAttention
-from softformer.training.encoders.sequence import AutoModelSpec, SoftEncoderSpec
-from softformer.training.encoders.vision import EncoderSpec
+from softformer.training.encoders import AutoModelSpec, EncoderSpec, SoftEncoderSpec
 from softformer.training.specs import rebuild
 
 
