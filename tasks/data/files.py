@@ -1,48 +1,110 @@
-"""Files that a user names: a folder, a file, a pattern, or a list of these."""
+"""Files that a user names: folders, files and patterns."""
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-def list_files(argument: str, given: str | Sequence[str], suffixes: Sequence[str], kind: str) -> list[str]:
-    """Files in a stable order.
+
+def list_files(argument: str, given: str | Sequence[str], suffixes: tuple[str, ...], kind: str) -> list[str]:
+    """Files in a stable order, with their names as `escaped` writes them; the log counts those that are left out.
 
     Args:
-        argument: What the user calls it, for messages.
-        given: A folder (with the folders in it), a file, a pattern such as "photos/*.jpg", or a list of these. A file
-            that is named itself, or by a pattern, may end in anything. What is hidden in a folder (a name that begins
-            with a dot, or __MACOSX) is left out.
-        suffixes: How names of files in folders end, in lower case.
-        kind: What to call such files.
+        argument: Name of the user's argument, for messages.
+        given: A folder (with the folders in it), a file, a pattern such as "photos/*", or a list of these. A file that
+            exists under the given name, or fits a pattern that states an ending, may end in anything.
+        suffixes: Endings of other files, in lower case.
+        kind: Noun for such files, for messages.
 
     Raises:
         FileNotFoundError: One of them does not exist.
-        ValueError: There are no such files among them.
+        ValueError: No file among them is of this kind.
     """
+    endings = ", ".join(suffix for suffix in suffixes if suffix.count(".") == 1)
     found: list[str] = []
+    left_out: set[str] = set()
     for entry in [given] if isinstance(given, str) else given:
-        path = Path(entry).expanduser()
-        if path.is_dir():
-            found += sorted(file for file in _visible(path) if file.lower().endswith(tuple(suffixes)))
-        elif path.is_file():
-            found.append(str(path))
-        elif matches := sorted(glob.glob(str(path), recursive=True)):
-            found += matches
-        else:
-            raise FileNotFoundError(f"{argument}: there is no file or folder {entry!r}")
+        path = str(Path(entry).expanduser())
+        matches = sorted(glob.glob(as_pattern(path), recursive=True))
+        if not matches:
+            raise FileNotFoundError(
+                f"{argument}: there is no file or folder {entry!r}; expected a folder, a file or a pattern of {kind} "
+                f"files ({endings})"
+            )
+        shown = [match for match in matches if not any(map(is_hidden, set(Path(match).parts) - set(Path(path).parts)))]
+        folders = [match for match in shown if os.path.isdir(match)]
+        named = set(shown).difference(folders)
+        files = sorted(named.union(*map(visible_files, folders)))
+        if not os.path.lexists(path) and Path(path).suffix in ("", ".*"):
+            named.clear()  # the pattern states no ending
+        fitting = [file for file in files if file in named or file.lower().endswith(suffixes)]
+        found += fitting
+        left_out.update(set(files).difference(fitting))
     if not found:
-        raise ValueError(f"{argument}={given!r}: no {kind} files there; expected files ending in {', '.join(suffixes)}")
-    return found
+        raise ValueError(f"{argument}={given!r}: no {kind} files there; expected files ending in {endings}")
+    log_left_out(argument, left_out, kind)
+    return list(map(escaped, found))
 
 
-def _visible(folder: Path) -> Iterator[str]:
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not is_hidden(name)]
-        yield from (os.path.join(place, name) for name in names if not is_hidden(name))
+def log_left_out(where: str, files: Collection[str], kind: str) -> None:
+    """Log the number of files that are of another kind, by their endings."""
+    if files:
+        endings = Counter(Path(file).suffix.lower() or "without ending" for file in files)
+        counts = ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common())
+        rank_zero_info(f"{where}: left out {len(files):,} files that are not {kind} files ({counts})")
+
+
+def visible_files(folder: str, above: tuple[str, ...] = ()) -> Iterator[str]:
+    """Files of a folder and of the folders in it; links are followed, hidden names are left out.
+
+    Args:
+        folder: The folder.
+        above: Folders that it lies in, without links: a link back to one of them is not followed.
+    """
+    place = os.path.realpath(folder)
+    if place in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_hidden(entry.name):
+                continue
+            if os.path.isdir(entry.path):
+                yield from visible_files(entry.path, (*above, place))
+            else:
+                yield entry.path
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is none that a user put there."""
+    """Whether the name is hidden: it begins with a dot or is `__MACOSX`."""
     return name[0] == "." or name == "__MACOSX"
+
+
+def as_pattern(path: str, folder: str = "") -> str:
+    """A pattern of `glob`, relative to a folder, in which the part that exists stands for itself: "run [1]/*.csv"."""
+    path = str(Path(path))
+    head = Path(path)
+    while not os.path.lexists(folder / head):
+        head = head.parent
+    return glob.escape(str(head)) + path[len(str(head)) :] if head != Path() else path
+
+
+def escaped(name: str) -> str:
+    r"""A file name as text that every file and table can hold: a byte that is not UTF-8 is written as \xNN."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def located(folder: Path, name: str) -> Path:
+    r"""Path of a file by its name in a table or a list, relative to a folder.
+
+    Where no file has this name, it may be one of Windows ("cats\1.png"), or one that `escaped` has written.
+    """
+    if "\\" in name and not os.path.lexists(folder / name):
+        in_bytes = re.sub(rb"\\x([89a-f][0-9a-f])", lambda byte: bytes.fromhex(byte[1].decode()), os.fsencode(name))
+        for other in (os.fsdecode(in_bytes), name.replace("\\", "/")):
+            if os.path.lexists(folder / other):
+                return folder / other
+    return folder / name

@@ -1,6 +1,7 @@
 """What data modules of labelled rows share: the classes of the label column, found, named and counted."""
 
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
@@ -21,6 +22,7 @@ class LabelledDataModule(TaskDataModule):
         given_names: Names that the user gives to the classes.
     """
 
+    csv_as_text: ClassVar[bool] = True
     label_column: str | None
     given_names: list[str] | None
 

@@ -1,5 +1,6 @@
 """Class labels of a column: their names, their numbers, and whether a row has one or several."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 from tasks.data.examples import ReadError
 
 _MOST_LISTED = 20
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,9 @@ class Labels:
         return np.array([*self.number_of.values(), -1], dtype=np.int64)[places]
 
     def _described(self) -> str:
-        return f"{len(self.number_of)} classes {shortened(list(self.number_of))}"
+        # Names come before the numbers by which a column of text may call them.
+        values = list(self.number_of)[: len(set(self.number_of.values()))]
+        return f"{len(values)} classes {shortened(values)}"
 
     def targets(self, encoded: Sequence[int | list[int]]) -> Tensor:
         """Targets of a batch: int64 (B,), or float32 (B, K) of zeros and ones if multi-label."""
@@ -138,6 +142,7 @@ def labels_from(
 
     A `ClassLabel` names its classes. Whole numbers and strings without such a feature are, with `class_names`, the
     numbers or the names of these classes; otherwise the classes are the sorted distinct values of the training split.
+    Strings that are all whole numbers are sorted as numbers.
 
     Args:
         column: the column's name.
@@ -149,6 +154,12 @@ def labels_from(
         ValueError: the column's type holds no classes, the names do not fit, or the classes cannot be found out.
     """
     element, multi_label = _element(feature)
+    for name in class_names or []:
+        if not isinstance(name, str):
+            raise ValueError(
+                f"class_names: expected strings, got {name!r}; put names between quotes in YAML, which takes yes, no, "
+                "on and off for booleans"
+            )
     if isinstance(element, datasets.ClassLabel):
         names = list(element.names)
         if class_names is not None and len(class_names) != len(names):
@@ -165,12 +176,21 @@ def labels_from(
     dtype = getattr(element, "dtype", None)
     text = dtype in ("string", "large_string")
     if not (text or dtype == "bool" or str(dtype).startswith(("int", "uint"))):
+        remedy = "Choose another column"
+        if str(dtype).startswith("float"):
+            remedy = (
+                "Store the labels as whole numbers or strings (a pandas column of whole numbers becomes float64 where "
+                "values are missing: remove these rows first)"
+            )
         raise ValueError(
             f"label_column={column!r}: expected class labels, whole numbers or strings, or lists of them, "
-            f"got a column of type {feature}"
+            f"got a column of type {feature}. {remedy}"
         )
     if class_names is not None:
-        return Labels(column, class_names, _numbered(class_names if text else range(len(class_names))), multi_label)
+        number_of = _numbered(class_names if text else range(len(class_names)))
+        if text and not any(map(_is_whole, class_names)):  # a table of text may have the numbers of the classes
+            number_of |= {str(number): number for number in range(len(class_names))}
+        return Labels(column, class_names, number_of, multi_label)
     if training_rows is None:
         raise ValueError(
             f"label_column={column!r}: the column is of type {dtype}, which does not tell its classes, and there is no "
@@ -181,7 +201,20 @@ def labels_from(
     if multi_label:
         values = values.flatten()
     distinct = sorted(value for value in values.unique().to_pylist() if value is not None)
+    if not distinct:
+        raise ValueError(f"label_column={column!r}: no training row has a label; choose another column")
+    if text and all(map(_is_whole, distinct)):
+        distinct.sort(key=int)
+    elif text and all(map(_NUMBER.fullmatch, distinct)):
+        raise ValueError(
+            f"label_column={column!r}: expected class labels, whole numbers or strings, got numbers with fractions "
+            f"{shortened(distinct)}. Round them to whole numbers, or list them by class_names if they are names"
+        )
     return Labels(column, [str(value) for value in distinct], _numbered(distinct), multi_label)
+
+
+def _is_whole(text: str) -> bool:
+    return text.removeprefix("-").isdecimal()
 
 
 def _numbered(values: Iterable[Any]) -> dict[Any, int]:
@@ -205,8 +238,7 @@ def labels_as_trained(column: str, feature: Any, known: list[str], *, class_name
     """
     named = class_names is not None or isinstance(_element(feature)[0], datasets.ClassLabel)
     labels = labels_from(column, feature, class_names=class_names if named else known)
-    whole = all(name.removeprefix("-").isdecimal() for name in known)
-    if not named and whole and not any(isinstance(value, str) for value in labels.number_of):
+    if not named and all(map(_is_whole, known)) and not any(isinstance(value, str) for value in labels.number_of):
         return replace(labels, number_of=_numbered(int(name) for name in known))
     if labels.names == known:
         return labels

@@ -1,4 +1,4 @@
-"""What Pillow raises on broken files of pictures, format by format; it has no common class for it."""
+"""Errors that Pillow raises for broken image files, format by format; it has no common class for them."""
 
 import struct
 import zlib

@@ -1,26 +1,33 @@
-"""Where data comes from: the splits of anything that `datasets.load_dataset` reads, with errors that say what to do."""
+"""Where data comes from: the splits of anything that `datasets` reads, with errors that say what to do."""
 
 import glob
 import inspect
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
 from datasets.exceptions import DatasetsError
+from datasets.packaged_modules.csv.csv import CsvConfig
+
+from tasks.data.files import as_pattern
+from tasks.data.tables import csv_options, format_of, not_utf8
 
 DataFiles = str | list[str] | dict[str, str | list[str]]
 
 # The formats of load_dataset that read files of the user's. Without files they would read the working folder.
 FILE_FORMATS = ("parquet", "csv", "json", "arrow", "text", "imagefolder", "audiofolder", "webdataset")
+_ENDINGS = {"text": "txt", "webdataset": "tar"}
 
-# What a data set may call the split that a run is watched on, in the order of preference.
+# Names of the split to validate on, in the order of preference.
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 
 _SLICE = re.compile(r"\w[\w.-]*(?=\[|\+|$)")
+# Most parts that a stream of a table in memory is read in, side by side.
+_MOST_SHARDS = 64
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,8 @@ class Source:
         streaming: read while training instead of preparing a copy in the cache of `datasets`.
         built_in: data sets that come with an installed package, or are made from another, by name. A function takes
             those of name, data_dir and data_files that its signature names.
+        csv_as_text: whether the cells of local CSV files stay as they are written, instead of columns of numbers
+            becoming numbers.
     """
 
     path: str
@@ -43,6 +52,7 @@ class Source:
     data_files: DataFiles | None
     streaming: bool
     built_in: Mapping[str, Callable[..., datasets.DatasetDict]]
+    csv_as_text: bool = True
 
     def load(self, split: str | None = None) -> Any:
         """Read all splits, or one given by a slice such as "train[:90%]".
@@ -54,11 +64,13 @@ class Source:
             ValueError: the arguments do not go together, or the files cannot be read.
             FileNotFoundError: no such data.
         """
-        if self.path in self.built_in:
-            return self._load_built_in()
+        splits = self._load_built_in() if self.path in self.built_in else self._load_files()
+        return splits if split is None else sliced(splits, split)
+
+    def _load_files(self) -> Any:
         self._check_local()
         try:
-            return datasets.load_dataset(**self._arguments, streaming=self.streaming, split=split)
+            return self._read()
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{self}: {error}") from error
         except ConnectionError as error:
@@ -68,31 +80,83 @@ class Source:
                 f"--data.data_files.test test.parquet (or csv, json, imagefolder with --data.data_dir)"
             ) from error
         except (ValueError, RuntimeError, DatasetsError) as error:
-            cause = _root_cause(error)
-            # What load_dataset says of a split with no rows.
-            reason = (
-                f"a split has no rows ({cause})" if "corresponds to no data" in cause else f"cannot be read: {cause}"
+            raise ValueError(f"{self}: {self._reason(_root_cause(error))}") from error
+
+    def _read(self) -> Any:
+        folder = os.path.join(os.path.expanduser(self.path), self.data_dir or "")
+        if any(os.path.isfile(os.path.join(folder, file)) for file in ("dataset_dict.json", "state.json")):
+            saved = datasets.load_from_disk(folder)  # written by save_to_disk
+            splits = saved if isinstance(saved, datasets.DatasetDict) else datasets.DatasetDict(train=saved)
+            return streamed(splits) if self.streaming else splits
+        files = self._csv_files()
+        if not files:
+            return datasets.load_dataset(**self._arguments, streaming=self.streaming)
+        splits = {
+            split: datasets.load_dataset(
+                "csv",
+                data_files={split: [file if "://" in file else glob.escape(file) for file in members]},
+                split=split,
+                streaming=self.streaming,
+                **csv_options(members, self.csv_as_text),
             )
-            raise ValueError(f"{self}: {reason}") from error
+            for split, members in files.items()
+        }
+        return (datasets.IterableDatasetDict if self.streaming else datasets.DatasetDict)(splits)
+
+    def _csv_files(self) -> dict[str, list[str]]:
+        """Files by split, where these are CSV and nothing else says how to read them."""
+        if self.path != "csv" and (self.path in FILE_FORMATS or not self._is_folder or self.has_configs()):
+            return {}
+        config = datasets.load_dataset_builder(**self._arguments).config
+        return _by_split(config) if isinstance(config, CsvConfig) else {}
+
+    @property
+    def _is_folder(self) -> bool:
+        return os.path.isdir(os.path.expanduser(self.path))
+
+    def has_configs(self) -> bool:
+        """Whether the README of a local folder says which files the splits are, as those of the hub do."""
+        readme = Path(self.path).expanduser() / "README.md"
+        return readme.is_file() and bool(re.search(r"^configs:", readme.read_text(errors="replace"), re.MULTILINE))
 
     @property
     def _arguments(self) -> dict[str, Any]:
-        return {
-            "path": os.path.expanduser(self.path),
-            "name": self.name,
-            "data_dir": self.data_dir and os.path.expanduser(self.data_dir),
-            "data_files": _expanded(self.data_files),
-        }
+        """Arguments of load_dataset, which takes folders and files for patterns."""
+        path, data_dir = os.path.expanduser(self.path), self.data_dir and os.path.expanduser(self.data_dir)
+        base = "" if self.path in FILE_FORMATS and not data_dir else (data_dir or "")
+        if self.path not in FILE_FORMATS and self._is_folder:
+            base = os.path.join(path, base)
+            if glob.has_magic(base):  # as a folder within one whose name holds no magic character
+                parts = Path(base).absolute().parts
+                first = next(place for place, part in enumerate(parts) if glob.has_magic(part))
+                path, data_dir = str(Path(*parts[:first])), glob.escape(os.path.join(*parts[first:]))
+        elif data_dir and "://" not in data_dir:
+            data_dir = glob.escape(data_dir)
+        files = _each(self.data_files, lambda entry: _expanded(entry, base))
+        return {"path": path, "name": self.name, "data_dir": data_dir, "data_files": files}
+
+    def _reason(self, cause: BaseException) -> str:
+        text = str(cause) or type(cause).__name__
+        if "corresponds to no data" in text:  # what load_dataset says of a split with no rows
+            return f"a split has no rows ({text})"
+        if isinstance(cause, UnicodeDecodeError) or "Invalid" in text:
+            for file in self._local_files():
+                if format_of(file) in ("csv", "json", "text") and (fault := not_utf8(file)):
+                    return f"cannot be read: {file}: {fault}"
+        return f"cannot be read: {text}"
+
+    def _local_files(self) -> Iterator[str]:
+        files = _by_split(datasets.load_dataset_builder(**self._arguments).config)
+        return (file for members in files.values() for file in members if os.path.isfile(file))
 
     def folder_of(self, split: str) -> Path:
         """Folder that relative file names in the rows of a split, or of a slice, are relative to.
 
         That of the split's first file; where the path is a format, data_dir if it is given.
         """
-        files = _expanded(self.data_files)
-        if self.path not in FILE_FORMATS and os.path.isdir(os.path.expanduser(self.path)):
-            found = datasets.load_dataset_builder(**self._arguments).config.data_files or {}
-            files = {str(name): list(entry) for name, entry in found.items()}
+        files: DataFiles | None = _each(self.data_files, os.path.expanduser)
+        if self.path not in FILE_FORMATS and self._is_folder:
+            files = _by_split(datasets.load_dataset_builder(**self._arguments).config)
         elif self.data_dir:
             return Path(self.data_dir).expanduser()
         first = next(iter(_files(files, next(iter(split_parts(split)), None))), None)
@@ -115,15 +179,16 @@ class Source:
     def _check_local(self) -> None:
         path = os.path.expanduser(self.path)
         if self.path in FILE_FORMATS and not (self.data_dir or self.data_files):
-            raise ValueError(
-                f"path={self.path!r} is a format: give the files by data_files, for example "
-                f"--data.data_files.train train.{self.path} (or a folder by data_dir)"
-            )
+            files = f"the files by data_files, for example --data.data_files.train train.{_ENDINGS.get(path, path)}"
+            folder = "the folder of the files by --data.data_dir FOLDER"
+            give = folder if path.endswith("folder") else f"{files}, or {folder}"
+            raise ValueError(f"path={self.path!r} is a format: give {give}")
         if os.path.isfile(path):
-            kind = {".jsonl": "json", ".tsv": "csv", ".txt": "text"}.get(Path(path).suffix, Path(path).suffix[1:])
+            kind = format_of(path)
+            read = f"Read it by --data.path {kind} --data.data_files.train {self.path}"
             raise ValueError(
-                f"path={self.path!r} is a file: expected a hub name, a folder or a format. Read it by "
-                f"--data.path {kind} --data.data_files.train {self.path}"
+                f"path={self.path!r} is a file: expected a hub name, a folder or a format. "
+                + (read if kind else "Give its folder, or save the data as CSV, JSON lines or parquet")
             )
         local = self.path.startswith(("/", "./", "../", "~")) or self.path.endswith("/")
         if local and not os.path.isdir(path):
@@ -133,21 +198,28 @@ class Source:
             return
         if folder and "://" not in folder and not os.path.isdir(folder):
             raise FileNotFoundError(f"{self}: data_dir does not exist")
-        for entry in _files(_expanded(self.data_files)):
+        for entry in _files(_each(self.data_files, os.path.expanduser)):
+            if "://" in entry or "://" in folder:
+                continue
             # "**" also gives the folder before it, whether that exists or not.
-            found = glob.iglob(os.path.join(folder, entry), recursive=True)
-            if "://" not in entry and not any(map(os.path.lexists, found)):
+            found = glob.iglob(os.path.join(glob.escape(folder), as_pattern(entry, folder)), recursive=True)
+            if not any(map(os.path.lexists, found)):
                 raise FileNotFoundError(f"{self}: data_files: no file {os.path.join(folder, entry)!r}")
 
 
-def _expanded(files: DataFiles | None) -> DataFiles | None:
-    if isinstance(files, str):
-        return os.path.expanduser(files)
-    if isinstance(files, list):
-        return [os.path.expanduser(entry) for entry in files]
+def _expanded(entry: str, folder: str) -> str:
+    return entry if "://" in entry or "://" in folder else as_pattern(os.path.expanduser(entry), folder)
+
+
+def _each(files: DataFiles | None, change: Callable[[str], str]) -> Any:
+    """Files with a change made to each, in the form in which they were given."""
     if isinstance(files, dict):
-        return {split: _expanded(entry) for split, entry in files.items()}  # type: ignore[misc]
-    return None
+        return {split: _each(entry, change) for split, entry in files.items()}
+    return [change(entry) for entry in files] if isinstance(files, list) else files and change(files)
+
+
+def _by_split(config: datasets.BuilderConfig) -> dict[str, list[str]]:
+    return {str(split): list(map(str, files)) for split, files in (config.data_files or {}).items()}
 
 
 def _files(files: DataFiles | None, split: str | None = None) -> list[str]:
@@ -157,15 +229,29 @@ def _files(files: DataFiles | None, split: str | None = None) -> list[str]:
     return [files] if isinstance(files, str) else list(files or [])
 
 
-def _root_cause(error: BaseException) -> str:
+def _root_cause(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
-    return str(error) or type(error).__name__
+    return error
 
 
 def split_parts(name: str) -> list[str]:
     """Names of the splits that a slice or a sum is made of, such as "train[:90%]+extra"."""
     return _SLICE.findall(name)
+
+
+def sliced(splits: Mapping[str, datasets.Dataset], slices: str) -> datasets.Dataset:
+    """Rows by slices of splits, such as "train[:90%]+test"."""
+    counts = {name: len(rows) for name, rows in splits.items()}
+    parts = datasets.ReadInstruction.from_spec(slices).to_absolute(counts)
+    return datasets.concatenate_datasets([splits[part.splitname].select(range(part.from_, part.to)) for part in parts])
+
+
+def streamed(splits: Mapping[str, datasets.Dataset]) -> datasets.IterableDatasetDict:
+    """Splits that are read row by row, as those of load_dataset with `streaming`."""
+    return datasets.IterableDatasetDict(
+        {name: rows.to_iterable_dataset(max(1, min(len(rows), _MOST_SHARDS))) for name, rows in splits.items()}
+    )
 
 
 def choose_split(source: Source, splits: Mapping[str, Any], argument: str, name: str) -> Any:
@@ -174,7 +260,7 @@ def choose_split(source: Source, splits: Mapping[str, Any], argument: str, name:
     Args:
         source: where the splits come from.
         splits: all splits by name.
-        argument: what the user calls the choice: "train_split", ...
+        argument: name of the user's argument: "train_split", ...
         name: the split asked for.
 
     Raises:
@@ -183,7 +269,6 @@ def choose_split(source: Source, splits: Mapping[str, Any], argument: str, name:
     if name in splits:
         return splits[name]
     missing = [part for part in split_parts(name) if part not in splits]
-    sliceable = not source.streaming and source.path not in source.built_in
-    if missing or not sliceable or not name:
+    if missing or source.streaming or not name:
         raise ValueError(f"{argument}={name!r}: the data has no such split; it has: {', '.join(splits)}")
-    return source.load(split=name)
+    return sliced(splits, name)

@@ -21,6 +21,7 @@ from tasks.image.built_in.digits import digits
 from tasks.image.decoding import Channels
 from tasks.image.examples import KeptPictures, PictureCollator, PictureReader
 from tasks.image.files import image_files
+from tasks.image.folders import ImageSource
 from tasks.image.trained import normalized_as_trained
 from tasks.image.transforms import Preprocess, channel_statistics, measured_statistics
 
@@ -122,6 +123,7 @@ class ImageDataModule(LabelledDataModule):
             on_bad=on_bad_image,
             loading=loading,
         )
+        self.source = ImageSource(path, name, data_dir, data_files, streaming, self.built_in)
         sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
         if len(sides) != 2 or min(sides) < 1:
             raise ValueError(f"image_size: expected one side or height and width, in pixels, got {image_size}")

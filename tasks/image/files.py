@@ -8,11 +8,11 @@ import datasets
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from tasks.data.examples import Batch, Examples, OnBad, Split
 from tasks.data.files import list_files
 from tasks.image.examples import PictureReader
+from tasks.image.folders import IMAGE_SUFFIXES
 from tasks.image.transforms import normalized
 
 
@@ -26,7 +26,7 @@ def list_images(images: str | Sequence[str]) -> list[str]:
         FileNotFoundError: one of them does not exist.
         ValueError: no image files among them.
     """
-    return list_files("images", images, IMG_EXTENSIONS, "image")
+    return list_files("images", images, IMAGE_SUFFIXES, "image")
 
 
 class FileCollator:

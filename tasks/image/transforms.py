@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, cast
 
 import torch
@@ -10,13 +11,15 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.data.transforms_factory import create_transform
 from torch import Tensor
 
-from tasks.image.decoding import Channels, to_channels
+from tasks.image.decoding import Channels, middle, to_channels
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 CropMode = Literal["center", "squash", "border"]
 Statistics = Literal["imagenet", "auto"] | list[float]
 
 _NEEDED = ("image_size", "channels", "mean", "std", "interpolation", "crop_pct", "crop_mode")
+# The middle of a longer image alone is resized.
+_LARGEST_RATIO = 64
 # A channel that never varies is shifted, not stretched.
 _LEAST_STD = 1 / 255
 
@@ -88,7 +91,7 @@ def measured_statistics(pictures: Tensor) -> tuple[list[float], list[float]]:
 
 def resize_transform(settings: dict[str, Any]) -> Callable[[Image.Image], Tensor]:
     """The resizing and cropping of validation: PIL image to uint8 (C, H, W). Settings as in `eval_transform`."""
-    return create_transform(
+    transform = create_transform(
         tuple(settings["image_size"]),
         is_training=False,
         interpolation=settings["interpolation"],
@@ -97,6 +100,11 @@ def resize_transform(settings: dict[str, Any]) -> Callable[[Image.Image], Tensor
         crop_mode=settings["crop_mode"],
         normalize=False,
     )
+    # A line of pixels would take gigabytes at the height of the network's input, or become 0 pixels high in a border.
+    ratios = {"center": _LARGEST_RATIO, "border": 2 * min(settings["image_size"]) - 1}
+    if settings["crop_mode"] in ratios:
+        transform.transforms.insert(0, partial(middle, ratio=ratios[settings["crop_mode"]]))
+    return transform
 
 
 def normalized(pictures: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

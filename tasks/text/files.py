@@ -8,12 +8,14 @@ import datasets
 import numpy as np
 
 from tasks.data.examples import OnBad
+from tasks.data.files import list_files, located
 from tasks.data.sources import Source
+from tasks.data.tables import FORMATS, TABLE_SUFFIXES, format_of, not_utf8, open_table
 from tasks.text.collating import TextCollator, TokenReader
 from tasks.text.pixels import as_text
 from tasks.text.tokenized import Tokenize, TokenizedExamples, tokenized
 
-_FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+_TABLES = "(.csv, .tsv, .json, .jsonl or .parquet)"
 
 
 def text_files(
@@ -48,81 +50,73 @@ def text_rows(texts: str | Sequence[str], columns: list[str]) -> datasets.Datase
     """The texts of files as rows, file after file.
 
     Args:
-        texts: A .txt file with a text in each line, or a .csv, .json, .jsonl or .parquet file; or a list of files.
-        columns: The column of the texts in a table, and that of second texts where there are pairs.
+        texts: A .txt file with a text in each line, a table (.csv, .tsv, .json, .jsonl, .parquet), a folder or a
+            pattern of such files, or a list of these; files may be compressed (.gz, .bz2, .xz, .zst).
+        columns: The column of the texts in a table, and the column of second texts where there are pairs.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: A file is of another kind, holds no texts, or lacks a column.
     """
-    files = [Path(file).expanduser() for file in ([texts] if isinstance(texts, str) else texts)]
-    parts = [_rows(file, columns) for file in files]
-    if not parts:
+    if not isinstance(texts, str) and not texts:
         raise ValueError("texts: expected a file of texts, or a list of files, got an empty list")
+    parts = [_rows(file, columns) for file in list_files("texts", texts, TABLE_SUFFIXES, "text")]
     return parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
 
 
-def _rows(file: Path, columns: list[str]) -> datasets.Dataset:
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"texts: there is no file {str(file)!r}; expected a .txt file with a text in each line, or a table "
-            f"({', '.join(_FORMATS)})"
-        )
-    suffix = file.suffix.lower()
-    if suffix == ".txt":
-        rows = _lines(file, columns)
-    elif suffix in _FORMATS:
-        rows = Source(_FORMATS[suffix], None, None, [str(file)], False, {}).load(split="train")
-    else:
-        raise ValueError(f"texts={str(file)!r}: expected a file ending in .txt, {', '.join(_FORMATS)}")
+def _rows(file: str, columns: list[str]) -> datasets.Dataset:
+    kind = format_of(file)
+    if kind is None:
+        raise ValueError(f"texts={file!r}: expected a file ending in {', '.join(FORMATS)}")
+    path = str(located(Path(), file))
+    rows = _lines(path, columns) if kind == "text" else Source(kind, None, None, [path], False, {}).load()["train"]
     if len(rows) == 0:
-        raise ValueError(f"texts={str(file)!r}: the file holds no texts")
+        raise ValueError(f"texts={file!r}: the file holds no texts")
     for argument, column in zip(("text_column", "text_pair_column"), columns):
         if column not in rows.column_names:
             raise ValueError(
-                f"{argument}={column!r}: the file {str(file)!r} has no such column; it has: "
-                f"{', '.join(rows.column_names)}"
+                f"{argument}={column!r}: the file {file!r} has no such column; it has: {', '.join(rows.column_names)}"
             )
         if check_texts(argument, column, rows.features[column]):
-            # What the network sees of a picture; one that cannot be read is an empty text, which is told below.
-            pictures = rows.cast_column(column, datasets.Image(decode=False))[column]
+            # An image that cannot be read is an empty text, which is an error later.
+            images = rows.cast_column(column, datasets.Image(decode=False))[column]
             others = [other for other in columns if other != column]
-            kept = rows.select_columns(others).to_dict() if others else {}
-            rows = datasets.Dataset.from_dict({**kept, column: [as_text(value)[0] for value in pictures]})
+            other_columns = rows.select_columns(others).to_dict() if others else {}
+            rows = datasets.Dataset.from_dict({**other_columns, column: [as_text(value)[0] for value in images]})
     rows = rows.select_columns(columns)
     features = datasets.Features({column: datasets.Value("string") for column in columns})
     return rows if rows.features == features else rows.cast(features)
 
 
-def _lines(file: Path, columns: list[str]) -> datasets.Dataset:
+def _lines(file: str, columns: list[str]) -> datasets.Dataset:
     if len(columns) == 2:
         raise ValueError(
-            f"texts={str(file)!r}: pairs of texts are read from a table ({', '.join(_FORMATS)}) with the columns "
-            f"{' and '.join(columns)}, not from lines"
+            f"texts={file!r}: pairs of texts are read from a table {_TABLES} with the columns {' and '.join(columns)}, "
+            "not from lines"
         )
-    content = file.read_bytes()
+    with open_table(file) as stream:
+        content = stream.read()
     try:
         # As text files are read: whatever a line ends with, it is "\n" then.
         lines = io.StringIO(content.decode("utf-8-sig"), newline=None).read().split("\n")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"texts={str(file)!r}: line {line} is not UTF-8 text ({error.reason}, byte 0x{content[error.start]:02x}); "
-            "save the file as UTF-8"
-        ) from error
+        raise ValueError(f"texts={file!r}: {not_utf8(file)}") from error
     # The last line ends with a line break, too.
     return datasets.Dataset.from_dict({columns[0]: lines[:-1] if lines[-1] == "" else lines})
 
 
 def check_texts(argument: str, column: str, feature: object) -> bool:
-    """Accept a column of texts, or of pictures; whether it holds pictures.
+    """Whether a column holds images.
 
     Raises:
-        ValueError: It holds something else.
+        ValueError: It holds neither texts nor images.
     """
     if isinstance(feature, datasets.Image):
         return True
     # A column without any value has no type of its own.
     if isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string", "string_view", "null"):
         return False
-    raise ValueError(f"{argument}={column!r}: expected a column of texts, or of pictures, got one of type {feature}")
+    raise ValueError(
+        f"{argument}={column!r}: expected a column of texts, or of images, got a column of type {feature}; choose "
+        "another column, or store it as strings"
+    )

@@ -100,18 +100,18 @@ def test_broken_pictures_are_errors_that_name_the_file(tmp_path: Path) -> None:
     Image.fromarray(np.repeat(np.repeat(_RGB, 20, 0), 20, 1)).save(jpeg, "JPEG")
     (tmp_path / "cut.jpg").write_bytes(jpeg.getvalue()[:700])
     for name in ("note.png", "cut.png", "cut.jpg", "missing.png"):
-        with pytest.raises(ReadError, match=f"the picture '{tmp_path / name}' cannot be decoded: "):
+        with pytest.raises(ReadError, match=f"the image '{tmp_path / name}' cannot be decoded: "):
             read_picture(name, 3, tmp_path)
-    with pytest.raises(ReadError, match=r"the picture '.*/x.png' cannot be decoded"):
+    with pytest.raises(ReadError, match=r"the image '.*/x.png' cannot be decoded"):
         read_picture({"bytes": b"rubbish", "path": "x.png"}, 3, tmp_path)
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (None, "the row holds none"),
-        ({"bytes": None, "path": None}, "the row holds none"),
-        (3.5, "a float is no picture"),
+        (None, "the row holds no image"),
+        ({"bytes": None, "path": None}, "the row holds no image"),
+        (3.5, "a float is no image"),
         (b"", "cannot identify image file"),
         ([[0, 256]], r"expected whole numbers from 0 to 255 .* got int64 of shape \(1, 2\)"),
         ([[0.5, 0.1]], "got float64"),

@@ -429,7 +429,7 @@ def test_a_split_of_bad_texts_alone(tmp_path: Path) -> None:
         ({"text_column": "txt"}, "text_column='txt': split 'train' has no such column; it has: text, other, label"),
         ({"text_pair_column": "b"}, "text_pair_column='b': split 'train' has no such column; it has"),
         ({"label_column": "class"}, "label_column='class': split 'train' has no such column; it has"),
-        ({"text_column": "number"}, "text_column='number': expected a column of texts, or of pictures, got .*int64"),
+        ({"text_column": "number"}, "text_column='number': expected a column of texts, or of images, got .*int64"),
         ({"label_column": "share"}, "label_column='share': expected class labels"),
         ({"max_length": 0}, "max_length: expected a whole number of at least 1, got 0"),
         ({"max_length": 2}, "max_length: expected at least 3, which leaves room for a token .*, got 2"),
