@@ -118,12 +118,12 @@ def read_classes(
     empty = _subfolders(folder, places) - {path[: layout.label + 1] for path in files}
     untrained = set(names) - labels.get("train", set(names))
     for what, left in (
-        (f"left out {len(stray):,} {kind} files in no folder of a class", stray),
-        (f"left out {len(empty):,} folders without {kind} files", sorted(os.path.join(*path) for path in empty)),
-        (f"{len(untrained):,} classes have no {kind} files in train", sorted(untrained)),
+        (f"{kind} files left out because they lie in no folder of a class", stray),
+        (f"folders left out because they hold no {kind} files", sorted(os.path.join(*path) for path in empty)),
+        (f"classes without {kind} files in train", sorted(untrained)),
     ):
         if left:
-            rank_zero_info(f"{folder}: {what} {shortened(left)}")
+            rank_zero_info(f"{folder}: {what}: {len(left):,} {shortened(left)}")
     features = datasets.Features({column: datasets.Value("string"), "label": datasets.ClassLabel(names=names)})
     number_of = {name: number for number, name in enumerate(names)}
     return datasets.DatasetDict(
@@ -143,5 +143,5 @@ def _subfolders(folder: str, places: set[Parts]) -> set[Parts]:
         (*place, entry.name)
         for place in places
         for entry in os.scandir(os.path.join(folder, *place))
-        if entry.is_dir() and not is_hidden(entry.name)
+        if os.path.isdir(entry.path) and not is_hidden(entry.name)
     }

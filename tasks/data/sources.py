@@ -4,6 +4,7 @@ import glob
 import inspect
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,10 @@ class Source:
             return streamed(splits) if self.streaming else splits
         files = self._csv_files()
         if not files:
-            return datasets.load_dataset(**self._arguments, streaming=self.streaming)
+            loaded = datasets.load_dataset(**self._arguments, streaming=self.streaming)
+            for rows in loaded.values() if self.path == "json" and not self.streaming else ():
+                rows.data.validate(full=True)  # JSON is read without a look at its encoding
+            return loaded
         splits = {
             split: datasets.load_dataset(
                 "csv",
@@ -139,6 +143,8 @@ class Source:
         text = str(cause) or type(cause).__name__
         if "corresponds to no data" in text:  # what load_dataset says of a split with no rows
             return f"a split has no rows ({text})"
+        if "fields in line" in text:  # of CSV
+            return f"cannot be read: {text.strip()}; put texts that contain the delimiter between quotes"
         if isinstance(cause, UnicodeDecodeError) or "Invalid" in text:
             for file in self._local_files():
                 if format_of(file) in ("csv", "json", "text") and (fault := not_utf8(file)):
@@ -156,7 +162,7 @@ class Source:
         """
         files: DataFiles | None = _each(self.data_files, os.path.expanduser)
         if self.path not in FILE_FORMATS and self._is_folder:
-            files = _by_split(datasets.load_dataset_builder(**self._arguments).config)
+            files = {**_by_split(datasets.load_dataset_builder(**self._arguments).config)}
         elif self.data_dir:
             return Path(self.data_dir).expanduser()
         first = next(iter(_files(files, next(iter(split_parts(split)), None))), None)
@@ -185,7 +191,7 @@ class Source:
             raise ValueError(f"path={self.path!r} is a format: give {give}")
         if os.path.isfile(path):
             kind = format_of(path)
-            read = f"Read it by --data.path {kind} --data.data_files.train {self.path}"
+            read = f"Read it by --data.path {kind} --data.data_files.train {shlex.quote(self.path)}"
             raise ValueError(
                 f"path={self.path!r} is a file: expected a hub name, a folder or a format. "
                 + (read if kind else "Give its folder, or save the data as CSV, JSON lines or parquet")
@@ -271,4 +277,7 @@ def choose_split(source: Source, splits: Mapping[str, Any], argument: str, name:
     missing = [part for part in split_parts(name) if part not in splits]
     if missing or source.streaming or not name:
         raise ValueError(f"{argument}={name!r}: the data has no such split; it has: {', '.join(splits)}")
-    return sliced(splits, name)
+    try:
+        return sliced(splits, name)
+    except ValueError as error:
+        raise ValueError(f"{argument}={name!r}: expected a slice such as train[:90%] ({error})") from error
