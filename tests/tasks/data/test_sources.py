@@ -15,7 +15,10 @@ import pytest
 from lightning.pytorch import LightningModule
 from toy_rows import ToyData, ToyNetWithValidation, numbers, quiet_trainer
 
+from tasks.audio import AudioDataModule, SpeechDataModule
 from tasks.data.sources import Source
+from tasks.image import ImageDataModule
+from tasks.text import TextDataModule
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -298,6 +301,12 @@ def test_cells_of_tables_are_as_written(tmp_path: Path, name: str, delimiter: st
     file = _write_cells(tmp_path / name, delimiter)
     assert list(_source("csv", {"train": file}, streaming=streaming).load()["train"]) == _READ
     assert list(_source(tmp_path, streaming=streaming).load()["train"]) == _READ
+
+
+@pytest.mark.parametrize("module", [ImageDataModule, TextDataModule, AudioDataModule, SpeechDataModule])
+def test_the_data_modules_read_cells_as_written(tmp_path: Path, module: Any) -> None:
+    file = _write_cells(tmp_path / "train.csv", ",")
+    assert list(module("csv", data_files=file).splits["train"]) == _READ
 
 
 def test_a_column_that_is_empty_for_long_keeps_its_type(tmp_path: Path) -> None:
