@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import datasets
+import pyarrow as pa
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from tasks.data.files import escaped, is_hidden
@@ -95,15 +96,16 @@ def read_classes(
         ValueError: The files lie in no folders of classes.
     """
     layout = find_layout(list(files), words)
+    tops = [] if layout.split is None else _folders(list(files), layout.split)
+    split_names = {top: split_of(top, words) or escaped(top) for top in tops}
     splits: dict[str, list[tuple[str, str]]] = {}
     stray = []
     for path, file in files.items():
         if len(path) < layout.label + 2:
             stray.append(os.path.join(*path))
         else:
-            name = "train" if layout.split is None else path[layout.split]
-            member = escaped(file), escaped(path[layout.label])
-            splits.setdefault(split_of(name, words) or escaped(name), []).append(member)
+            split = "train" if layout.split is None else split_names[path[layout.split]]
+            splits.setdefault(split, []).append((escaped(file), escaped(path[layout.label])))
     labels = {split: {label for _, label in members} for split, members in splits.items()}
     names = sorted(set().union(*labels.values()))
     if layout.split is None and all(name.lower() in words for name in names):
@@ -129,7 +131,10 @@ def read_classes(
     return datasets.DatasetDict(
         {
             split: datasets.Dataset.from_dict(
-                {column: [file for file, _ in members], "label": [number_of[label] for _, label in members]},
+                {
+                    column: pa.array([file for file, _ in members]),
+                    "label": pa.array([number_of[label] for _, label in members]),
+                },
                 features=features,
             )
             for split, members in splits.items()

@@ -421,8 +421,9 @@ def test_text_in_another_encoding_names_file_and_line(tmp_path: Path, kind: str,
     lines = [json.dumps({"value": text}, ensure_ascii=False) for text in texts] if kind == "json" else texts
     file = tmp_path / {"csv": "a.csv", "json": "a.jsonl", "text": "a.txt"}[kind]
     file.write_bytes("".join(f"{text}\n" for text in lines).encode(encoding))
-    with pytest.raises(ValueError, match=rf"{file}: line {line} is not UTF-8 text \(.*\); save the file as UTF-8"):
-        _source(kind, str(file)).load()
+    for source in (_source(kind, str(file)), _source(tmp_path)):
+        with pytest.raises(ValueError, match=rf"{file}: line {line} is not UTF-8 text \(.*\); save the file as UTF-8"):
+            source.load()
 
 
 @pytest.mark.parametrize("rows", ["a, b,1\nc, d,2\n", "a,1\nc, d,2\n"])
