@@ -55,6 +55,7 @@ class SoundDataModule(TaskDataModule):
         kwargs: as in `TaskDataModule`.
     """
 
+    source_class: ClassVar = AudioSource
     on_bad_argument: ClassVar[str] = "on_bad_sound"
 
     def __init__(
@@ -91,8 +92,6 @@ class SoundDataModule(TaskDataModule):
                     f"{argument}: the lengths of streamed sounds are not known beforehand; leave it out, and choose "
                     "batch_size so that as many of the longest sounds fit"
                 )
-        given = self.source
-        self.source = AudioSource(path, given.name, given.data_dir, given.data_files, given.streaming, self.built_in)
         self.audio_column = audio_column
         self.sample_rate = sample_rate if processor is None else processor.sample_rate
         self.shortest = shortest

@@ -55,7 +55,7 @@ def log_left_out(where: str, files: Collection[str], kind: str) -> None:
     if files:
         endings = Counter(Path(file).suffix.lower() or "without ending" for file in files)
         counts = ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common())
-        rank_zero_info(f"{where}: left out {len(files):,} files that are not {kind} files ({counts})")
+        rank_zero_info(f"{where}: files left out because they are no {kind} files: {len(files):,} ({counts})")
 
 
 def visible_files(folder: str, above: tuple[str, ...] = ()) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import datasets
+import pyarrow as pa
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from tasks.data.files import escaped, is_hidden
@@ -95,15 +96,16 @@ def read_classes(
         ValueError: The files lie in no folders of classes.
     """
     layout = find_layout(list(files), words)
+    tops = [] if layout.split is None else _folders(list(files), layout.split)
+    split_names = {top: split_of(top, words) or escaped(top) for top in tops}
     splits: dict[str, list[tuple[str, str]]] = {}
     stray = []
     for path, file in files.items():
         if len(path) < layout.label + 2:
             stray.append(os.path.join(*path))
         else:
-            name = "train" if layout.split is None else path[layout.split]
-            member = escaped(file), escaped(path[layout.label])
-            splits.setdefault(split_of(name, words) or escaped(name), []).append(member)
+            split = "train" if layout.split is None else split_names[path[layout.split]]
+            splits.setdefault(split, []).append((escaped(file), escaped(path[layout.label])))
     labels = {split: {label for _, label in members} for split, members in splits.items()}
     names = sorted(set().union(*labels.values()))
     if layout.split is None and all(name.lower() in words for name in names):
@@ -118,18 +120,21 @@ def read_classes(
     empty = _subfolders(folder, places) - {path[: layout.label + 1] for path in files}
     untrained = set(names) - labels.get("train", set(names))
     for what, left in (
-        (f"left out {len(stray):,} {kind} files in no folder of a class", stray),
-        (f"left out {len(empty):,} folders without {kind} files", sorted(os.path.join(*path) for path in empty)),
-        (f"{len(untrained):,} classes have no {kind} files in train", sorted(untrained)),
+        (f"{kind} files left out because they lie in no folder of a class", stray),
+        (f"folders left out because they hold no {kind} files", sorted(os.path.join(*path) for path in empty)),
+        (f"classes without {kind} files in train", sorted(untrained)),
     ):
         if left:
-            rank_zero_info(f"{folder}: {what} {shortened(left)}")
+            rank_zero_info(f"{folder}: {what}: {len(left):,} {shortened(left)}")
     features = datasets.Features({column: datasets.Value("string"), "label": datasets.ClassLabel(names=names)})
     number_of = {name: number for number, name in enumerate(names)}
     return datasets.DatasetDict(
         {
             split: datasets.Dataset.from_dict(
-                {column: [file for file, _ in members], "label": [number_of[label] for _, label in members]},
+                {
+                    column: pa.array([file for file, _ in members]),
+                    "label": pa.array([number_of[label] for _, label in members]),
+                },
                 features=features,
             )
             for split, members in splits.items()
@@ -143,5 +148,5 @@ def _subfolders(folder: str, places: set[Parts]) -> set[Parts]:
         (*place, entry.name)
         for place in places
         for entry in os.scandir(os.path.join(folder, *place))
-        if entry.is_dir() and not is_hidden(entry.name)
+        if os.path.isdir(entry.path) and not is_hidden(entry.name)
     }

@@ -56,6 +56,7 @@ class TaskDataModule(LightningDataModule, ABC):
 
     built_in: ClassVar[Mapping[str, Callable[..., datasets.DatasetDict]]] = {}
     # Whether cells of CSV files stay as they are written; if not, columns of numbers become numbers.
+    source_class: ClassVar[type[Source]] = Source
     csv_as_text: ClassVar[bool] = False
     # What a domain calls the argument on_bad, for messages.
     on_bad_argument: ClassVar[str] = "on_bad"
@@ -94,7 +95,7 @@ class TaskDataModule(LightningDataModule, ABC):
             raise ValueError(f"val_fraction: expected a share of the training rows in [0, 1), got {val_fraction}")
         if on_bad not in ("error", "skip"):
             raise ValueError(f"{self.on_bad_argument}: expected 'error' or 'skip', got {on_bad!r}")
-        self.source = Source(path, name, data_dir, data_files, streaming, self.built_in, self.csv_as_text)
+        self.source = self.source_class(path, name, data_dir, data_files, streaming, self.built_in, self.csv_as_text)
         self.train_split = train_split
         self.val_split = val_split
         self.test_split = test_split

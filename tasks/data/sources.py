@@ -4,7 +4,8 @@ import glob
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+import shlex
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import datasets
 from datasets.exceptions import DatasetsError
 from datasets.packaged_modules.csv.csv import CsvConfig
+from datasets.packaged_modules.json.json import JsonConfig
 
 from tasks.data.files import as_pattern
 from tasks.data.tables import csv_options, format_of, not_utf8
@@ -21,6 +23,9 @@ DataFiles = str | list[str] | dict[str, str | list[str]]
 # The formats of load_dataset that read files of the user's. Without files they would read the working folder.
 FILE_FORMATS = ("parquet", "csv", "json", "arrow", "text", "imagefolder", "audiofolder", "webdataset")
 _ENDINGS = {"text": "txt", "webdataset": "tar"}
+
+# Files that save_to_disk writes into a folder of splits, or of rows.
+_SAVED = (("dataset_dict.json",), ("dataset_info.json", "state.json"))
 
 # Names of the split to validate on, in the order of preference.
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
@@ -83,36 +88,38 @@ class Source:
             raise ValueError(f"{self}: {self._reason(_root_cause(error))}") from error
 
     def _read(self) -> Any:
-        folder = os.path.join(os.path.expanduser(self.path), self.data_dir or "")
-        if any(os.path.isfile(os.path.join(folder, file)) for file in ("dataset_dict.json", "state.json")):
-            saved = datasets.load_from_disk(folder)  # written by save_to_disk
+        folder = Path(self.path, self.data_dir or "").expanduser()
+        if any(all((folder / file).is_file() for file in files) for files in _SAVED):
+            saved = datasets.load_from_disk(str(folder))
             splits = saved if isinstance(saved, datasets.DatasetDict) else datasets.DatasetDict(train=saved)
             return streamed(splits) if self.streaming else splits
-        files = self._csv_files()
-        if not files:
-            return datasets.load_dataset(**self._arguments, streaming=self.streaming)
+        config = self._config()
+        if not isinstance(config, CsvConfig):
+            loaded = datasets.load_dataset(**self._arguments, streaming=self.streaming)
+            for rows in loaded.values() if isinstance(config, JsonConfig) and not self.streaming else ():
+                rows.data.validate(full=True)  # JSON is read without a look at its encoding
+            return loaded
         splits = {
             split: datasets.load_dataset(
                 "csv",
-                data_files={split: [file if "://" in file else glob.escape(file) for file in members]},
+                data_files={split: [file if "://" in file else glob.escape(file) for file in files]},
                 split=split,
                 streaming=self.streaming,
-                **csv_options(members, self.csv_as_text),
+                **csv_options(files, self.csv_as_text),
             )
-            for split, members in files.items()
+            for split, files in _by_split(config).items()
         }
         return (datasets.IterableDatasetDict if self.streaming else datasets.DatasetDict)(splits)
 
-    def _csv_files(self) -> dict[str, list[str]]:
-        """Files by split, where these are CSV and nothing else says how to read them."""
-        if self.path != "csv" and (self.path in FILE_FORMATS or not self._is_folder or self.has_configs()):
-            return {}
-        config = datasets.load_dataset_builder(**self._arguments).config
-        return _by_split(config) if isinstance(config, CsvConfig) else {}
+    def _config(self) -> datasets.BuilderConfig | None:
+        """Format and files of local tables; None where these are of another format, or a README says how to read."""
+        if self.path in ("csv", "json") or (self._is_folder and not self.has_configs()):
+            return datasets.load_dataset_builder(**self._arguments).config
+        return None
 
     @property
     def _is_folder(self) -> bool:
-        return os.path.isdir(os.path.expanduser(self.path))
+        return self.path not in FILE_FORMATS and os.path.isdir(os.path.expanduser(self.path))
 
     def has_configs(self) -> bool:
         """Whether the README of a local folder says which files the splits are, as those of the hub do."""
@@ -122,32 +129,28 @@ class Source:
     @property
     def _arguments(self) -> dict[str, Any]:
         """Arguments of load_dataset, which takes folders and files for patterns."""
-        path, data_dir = os.path.expanduser(self.path), self.data_dir and os.path.expanduser(self.data_dir)
-        base = "" if self.path in FILE_FORMATS and not data_dir else (data_dir or "")
-        if self.path not in FILE_FORMATS and self._is_folder:
-            base = os.path.join(path, base)
-            if glob.has_magic(base):  # as a folder within one whose name holds no magic character
-                parts = Path(base).absolute().parts
-                first = next(place for place, part in enumerate(parts) if glob.has_magic(part))
-                path, data_dir = str(Path(*parts[:first])), glob.escape(os.path.join(*parts[first:]))
-        elif data_dir and "://" not in data_dir:
-            data_dir = glob.escape(data_dir)
+        path, data_dir = os.path.expanduser(self.path), os.path.expanduser(self.data_dir or "")
+        base = os.path.join(path, data_dir) if self._is_folder else data_dir
+        if self._is_folder and glob.has_magic(base):  # give it as a folder in one whose name is no pattern
+            parts = Path(base).absolute().parts
+            first = next(place for place, part in enumerate(parts) if glob.has_magic(part))
+            path, data_dir = str(Path(*parts[:first])), os.path.join(*parts[first:])
+        escape = str if "://" in data_dir else glob.escape
         files = _each(self.data_files, lambda entry: _expanded(entry, base))
-        return {"path": path, "name": self.name, "data_dir": data_dir, "data_files": files}
+        return {"path": path, "name": self.name, "data_dir": escape(data_dir) or None, "data_files": files}
 
     def _reason(self, cause: BaseException) -> str:
         text = str(cause) or type(cause).__name__
         if "corresponds to no data" in text:  # what load_dataset says of a split with no rows
             return f"a split has no rows ({text})"
+        if "fields in line" in text:  # of CSV
+            return f"cannot be read: {text.strip()}; put texts that contain the delimiter between quotes"
         if isinstance(cause, UnicodeDecodeError) or "Invalid" in text:
-            for file in self._local_files():
-                if format_of(file) in ("csv", "json", "text") and (fault := not_utf8(file)):
+            files = _by_split(datasets.load_dataset_builder(**self._arguments).config)
+            for file in (file for members in files.values() for file in members):
+                if format_of(file) in ("csv", "json", "text") and os.path.isfile(file) and (fault := not_utf8(file)):
                     return f"cannot be read: {file}: {fault}"
         return f"cannot be read: {text}"
-
-    def _local_files(self) -> Iterator[str]:
-        files = _by_split(datasets.load_dataset_builder(**self._arguments).config)
-        return (file for members in files.values() for file in members if os.path.isfile(file))
 
     def folder_of(self, split: str) -> Path:
         """Folder that relative file names in the rows of a split, or of a slice, are relative to.
@@ -155,8 +158,8 @@ class Source:
         That of the split's first file; where the path is a format, data_dir if it is given.
         """
         files: DataFiles | None = _each(self.data_files, os.path.expanduser)
-        if self.path not in FILE_FORMATS and self._is_folder:
-            files = _by_split(datasets.load_dataset_builder(**self._arguments).config)
+        if self._is_folder:
+            files = {**_by_split(datasets.load_dataset_builder(**self._arguments).config)}
         elif self.data_dir:
             return Path(self.data_dir).expanduser()
         first = next(iter(_files(files, next(iter(split_parts(split)), None))), None)
@@ -185,7 +188,7 @@ class Source:
             raise ValueError(f"path={self.path!r} is a format: give {give}")
         if os.path.isfile(path):
             kind = format_of(path)
-            read = f"Read it by --data.path {kind} --data.data_files.train {self.path}"
+            read = f"Read it by --data.path {kind} --data.data_files.train {shlex.quote(self.path)}"
             raise ValueError(
                 f"path={self.path!r} is a file: expected a hub name, a folder or a format. "
                 + (read if kind else "Give its folder, or save the data as CSV, JSON lines or parquet")
@@ -271,4 +274,7 @@ def choose_split(source: Source, splits: Mapping[str, Any], argument: str, name:
     missing = [part for part in split_parts(name) if part not in splits]
     if missing or source.streaming or not name:
         raise ValueError(f"{argument}={name!r}: the data has no such split; it has: {', '.join(splits)}")
-    return sliced(splits, name)
+    try:
+        return sliced(splits, name)
+    except ValueError as error:
+        raise ValueError(f"{argument}={name!r}: expected a slice such as train[:90%] ({error})") from error

@@ -19,6 +19,7 @@ from tasks.image.built_in.digits import digits
 from tasks.image.decoding import Channels
 from tasks.image.examples import CachedImages, ImageCollator, ImageReader
 from tasks.image.files import image_files
+from tasks.image.folders import ImageSource
 from tasks.image.processor import ImageProcessor
 from tasks.image.transforms import Preprocess, channel_statistics, measured_statistics
 
@@ -63,6 +64,7 @@ class ImageDataModule(LabelledDataModule):
     """
 
     built_in: ClassVar = {"sklearn/digits": digits}
+    source_class: ClassVar = ImageSource
     on_bad_argument: ClassVar[str] = "on_bad_image"
 
     def __init__(

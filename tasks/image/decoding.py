@@ -1,4 +1,4 @@
-"""Pictures from files, bytes or arrays, in the channels that a network takes."""
+"""Images from files, bytes or arrays, in the channels that a network takes."""
 
 from io import BytesIO
 from pathlib import Path
@@ -6,23 +6,37 @@ from typing import Any, Literal
 
 import datasets
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL.ExifTags import Base
 
 from tasks.data.examples import ReadError
+from tasks.data.files import located
 from tasks.data.pillow_errors import PILLOW_ERRORS
 
 Channels = Literal[1, 3]
 
+# How an image becomes upright, by its EXIF orientation.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Longer names are shortened in messages: a column of base64 text looks like names, too.
+_LONGEST_NAME = 255
+
 
 def read_picture(value: Any, channels: Channels, folder: Path = Path()) -> Image.Image:
-    """Decode one picture.
+    """Decode one image.
 
     Args:
-        value: a file name, the bytes of a file, `{"bytes", "path"}` as `datasets` keeps pictures, pixel values
-            (H, W) or (H, W, channels), or a PIL image.
+        value: a file name, the bytes of a file, `{"bytes", "path"}` as in `datasets`, pixel values (H, W) or
+            (H, W, channels), or a PIL image.
         channels: as in `to_channels`.
-        folder: what a relative file name is relative to.
+        folder: the folder that a relative file name is relative to.
 
     Raises:
         ReadError: it cannot be decoded; the message names the file.
@@ -30,7 +44,9 @@ def read_picture(value: Any, channels: Channels, folder: Path = Path()) -> Image
     try:
         return to_channels(_opened(value, folder), channels)
     except PILLOW_ERRORS as error:
-        raise ReadError(f"the picture{_name_of(value, folder)} cannot be decoded: {error}") from error
+        # The text of an operating system's error repeats the name.
+        reason = getattr(error, "strerror", None) or error
+        raise ReadError(f"the image{_name_of(value, folder)} cannot be decoded: {reason}") from error
 
 
 def _opened(value: Any, folder: Path) -> Image.Image:
@@ -44,10 +60,10 @@ def _opened(value: Any, folder: Path) -> Image.Image:
     if isinstance(path, str):
         if "://" in path:
             return datasets.Image().decode_example({"path": path, "bytes": None})
-        return _loaded(folder / path)
+        return _loaded(located(folder, path))
     if isinstance(path, list | np.ndarray):
         return Image.fromarray(_pixels(np.asarray(path)))
-    raise ValueError("the row holds none" if path is None else f"a {type(path).__name__} is no picture")
+    raise ValueError("the row holds no image" if path is None else f"a {type(path).__name__} is no image")
 
 
 def _loaded(file: Path | BytesIO) -> Image.Image:
@@ -73,30 +89,55 @@ def _name_of(value: Any, folder: Path) -> str:
         value = value.get("path")
     if not isinstance(value, str):
         return ""
+    if len(value) > _LONGEST_NAME:
+        return f" {value[:40] + '...'!r} (expected a file name or the bytes of a file, got {len(value):,} characters)"
     return f" {value!r}" if "://" in value else f" {str(folder / value)!r}"
 
 
 def to_channels(image: Image.Image, channels: Channels) -> Image.Image:
-    """An 8-bit picture of one (grey) or three (RGB) channels, upright.
+    """An 8-bit image of one (grey) or three (RGB) channels, upright.
 
-    - The EXIF orientation is applied, as `datasets` does: the picture is seen as its viewer shows it.
+    - The EXIF orientation is applied, as image viewers do; one that cannot be read is none.
     - Transparent pixels are laid over white; palettes are resolved. (Dropping the alpha channel, as many loaders do,
-      shows whatever colour a transparent pixel happens to hold.)
+      shows whatever color a transparent pixel happens to hold.) A BMP file whose alpha is 0 everywhere has no alpha.
     - Pixels of 16 bits (also "I", Pillow's 32-bit mode for them) keep their upper 8 bits.
 
     Raises:
         ValueError: floating-point pixels, which have no agreed range.
     """
-    if image.getexif().get(Base.Orientation, 1) != 1:
-        image = ImageOps.exif_transpose(image)
+    format_ = image.format
+    image = _upright(image)
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers of unknown range; save it with 8 or 16 bits")
     if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
-    elif image.has_transparency_data:
+    elif image.has_transparency_data and not (format_ == "BMP" and image.getchannel("A").getextrema() == (0, 0)):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     if image.mode not in ("1", "L", "RGB"):
         image = image.convert("RGB")
     wanted = "RGB" if channels == 3 else "L"
     return image if image.mode == wanted else image.convert(wanted)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        method = _UPRIGHT.get(image.getexif().get(Base.Orientation, 1))
+    except PILLOW_ERRORS:
+        method = None
+    if method is None:
+        return image
+    upright = image.transpose(method)
+    # What remains of the metadata would turn it once more.
+    upright.info = {key: value for key, value in upright.info.items() if key == "transparency"}
+    return upright
+
+
+def middle(image: Image.Image, ratio: int) -> Image.Image:
+    """The middle of an image, at most `ratio` times as long as wide, or as wide as long."""
+    width, height = image.size
+    longest = ratio * min(image.size)
+    if max(image.size) <= longest:
+        return image
+    left, top = max(0, width - longest) // 2, max(0, height - longest) // 2
+    return image.crop((left, top, left + min(width, longest), top + min(height, longest)))

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import datasets
 import numpy as np
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from tasks.data.examples import Examples, OnBad, Split
 from tasks.data.files import list_files
 from tasks.image.examples import ImageCollator, ImageReader
+from tasks.image.folders import IMAGE_SUFFIXES
 from tasks.image.processor import ImageProcessor
 
 
@@ -22,7 +22,7 @@ def list_images(images: str | Sequence[str]) -> list[str]:
         FileNotFoundError: one of them does not exist.
         ValueError: no image files among them.
     """
-    return list_files("images", images, IMG_EXTENSIONS, "image")
+    return list_files("images", images, IMAGE_SUFFIXES, "image")
 
 
 def image_files(

@@ -38,7 +38,9 @@ class ImageSource(Source):
     def load(self, split: str | None = None) -> Any:
         """As `Source.load`."""
         if self._table is not None:
-            splits = _with_images(self._table.load()) if self._metadata else self._table.load()
+            splits = self._table.load()
+            if Path(next(iter(self._tables.values()))[0]).name in _METADATA:
+                splits = _with_images(splits)
         elif self._images:
             folder = str(self._folder)
             log_left_out(folder, [file for path, file in self._files.items() if path not in self._images], "image")
@@ -78,49 +80,45 @@ class ImageSource(Source):
         return {path: file for path, file in self._files.items() if path[-1].lower().endswith(IMAGE_SUFFIXES)}
 
     @cached_property
-    def _metadata(self) -> dict[str, list[str]]:
-        """Metadata tables by split; one that names no split does not count beside SPLIT/CLASS folders."""
+    def _tables(self) -> dict[str, list[str]]:
+        """Tables to read instead of class folders, by split.
+
+        Raises:
+            ValueError: A table is beside images that are not in folders of several classes.
+        """
+        metadata: dict[str, list[str]] = {}
         tables: dict[str, list[str]] = {}
         for path, file in self._files.items():
             if path[-1] in _METADATA:
-                tables.setdefault(next(filter(None, map(split_of, path[:-1])), ""), []).append(file)
-        unnamed = tables.pop("", [])
-        return tables or ({"train": unnamed} if unnamed and find_layout(list(self._images)).split is None else {})
+                metadata.setdefault(next(filter(None, map(split_of, path[:-1])), ""), []).append(file)
+            elif path[:-1] in ((), ("data",)) and format_of(file) in _TABLES and path[-1] not in _DESCRIPTIONS:
+                tables.setdefault(split_of(path[-1]) or "", []).append(file)
+        of_all, others = metadata.pop("", []), tables.pop("", [])
+        layout = find_layout(list(self._images))
+        if metadata or layout.split is not None:
+            return metadata
+        if tables or (others and not self._images):
+            return tables if self._images else {}
+        classes = {path[layout.label] for path in self._images if len(path) > layout.label + 1}
+        if others and not of_all and len(classes) < 2:
+            raise ValueError(
+                f"{self._folder}: images must lie in a folder for each class, or be named by a metadata.csv with the "
+                f"columns file_name and label, got {len(self._images):,} images beside a table. Read the table by "
+                f"--data.path {format_of(others[0])} --data.data_files.train {shlex.quote(others[0])} and name its "
+                "columns by --data.image_column and --data.label_column"
+            )
+        return {"train": of_all} if of_all else {}
 
     @cached_property
     def _table(self) -> Source | None:
-        """The tables to read instead of class folders."""
-        tables = self._metadata or self._tables_of_splits()
-        files = [file for members in tables.values() for file in members]
-        kinds = sorted({str(format_of(file)) for file in files})
-        if len(kinds) > 1:
-            raise ValueError(f"{self}: tables must have the same format, got {', '.join(files)}; convert some of them")
-        return Source(kinds[0], None, None, tables, self.streaming, {}) if kinds else None  # type: ignore[arg-type]
-
-    def _tables_of_splits(self) -> dict[str, list[str]]:
-        """Tables beside images, by the splits that they are named for.
-
-        Raises:
-            ValueError: The images are not in folders of several classes, and the tables are named for no split.
-        """
-        layout = find_layout(list(self._images))
-        if not self._images or layout.split is not None:
-            return {}
-        tables: dict[str, list[str]] = {}
-        for path, file in self._files.items():
-            beside = len(path) == 1 or (len(path) == 2 and path[0] == "data")
-            if beside and format_of(file) in _TABLES and path[-1] not in _DESCRIPTIONS:
-                tables.setdefault(split_of(path[-1]) or "", []).append(file)
-        others = tables.pop("", [])
-        classes = {path[layout.label] for path in self._images if len(path) > layout.label + 1}
-        if others and not tables and len(classes) < 2:
-            raise ValueError(
-                f"{self._folder}: images must lie in a folder for each class, or be named by a metadata.csv with the "
-                f"columns file_name and label, got {len(self._images):,} images beside a table. Read the "
-                f"table by --data.path {format_of(others[0])} --data.data_files.train {shlex.quote(others[0])} and "
-                "name its columns by --data.image_column and --data.label_column"
-            )
-        return tables
+        kinds = sorted({str(format_of(file)) for files in self._tables.values() for file in files})
+        for files in self._tables.values():
+            if len(kinds) > 1 or len({Path(file).parent for file in files}) > 1:
+                raise ValueError(
+                    f"{self}: tables must have one format, and those of a split one folder, got {', '.join(files)}; "
+                    "join or convert them"
+                )
+        return Source(kinds[0], None, None, {**self._tables}, self.streaming, {}) if kinds else None
 
 
 def _with_images(splits: Any) -> Any:

@@ -1,6 +1,7 @@
 """From a decoded image to the tensor that a network takes."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, cast
 
 import torch
@@ -10,12 +11,14 @@ from timm.data.transforms_factory import create_transform
 from torch import Tensor
 
 from softformer.training.specs import Settings
-from tasks.image.decoding import Channels
+from tasks.image.decoding import Channels, middle
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 CropMode = Literal["center", "squash", "border"]
 Statistics = Literal["imagenet", "auto"] | list[float]
 
+# The middle of a longer image alone is resized.
+_LARGEST_RATIO = 64
 # A channel that never varies is shifted, not stretched.
 _LEAST_STD = 1 / 255
 
@@ -101,7 +104,7 @@ def resize_transform(
 
     Arguments as in `tasks.image.processor.ImageProcessor`; a border has the color of the mean.
     """
-    return create_transform(
+    transform = create_transform(
         image_size,
         is_training=False,
         interpolation=interpolation,
@@ -110,6 +113,11 @@ def resize_transform(
         crop_mode=crop_mode,
         normalize=False,
     )
+    # A line of pixels would take gigabytes at the height of the network's input, or become 0 pixels high in a border.
+    ratios = {"center": _LARGEST_RATIO, "border": 2 * min(image_size) - 1}
+    if crop_mode in ratios:
+        transform.transforms.insert(0, partial(middle, ratio=ratios[crop_mode]))
+    return transform
 
 
 def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

@@ -61,7 +61,8 @@ class TextDataModule(LabelledDataModule):
             epoch: against overfitting to a small training split.
         max_tokens: maximum number of tokens of a batch, padding included; batch_size is then its maximum of rows.
         group_by_length: put texts of similar length in a batch, in training and in evaluation.
-        texts: texts to predict: a .txt file with a text in each line, or a table with text_column, or a list of files.
+        texts: texts to predict: a .txt file with a text in each line, a table (.csv, .tsv, .json, .jsonl, .parquet)
+            with text_column, a folder or a pattern of such files, or a list of these.
         on_bad_text: at a text that is missing, empty, or not a text, "error" stops and names it; "skip" leaves it out
             and counts it (`skipped`).
         num_proc: processes that turn texts into tokens before training.

@@ -41,7 +41,7 @@ def with_public_paths(value: Any) -> Any:
         return [with_public_paths(entry) for entry in value]
     if not isinstance(value, dict):
         return value
-    plain = {
+    plain: dict[str, Any] = {
         key: _public(entry) if key in _PATHS and isinstance(entry, str) else with_public_paths(entry)
         for key, entry in value.items()
     }

@@ -31,7 +31,9 @@ class AudioSource(Source):
                     f"{self}: audio files must be in a local folder. Download them (hf download {self.path} "
                     "--repo-type dataset --local-dir FOLDER) and give the folder by --data.path FOLDER"
                 ) from error
-        splits = self.folder.read() if self.folder is not None else self._tables.load()
+        source = self.folder or self._tables
+        assert source is not None
+        splits = source.read() if isinstance(source, AudioFolder) else source.load()
         return splits if split is None else sliced(splits, split)
 
     def folder_of(self, split: str) -> Path:

@@ -34,6 +34,10 @@ def _check(labels: Labels, rows: datasets.Dataset) -> Any:
         ([True, False], None, ["False", "True"], [1, 0]),
         ([7, 3], datasets.Value("uint8"), ["3", "7"], [1, 0]),
         (["b", "a"], datasets.Value("large_string"), ["a", "b"], [1, 0]),
+        (["10", "9", "-1"], None, ["-1", "9", "10"], [2, 1, 0]),
+        (["010", "007", "7"], None, ["007", "7", "010"], [2, 0, 1]),
+        (["None", "NA", "null"], None, ["NA", "None", "null"], [1, 0, 2]),
+        (["10", "9", "x"], None, ["10", "9", "x"], [0, 1, 2]),
     ],
 )
 def test_single_labels(values: list[Any], feature: Any, names: list[str], encoded: list[int]) -> None:
@@ -72,6 +76,24 @@ def test_given_names_replace_those_of_the_data_and_serve_where_it_has_none() -> 
     assert (numbered.names, numbered.encode_row(2)) == (["x", "y", "z"], 2)
     named = _labels(_rows(["y"]), ["x", "y"], training=False)
     assert named.encode_row("y") == 1
+
+
+def test_a_column_of_text_may_have_the_numbers_of_given_names() -> None:
+    rows = _rows(["0", "2", "cat"])
+    labels = _labels(rows, ["ant", "bee", "cat"], training=False)
+    assert _check(labels, rows).tolist() == [0, 2, 2]
+    with pytest.raises(ValueError, match=r"'3' is not one of the 3 classes \('ant', 'bee', 'cat'\)"):
+        labels.encode_row("3")
+    numbered = _labels(_rows(["3"]), ["1", "2", "3"], training=False)
+    assert numbered.encode_row("3") == 2
+    with pytest.raises(ValueError, match="'0' is not one of the 3 classes"):
+        numbered.encode_row("0")
+
+
+@pytest.mark.parametrize("name", [True, 7, None])
+def test_names_that_are_no_strings(name: Any) -> None:
+    with pytest.raises(ValueError, match=f"class_names: expected strings, got {name}; put names between quotes"):
+        _labels(_rows(["y"]), ["x", name])
 
 
 @pytest.mark.parametrize("value", [-1, 3])
@@ -115,6 +137,29 @@ def test_a_column_of_another_type_is_an_error(values: list[Any]) -> None:
         _labels(_rows(values))
 
 
+@pytest.mark.parametrize("feature", ["float32", "float64"])
+def test_whole_numbers_that_pandas_stores_as_floats_have_a_remedy(feature: str) -> None:
+    message = (
+        r"got a column of type .*float.* Store the labels as whole .*float64 where values are missing: remove these"
+    )
+    with pytest.raises(ValueError, match=message):
+        _labels(_rows([1.0, None], datasets.Value(feature)))
+
+
+@pytest.mark.parametrize("values", [["1.0", "2.0"], ["0.5", "2"], ["1e-3", ".25", "-1."]])
+def test_fractions_in_a_column_of_text_are_an_error_unless_they_are_names(values: list[str]) -> None:
+    with pytest.raises(
+        ValueError, match=r"got numbers with fractions \('.*\). Round them .* or list them by class_names"
+    ):
+        _labels(_rows(values))
+    assert _labels(_rows(values), values).encode_row(values[0]) == 0
+
+
+def test_a_column_without_any_label_is_an_error() -> None:
+    with pytest.raises(ValueError, match="label_column='label': no training row has a label; choose another column"):
+        _labels(_rows([None, None], datasets.Value("string")))
+
+
 def test_classes_that_cannot_be_found_are_an_error() -> None:
     with pytest.raises(ValueError, match=r"label_column='label'.*does not tell its classes.*Give class_names"):
         _labels(_rows([0, 1]), training=False)
@@ -140,6 +185,8 @@ def test_the_wrong_number_of_names_is_an_error() -> None:
         ([1, 0], datasets.Value("uint8"), ["owl", "cat"], [0, 2]),
         (["owl", "cat"], None, None, [2, 0]),
         ([2, 0], None, None, [2, 0]),
+        (["2", "0"], None, None, [2, 0]),
+        (["1", "0"], None, ["owl", "cat"], [0, 2]),
     ],
 )
 def test_labels_of_other_data_are_found_by_name(
@@ -157,6 +204,10 @@ def test_numbers_that_were_the_names_in_training_are_found_as_such() -> None:
     trained = _labels(_rows([30, -7, 9]))
     again = labels_as_trained("label", datasets.Value("int64"), trained.names)
     assert again == trained
+    written = labels_as_trained("label", datasets.Value("string"), trained.names)
+    assert (
+        _check(written, _rows(["30", "-7", "9"])).tolist() == _check(trained, _rows([30, -7, 9])).tolist() == [2, 0, 1]
+    )
     truth = _labels(_rows([True, False]))
     assert labels_as_trained("label", datasets.Value("bool"), truth.names) == truth
 

@@ -1,13 +1,22 @@
 """Data of every kind that load_dataset reads, and what is said when it cannot."""
 
+import bz2
 import csv
+import gzip
 import json
+import os
+import shlex
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
 from toy_rows import ToyData, ToyNetWithValidation, numbers, quiet_trainer
+
+from tasks.audio import AudioDataModule, SpeechDataModule
+from tasks.data.sources import Source
+from tasks.image import ImageDataModule
+from tasks.text import TextDataModule
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -236,3 +245,190 @@ def test_an_evaluation_reads_its_split_once_before_its_first_step() -> None:
         evaluate(net, datamodule=Data("numbers"), verbose=False)
         assert made == [(role, False)]
         assert net.evaluated
+
+
+def _source(path: str | Path, data_files: Any = None, **given: Any) -> Source:
+    arguments = {"name": None, "data_dir": None, "streaming": False, "built_in": {}, **given}
+    return Source(str(path), data_files=data_files, **arguments)
+
+
+_CELLS = [
+    ["text", "label"],
+    ["null", "007"],
+    ["NA", "010"],
+    ["12", "None"],
+    ["1.50", ""],
+    ["", "nan"],
+    ["a, b; c", "7"],
+]
+_READ = [{"text": text or None, "label": label or None} for text, label in _CELLS[1:]]
+
+
+def _write_cells(file: Path, delimiter: str, cells: list[list[str]] = _CELLS, encoding: str = "utf-8") -> str:
+    opened = {".gz": gzip.open, ".bz2": bz2.open}.get(file.suffix, open)
+    with opened(file, "wt", newline="", encoding=encoding) as stream:
+        csv.writer(stream, delimiter=delimiter).writerows(cells)
+    return str(file)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("name", "delimiter"),
+    [
+        ("a.csv", ","),
+        ("a.csv", ";"),
+        ("a.csv", "\t"),
+        ("a.csv", "|"),
+        ("a.tsv", "\t"),
+        ("a.tsv.gz", "\t"),
+        ("a.csv.bz2", ";"),
+    ],
+)
+def test_cells_of_tables_are_as_written(tmp_path: Path, name: str, delimiter: str, streaming: bool) -> None:
+    file = _write_cells(tmp_path / name, delimiter)
+    assert list(_source("csv", {"train": file}, streaming=streaming).load()["train"]) == _READ
+    assert list(_source(tmp_path, streaming=streaming).load()["train"]) == _READ
+
+
+@pytest.mark.parametrize("module", [ImageDataModule, TextDataModule, AudioDataModule, SpeechDataModule])
+def test_the_data_modules_read_cells_as_written(tmp_path: Path, module: Any) -> None:
+    file = _write_cells(tmp_path / "train.csv", ",")
+    assert list(module("csv", data_files=file).splits["train"]) == _READ
+
+
+def test_a_column_that_is_empty_for_long_keeps_its_type(tmp_path: Path) -> None:
+    cells = [["text", "label"], *[["x", ""]] * 10_001, ["x", "1"]]
+    rows = _source("csv", _write_cells(tmp_path / "a.csv", ",", cells)).load()["train"]
+    assert rows["label"][-1] == "1"
+    assert rows["label"][0] is None
+
+
+def test_the_delimiter_that_was_found_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = _write_cells(tmp_path / "a.csv", ";")
+    with caplog.at_level("INFO"):
+        _source("csv", file).load()
+    assert f"{file}: columns are separated by ';'" in caplog.text
+
+
+def test_splits_may_differ_in_delimiter_and_columns(tmp_path: Path) -> None:
+    train = _write_cells(tmp_path / "train.csv", ",")
+    test = _write_cells(tmp_path / "test.tsv", "\t", [["text"], ["x"]])
+    splits = _source("csv", {"train": train, "test": test}).load()
+    assert (splits["train"].column_names, splits["test"][:]) == (["text", "label"], {"text": ["x"]})
+    with pytest.raises(
+        ValueError, match=r"the tables of a split must have the same delimiter and columns, got ',' and"
+    ):
+        _source("csv", [train, test]).load()
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+@pytest.mark.parametrize("name", ["run [1]", "what?", "a*b", "[x"])
+def test_a_path_that_exists_is_taken_literally(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str
+) -> None:
+    folder = tmp_path / name
+    (folder / "sub").mkdir(parents=True)
+    _write(folder, kind, train=3)
+    file = f"train.{kind}"
+    monkeypatch.chdir(tmp_path)
+    for source in (
+        _source(kind, str(folder / file)),
+        _source(kind, {"train": [str(folder / f"t*.{kind}")]}),
+        _source(kind, f"./{name}/{file}"),
+        _source(kind, file, data_dir=str(folder)),
+        _source(kind, data_dir=str(folder)),
+        _source(folder),
+        _source(f"./{name}"),
+        _source(tmp_path, data_dir=name),
+        _source(tmp_path, f"{name}/{file}"),
+        _source(folder, file),
+    ):
+        assert len(source.load()["train"]) == 3
+        assert source.folder_of("train").absolute() == folder
+    with pytest.raises(FileNotFoundError, match="no file"):
+        _source(kind, str(folder / "no.csv")).load()
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_what_save_to_disk_wrote(tmp_path: Path, streaming: bool) -> None:
+    numbers(train=3, test=2).save_to_disk(str(tmp_path / "splits"))
+    numbers(train=3)["train"].save_to_disk(str(tmp_path / "rows"))
+    splits = _source(tmp_path / "splits", streaming=streaming).load()
+    assert [len(list(splits[name])) for name in ("train", "test")] == [3, 2]
+    assert len(list(_source(tmp_path, data_dir="rows", streaming=streaming).load()["train"])) == 3
+
+
+def _remedy(message: str) -> Source:
+    """The data that a message advises."""
+    words = shlex.split(message[message.index("--data.path") :])
+    given = dict(zip(words[::2], words[1::2]))
+    return _source(given["--data.path"], {"train": given["--data.data_files.train"]})
+
+
+@pytest.mark.parametrize(
+    "name", ["a.csv", "a.tsv", "a.csv.gz", "a.jsonl", "a.jsonl.gz", "a.json", "a.parquet", "a.txt", "of mine.TXT.gz"]
+)
+def test_the_remedy_for_a_file_in_place_of_a_path_works(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    opened = gzip.open if name.endswith(".gz") else open
+    if "parquet" in name:
+        numbers(train=1)["train"].to_parquet(file)
+    else:
+        with opened(file, "wt") as stream:
+            stream.write(
+                '{"value": "x"}\n' if "json" in name else "value\tother\nx\ty\n" if "tsv" in name else "value\nx\n"
+            )
+    with pytest.raises(ValueError, match="is a file: expected a hub name, a folder or a format") as caught:
+        _source(file).load()
+    rows = _remedy(str(caught.value)).load()["train"]
+    assert len(rows) == (2 if "txt" in name.lower() else 1)
+    assert rows.column_names[0] == ("text" if "txt" in name.lower() else "value")
+
+
+def test_a_file_that_no_format_reads(tmp_path: Path) -> None:
+    (tmp_path / "a.xlsx").write_bytes(b"x")
+    with pytest.raises(
+        ValueError, match=r"a.xlsx' is a file: .* Give its folder, or save the data as CSV, JSON lines or"
+    ):
+        _source(tmp_path / "a.xlsx").load()
+
+
+@pytest.mark.parametrize(("kind", "ending"), [("csv", "csv"), ("json", "json"), ("text", "txt"), ("webdataset", "tar")])
+def test_the_remedy_for_a_format_without_files(kind: str, ending: str) -> None:
+    with pytest.raises(ValueError, match=rf"a format: give the files .* --data.data_files.train train.{ending}, or"):
+        _source(kind).load()
+    with pytest.raises(ValueError, match=r"a format: give the folder of the files by --data.data_dir FOLDER"):
+        _source("imagefolder").load()
+
+
+@pytest.mark.parametrize(("encoding", "line"), [("latin-1", 3), ("utf-16", 1)])
+@pytest.mark.parametrize("kind", ["csv", "json", "text"])
+def test_text_in_another_encoding_names_file_and_line(tmp_path: Path, kind: str, encoding: str, line: int) -> None:
+    texts = ["value", "tea", "café"]
+    lines = [json.dumps({"value": text}, ensure_ascii=False) for text in texts] if kind == "json" else texts
+    file = tmp_path / {"csv": "a.csv", "json": "a.jsonl", "text": "a.txt"}[kind]
+    file.write_bytes("".join(f"{text}\n" for text in lines).encode(encoding))
+    for source in (_source(kind, str(file)), _source(tmp_path)):
+        with pytest.raises(ValueError, match=rf"{file}: line {line} is not UTF-8 text \(.*\); save the file as UTF-8"):
+            source.load()
+
+
+@pytest.mark.parametrize("rows", ["a, b,1\nc, d,2\n", "a,1\nc, d,2\n"])
+def test_texts_with_the_delimiter_and_without_quotes(tmp_path: Path, rows: str) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("text,label\n" + rows)
+    with pytest.raises(ValueError, match=r"put texts that contain .* between quotes"):
+        _source("csv", str(file)).load()
+
+
+def test_the_readme_of_a_folder_says_which_files_are_the_splits(tmp_path: Path) -> None:
+    os.rename(_write(tmp_path, "csv", train=3)["train"], tmp_path / "mine.csv")
+    configs = "configs:\n- config_name: default\n  data_files:\n  - split: holdout\n    path: mine.csv\n"
+    (tmp_path / "README.md").write_text(f"---\n{configs}---\n")
+    assert list(_source(tmp_path).load()) == ["holdout"]
+
+
+def test_slices_of_built_in_sets_and_slices_that_are_none() -> None:
+    assert len(ToyData("numbers", train_split="train[:50%]+test", val_fraction=0.0).split_for("train")) == 23
+    with pytest.raises(ValueError, match=r"train_split='train\[:abc\]': expected a slice such as train\[:90%\]"):
+        ToyData("numbers", train_split="train[:abc]").setup("fit")

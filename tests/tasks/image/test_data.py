@@ -267,7 +267,7 @@ def _with_broken(tmp_path: Path, *broken: int, rows: int = 31) -> str:
 @pytest.mark.parametrize("cache", [True, False])
 def test_a_broken_picture_stops_the_run_and_is_named(tmp_path: Path, cache: bool) -> None:
     data = _data(_with_broken(tmp_path, 4), "csv", cache=cache, val_fraction=0.0)
-    message = f"split 'train', row 4: the picture '{tmp_path / '4.png'}' cannot be decoded: .*--data.on_bad_image skip"
+    message = f"split 'train', row 4: the image '{tmp_path / '4.png'}' cannot be decoded: .*--data.on_bad_image skip"
     with pytest.raises(ReadError, match=message):
         list(data.train_dataloader())
 

@@ -1,15 +1,18 @@
 """Pictures of every kind in one or three channels, and pictures that are broken."""
 
+import base64
+import struct
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tasks.data.examples import ReadError
-from tasks.image.decoding import read_picture, to_channels
+from tasks.image.decoding import middle, read_picture, to_channels
+from tasks.image.transforms import resize_transform
 
 _GREY = np.arange(35, dtype=np.uint8).reshape(7, 5) * 7
 _RGB = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
@@ -67,11 +70,113 @@ def test_other_modes_become_rgb(mode: str) -> None:
     assert (to_channels(image, 3).mode, to_channels(image, 1).mode) == ("RGB", "L")
 
 
-def test_the_exif_orientation_is_applied() -> None:
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_exif_orientation_is_applied_once(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = _png(Image.fromarray(_GREY), exif=exif)
+    expected = _array(ImageOps.exif_transpose(Image.open(BytesIO(file))))
+    turned = read_picture(file, 1)
+    assert (_array(turned) == expected).all()
+    assert (_array(to_channels(turned, 1)) == expected).all()
+    assert orientation != 6 or (expected == np.rot90(_GREY, -1)).all()
+
+
+def _exif(*entries: tuple[int, int, int, bytes]) -> bytes:
+    """An EXIF block of entries: tag, type, count, value."""
+    packed = b"".join(struct.pack("<HHI", *entry[:3]) + entry[3] for entry in entries)
+    return b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(entries)) + packed + bytes(4)
+
+
+_TURNED = (0x112, 3, 1, struct.pack("<HH", 6, 0))
+_ODD_MAKE = (0x10F, 11, 1, struct.pack("<f", 1.5))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    ("exif", "turned"),
+    [
+        (_exif(_TURNED), True),
+        (_exif(_ODD_MAKE, _TURNED), True),
+        (_exif((0x112, 2, 4, b"6\0\0\0")), False),
+        (_exif((0x112, 5, 1, struct.pack("<I", 8))), False),
+        (_exif((0x112, 3, 1, struct.pack("<HH", 9, 0))), False),
+        (_exif(_TURNED)[:17], False),
+        (b"Exif\0\0garbage", False),
+        (b"Exif\0\0MM\0*\0\0", False),
+        (b"Exif\0\0", False),
+    ],
+)
+def test_exif_that_cannot_be_read_is_none(kind: str, exif: bytes, turned: bool) -> None:
+    file = BytesIO()
+    Image.new("RGB", (7, 5), (200, 9, 9)).save(file, kind, exif=exif)
+    image = read_picture(file.getvalue(), 3)
+    assert image.size == ((5, 7) if turned else (7, 5))
+
+
+def test_transparency_of_a_palette_outlives_its_turning() -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.putpixel((1, 0), 1)
     exif = Image.Exif()
     exif[0x0112] = 6
-    turned = read_picture(_png(Image.fromarray(_GREY), exif=exif), 1)
-    assert (_array(turned) == np.rot90(_GREY, -1)).all()
+    turned = read_picture(_png(image, transparency=0, exif=exif), 3)
+    assert _array(turned).tolist() == [[[255, 255, 255]], [[200, 100, 50]]]
+
+
+def _bmp(alpha: int) -> bytes:
+    """Two pixels of 32 bits, the second opaque if the first is."""
+    pixels = bytes([30, 20, 10, alpha, 50, 100, 200, alpha])
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = (struct.pack("<IiiHHIIiiII", 108, 2, 1, 1, 32, 3, len(pixels), 0, 0, 0, 0) + masks).ljust(108, b"\0")
+    return b"BM" + struct.pack("<IHHI", 14 + len(header) + len(pixels), 0, 0, 14 + len(header)) + header + pixels
+
+
+@pytest.mark.parametrize("alpha", [0, 255])
+def test_a_bmp_file_whose_alpha_is_0_everywhere_has_no_alpha(alpha: int) -> None:
+    assert _array(read_picture(_bmp(alpha), 3)).tolist() == [[[10, 20, 30], [200, 100, 50]]]
+
+
+def test_names_of_files_from_other_systems(tmp_path: Path) -> None:
+    (tmp_path / "cats").mkdir()
+    Image.fromarray(_RGB).save(tmp_path / "cats/1.png")
+    assert (_array(read_picture(r"cats\1.png", 3, tmp_path)) == _RGB).all()
+    assert (_array(read_picture({"path": r"cats\1.png", "bytes": None}, 3, tmp_path)) == _RGB).all()
+
+
+def test_base64_text_in_place_of_a_name_is_not_printed_whole() -> None:
+    text = base64.b64encode(_png(Image.fromarray(np.repeat(_RGB, 20, 0)))).decode()
+    with pytest.raises(
+        ReadError, match=rf"expected a file name or the bytes of a file, got {len(text):,} char"
+    ) as caught:
+        read_picture(text, 3)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("size", [(1, 4_000), (4_000, 1), (3, 900), (200, 3), (64, 1), (65, 1)])
+@pytest.mark.parametrize("crop_mode", ["center", "border", "squash"])
+def test_long_images_take_little_memory(size: tuple[int, int], crop_mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"image_size": (17, 13), "mean": [0.5] * 3, "interpolation": "bilinear", "crop_pct": 1.0}
+    resize, sizes = Image.Image.resize, []
+
+    def recorded(image: Image.Image, size: tuple[int, int], *args: Any, **options: Any) -> Image.Image:
+        sizes.append(size)
+        return resize(image, size, *args, **options)
+
+    monkeypatch.setattr(Image.Image, "resize", recorded)
+    long = Image.new("RGB", size, (9, 99, 199))
+    tensor = resize_transform({**settings, "crop_mode": crop_mode})(long)
+    assert tensor.shape == (3, 17, 13)
+    assert tensor[:, 8, 6].tolist() == [9, 99, 199]
+    assert max(map(max, sizes)) <= 64 * 17
+
+
+def test_the_middle_of_a_long_image() -> None:
+    row = Image.fromarray(np.arange(100, dtype=np.uint8)[None])
+    assert _array(middle(row, 4)).tolist() == [[48, 49, 50, 51]]
+    assert _array(middle(row.transpose(Image.Transpose.ROTATE_270), 4)).tolist() == [[48], [49], [50], [51]]
+    assert middle(row, 100) is row
 
 
 def test_every_form_of_a_picture_reads_alike(tmp_path: Path) -> None:
@@ -100,18 +205,18 @@ def test_broken_pictures_are_errors_that_name_the_file(tmp_path: Path) -> None:
     Image.fromarray(np.repeat(np.repeat(_RGB, 20, 0), 20, 1)).save(jpeg, "JPEG")
     (tmp_path / "cut.jpg").write_bytes(jpeg.getvalue()[:700])
     for name in ("note.png", "cut.png", "cut.jpg", "missing.png"):
-        with pytest.raises(ReadError, match=f"the picture '{tmp_path / name}' cannot be decoded: "):
+        with pytest.raises(ReadError, match=f"the image '{tmp_path / name}' cannot be decoded: "):
             read_picture(name, 3, tmp_path)
-    with pytest.raises(ReadError, match=r"the picture '.*/x.png' cannot be decoded"):
+    with pytest.raises(ReadError, match=r"the image '.*/x.png' cannot be decoded"):
         read_picture({"bytes": b"rubbish", "path": "x.png"}, 3, tmp_path)
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (None, "the row holds none"),
-        ({"bytes": None, "path": None}, "the row holds none"),
-        (3.5, "a float is no picture"),
+        (None, "the row holds no image"),
+        ({"bytes": None, "path": None}, "the row holds no image"),
+        (3.5, "a float is no image"),
         (b"", "cannot identify image file"),
         ([[0, 256]], r"expected whole numbers from 0 to 255 .* got int64 of shape \(1, 2\)"),
         ([[0.5, 0.1]], "got float64"),

@@ -81,7 +81,7 @@ def test_without_files_there_is_nothing_to_predict() -> None:
 
 def test_broken_files(folder: Path) -> None:
     (folder / "c.png").write_bytes(b"broken")
-    with pytest.raises(ReadError, match=f"images, row 2: the picture '{folder / 'c.png'}' cannot be decoded"):
+    with pytest.raises(ReadError, match=f"images, row 2: the image '{folder / 'c.png'}' cannot be decoded"):
         _predict(str(folder), _PROCESSOR)
     batches = _predict(str(folder), _PROCESSOR, on_bad_image="skip")
     files = [Path(file).name for batch in batches for file in batch["file"]]

@@ -1,6 +1,9 @@
 """Texts to predict, without any data set."""
 
+import bz2
+import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +128,49 @@ def test_several_files_and_line_ends_of_other_systems(tmp_path: Path, lines: str
     assert rows["text"][:] == ["one", "two", *_LINES, "three"]
 
 
+_TABLES = {
+    "a.tsv": "id\ttext\n1\tnull\n2\t007\n",
+    "a.csv": "id;text\n1;null\n2;007\n",
+    "a.tsv.gz": "id\ttext\n1\tnull\n2\t007\n",
+    "a.jsonl.gz": '{"text": "null"}\n{"text": "007"}\n',
+    "a.txt": "null\n007\n",
+    "a.TXT.bz2": "null\n007\n",
+}
+
+
+def _write(file: Path, content: str) -> str:
+    with {".gz": gzip.open, ".bz2": bz2.open}.get(file.suffix, open)(file, "wt") as stream:
+        stream.write(content)
+    return str(file)
+
+
+@pytest.mark.parametrize("name", _TABLES)
+def test_texts_are_as_written_in_every_kind_of_file(tmp_path: Path, name: str) -> None:
+    assert _found(_predict(_write(tmp_path / name, _TABLES[name]))) == ["null", "007"]
+
+
+@pytest.mark.parametrize("given", ["{folder}", "{folder}/*", "{folder}/**", "{folder}/a.*"])
+def test_folders_and_patterns(tmp_path: Path, given: str, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "texts [1]"
+    folder.mkdir()
+    for name, content in {**_TABLES, "a.doc": "x"}.items():
+        _write(folder / name, content)
+    (folder / ".hidden.txt").write_text("hidden")
+    with caplog.at_level("INFO"):
+        assert text_rows(given.format(folder=folder), ["text"])["text"][:] == ["null", "007"] * 6
+    assert "texts: files left out because they are no text files: 1 (1 .doc)" in caplog.text
+
+
+@pytest.mark.parametrize("ending", ["txt", "csv", "jsonl"])
+def test_names_that_are_not_utf_8(tmp_path: Path, ending: str) -> None:
+    content = {"txt": "one\n", "csv": "text\none\n", "jsonl": '{"text": "one"}\n'}[ending]
+    try:
+        os.rename(_write(tmp_path / "a", content), os.fsencode(tmp_path) + b"/caf\xe9." + ending.encode())
+    except OSError:
+        pytest.skip("the file system takes UTF-8 names only")
+    assert text_rows(str(tmp_path), ["text"])["text"][:] == ["one"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "error", "message"),
     [
@@ -142,6 +188,7 @@ def test_several_files_and_line_ends_of_other_systems(tmp_path: Path, lines: str
         ),
         ("a.txt", b"", ValueError, r"texts='.*a.txt': the file holds no texts"),
         ("b.txt", b"one\ncaf\xe9\n", ValueError, r"texts='.*b.txt': line 2 is not UTF-8 text \(.*, byte 0xe9\); save"),
+        ("b.csv", b"text\ncaf\xe9\n", ValueError, r"b.csv: line 2 is not UTF-8 text \(.*, byte 0xe9\); save"),
         ("a.parquet", b"x", ValueError, r"a.parquet.*cannot be read"),
     ],
 )
