@@ -6,6 +6,7 @@ import sys
 import traceback
 from contextlib import ExitStack
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 import yaml
@@ -14,6 +15,7 @@ from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
+from torch.multiprocessing import ProcessRaisedException
 
 import softformer.adapters.timm
 import softformer.training.encoders.sequence  # noqa: F401  (short class names are those of imported classes)
@@ -27,7 +29,7 @@ from softformer.training.module import SoftformerModule
 from softformer.training.run.folder import RunFolder
 from softformer.training.specs import root_error
 from tasks.command.console import COMMANDS, fail, quiet
-from tasks.command.errors import UNAVAILABLE, paragraph
+from tasks.command.errors import UNAVAILABLE, kind_in_traceback, paragraph
 from tasks.command.links import link_data_to_task
 from tasks.command.outputs import RunStart, RunTrainer, TestSplitCheck, best_checkpoint, fit_callbacks, run_loggers
 from tasks.command.parser import HelpFormatter, Parser, RecipeOption
@@ -135,9 +137,9 @@ class SoftformerCLI(LightningCLI):
         config.run.name = config.run.name or request.run.name
         self.folder = RunSettings(**vars(config.run)).folder()
         config.ckpt_path = str(request.checkpoint) if request.checkpoint else None
-        for name in ("check_val_every_n_epoch", "accumulate_grad_batches"):
-            if config.trainer[name] is not None and config.trainer[name] < 1:
-                raise ValueError(f"trainer.{name} must be a positive number, got {config.trainer[name]}")
+        for name in ("check_val_every_n_epoch", "accumulate_grad_batches", "limit_train_batches"):
+            if config.trainer[name] is not None and config.trainer[name] <= 0:
+                raise ValueError(f"trainer.{name} must be positive, got {config.trainer[name]}")
         if self._command == "fit":
             self._claim_folder(config)
             text = self._subcommand_parsers["fit"].dump(config, skip_unset=False, skip_link_targets=False)
@@ -258,13 +260,21 @@ def run(command: str, args: list[str]) -> None:
             SoftformerCLI(command, args, request, resources)
     except SIGTERMException:
         sys.exit(128 + signal.SIGTERM)  # asked to end; the checkpoint is saved
-    except (*_USER_ERRORS, *_OF_LIGHTNING) as error:
+    except (*_USER_ERRORS, *_OF_LIGHTNING, ProcessRaisedException) as error:
         root = root_error(error)
-        option = None if isinstance(root, _USER_ERRORS) else _trainer_option(root)
-        if os.environ.get(TRACEBACK) == "1" or not (isinstance(root, _USER_ERRORS) or option):
+        option = None if _is_of_user(root) else _trainer_option(root)
+        if os.environ.get(TRACEBACK) == "1" or not (_is_of_user(root) or option):
             raise
-        remedy = f" Leave {option} out, or change its options." if option else request.remedy(root) if request else ""
-        fail(paragraph(root) + remedy)
+        remedy = f"Leave {option} out, or change its options." if option else request.remedy(root) if request else ""
+        fail(f"{paragraph(root).rstrip('.')}. {remedy}" if remedy else paragraph(root))
+
+
+def _is_of_user(error: BaseException) -> bool:
+    """Whether the user can correct an error, which may come from a process of its own (ddp_spawn)."""
+    kind: Any = type(error)
+    if isinstance(error, ProcessRaisedException):
+        kind = locate(kind_in_traceback(error)) or kind
+    return issubclass(kind, _USER_ERRORS)
 
 
 def _trainer_option(error: BaseException) -> str | None:

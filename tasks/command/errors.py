@@ -16,8 +16,8 @@ WITHIN = "\x03"
 UNAVAILABLE: list[ImportError] = []
 _MOST_LISTED = 24
 _MOST_CHARACTERS = 200
-# A worker of a loader puts its traceback into the message of the error.
-_OF_WORKER = re.compile(r"Original Traceback.*\n[\w.]+: (?P<message>.*)\Z", re.DOTALL)
+# Another process, such as a worker of a loader, puts its traceback into the message of the error.
+_TRACEBACK = re.compile(r"Traceback \(most recent.*\n(?P<kind>[\w.]+): (?P<message>.*)\Z", re.DOTALL)
 
 
 def unknown_option(name: str, known: list[str], owner: str) -> str:
@@ -133,11 +133,16 @@ def _class_names(value: Any) -> Iterator[str]:
         yield from _class_names(dict(value if isinstance(value, Mapping) else vars(value)).get("class_path"))
 
 
+def kind_in_traceback(error: BaseException) -> str:
+    """The class of the error in another process, whose traceback is in the message; empty without one."""
+    match = _TRACEBACK.search(str(error))
+    return match["kind"] if match else ""
+
+
 def paragraph(error: BaseException) -> str:
-    """The message of an error in one line, without the traceback of a loader's worker."""
-    message = str(error)
-    if match := _OF_WORKER.search(message):
-        message = match["message"]
+    """The message of an error in one line, without the traceback of another process."""
+    match = _TRACEBACK.search(str(error))
+    message = match["message"] if match else str(error)
     if "backend found" in message or "can not run on your system" in message:
         message += " This machine has no such device: leave trainer.accelerator out, or set it to cpu."
     return " ".join(message.split())

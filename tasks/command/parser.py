@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple, NoReturn
 
 from jsonargparse import ActionConfigFile, DefaultHelpFormatter, Namespace
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from softformer.training.module import SoftformerModule
 from tasks.command.console import fail
@@ -66,10 +67,29 @@ class Parser(LightningArgumentParser):
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, *rest: Any, **kwargs: Any
     ) -> Namespace:
-        """Parse; a null for an option inside an option, which jsonargparse hands on as "None", is null."""
+        """Parse; a null for an option inside an object, which jsonargparse hands on as "None", is null."""
         if args is not None and not self.exit_on_error:
             args = [f"{arg[:-4]}null" if arg.endswith("=None") else arg for arg in args]
-        return super().parse_args(args, *rest, **kwargs)
+        return self._say_kept(kwargs.get("namespace"), super().parse_args(args, *rest, **kwargs))
+
+    def parse_object(self, obj: Any, namespace: Namespace | None = None, *args: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
+        """Parse, and say which options an object takes over from one of another class."""
+        return self._say_kept(namespace, super().parse_object(obj, namespace, *args, **kwargs))
+
+    def _say_kept(self, before: Namespace | None, after: Namespace) -> Namespace:
+        for name, new in vars(after).items():
+            old = vars(before).get(name) if before else None
+            if isinstance(old, Namespace) and "class_path" in old and old.class_path != new.get("class_path"):
+                options = old.get("init_args") or {}
+                kept = [
+                    f"{key}={value}"
+                    for key, value in vars(new.get("init_args") or Namespace()).items()
+                    if options.get(key) == value
+                ]
+                if kept:
+                    kinds = [path.rpartition(".")[2] for path in (new.class_path, old.class_path)]
+                    rank_zero_info(f"{self._owner}.{name}: {kinds[0]} keeps {', '.join(kept)} from {kinds[1]}")
+        return after
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
         """As argparse does, remembering the option and its value."""

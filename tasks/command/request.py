@@ -63,7 +63,7 @@ class Request:
             for path in _texts(arguments.get(name)):
                 if path in str(error) and not Path(path).is_absolute():
                     return (
-                        f" The checkpoint names {path} relative to the folder that it was trained in, and this command"
+                        f"The checkpoint names {path} relative to the folder that it was trained in, and this command"
                         f" runs in {Path.cwd()}. Run it in that folder, or give the data by --data.{name}."
                     )
         return ""
