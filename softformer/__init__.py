@@ -4,15 +4,10 @@ Importing the package registers the ``soft_*`` models in timm where timm is inst
 are imported when they are first used.
 """
 
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
-
-from softformer.layers.attention import SoftAttention
-from softformer.models.sequence import SoftEncoder, SoftOptions
-from softformer.ops.attention.health import attention_factors, attention_health
-from softformer.ops.attention.public import soft_attention
-from softformer.ops.inverse import Cholesky, Inverse, Newton
 
 if TYPE_CHECKING:
     from softformer.adapters.huggingface import (
@@ -21,8 +16,13 @@ if TYPE_CHECKING:
         SoftformerForSequenceClassification,
         SoftformerModel,
     )
+    from softformer.layers.attention import SoftAttention
+    from softformer.models.sequence import SoftEncoder, SoftOptions
     from softformer.models.vision.network import SoftVisionTransformer
     from softformer.models.vision.published import from_published
+    from softformer.ops.attention.health import attention_factors, attention_health
+    from softformer.ops.attention.public import soft_attention
+    from softformer.ops.inverse import Cholesky, Inverse, Newton
     from softformer.training.checkpoints.loading import load
     from softformer.training.encoders import EncoderSpec
     from softformer.training.module import SoftformerModule
@@ -31,6 +31,15 @@ __version__ = "0.1.0"
 
 # Where the names above come from; a test keeps the two lists equal.
 _LAZY = {
+    "Cholesky": "softformer.ops.inverse",
+    "Inverse": "softformer.ops.inverse",
+    "Newton": "softformer.ops.inverse",
+    "SoftAttention": "softformer.layers.attention",
+    "SoftEncoder": "softformer.models.sequence",
+    "SoftOptions": "softformer.models.sequence",
+    "attention_factors": "softformer.ops.attention.health",
+    "attention_health": "softformer.ops.attention.health",
+    "soft_attention": "softformer.ops.attention.public",
     "SoftformerConfig": "softformer.adapters.huggingface",
     "SoftformerForMaskedLM": "softformer.adapters.huggingface",
     "SoftformerForSequenceClassification": "softformer.adapters.huggingface",
@@ -63,7 +72,10 @@ __all__ = [
     "soft_attention",
 ]
 
-if find_spec("timm") is not None:
+# `python -m softformer` imports this package before its command line, whose help needs no model, and which makes
+# settings that torch reads when it loads. The command line imports the models itself.
+_IS_PROGRAM = sys.argv[:1] == ["-m"] and ("-m", "softformer") in zip(sys.orig_argv, sys.orig_argv[1:])
+if find_spec("timm") is not None and not _IS_PROGRAM:
     import_module("softformer.adapters.timm")
 
 

@@ -23,7 +23,11 @@ _REFUSED = re.compile(
 
 
 def read_weight_file(
-    path: str | os.PathLike[str], *, kind: str = "file of weights", map_location: str | torch.device = "cpu"
+    path: str | os.PathLike[str],
+    *,
+    kind: str = "file of weights",
+    map_location: str | torch.device = "cpu",
+    mmap: bool = False,
 ) -> dict[str, Any]:
     """What a file of weights holds, tensors and whatever plain values lie beside them.
 
@@ -32,6 +36,7 @@ def read_weight_file(
             pytorch_model.bin.
         kind: What the file is called in messages.
         map_location: Device of the tensors.
+        mmap: Whether tensors stay on disk until they are used, where torch.save wrote the file.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -55,7 +60,7 @@ def read_weight_file(
     try:
         # Training scripts store their arguments beside the weights; a Namespace is a plain record.
         with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location=map_location, weights_only=True)
+            content = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap and begin == b"PK")
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
         if refused := _REFUSED.search(str(error)):
             raise ValueError(

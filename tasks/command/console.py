@@ -1,9 +1,18 @@
-"""A console that shows what the run says, and not what libraries advertise or warn themselves of."""
+"""The commands, and what they show: their errors, and none of the advertisements and warnings of libraries."""
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
+
+COMMANDS = {
+    "fit": "Train by a recipe, or resume a run.",
+    "validate": "Evaluate a checkpoint on the validation split.",
+    "test": "Evaluate a checkpoint on the test split.",
+    "predict": "Classify or transcribe files with a checkpoint; writes a table.",
+}
 
 # Beginnings of lines that no user of a recipe can act on.
 _LINES = ("💡", "TPU available", "`weights_only` was not set", "Loading `train_dataloader`")
@@ -18,13 +27,19 @@ _WARNINGS = (
 )
 
 
+def fail(message: str) -> NoReturn:
+    """Print an error and end with status 2, as `argparse` does."""
+    print(f"softformer: error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Leave out lines and warnings that no user of a recipe can act on, inside the block."""
-    # A logger's filter does not see what its children say; the handlers do.
+    """Hide lines and warnings that no user of a recipe can act on, inside the block."""
+    # A filter of the logger would not see the records of its children; those of its handlers do.
     handlers = [*logging.getLogger("lightning").handlers, *logging.getLogger("lightning.pytorch").handlers]
     for handler in handlers:
-        handler.addFilter(_tells)
+        handler.addFilter(_is_useful)
     try:
         with warnings.catch_warnings():
             for pattern in _WARNINGS:
@@ -32,8 +47,8 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         for handler in handlers:
-            handler.removeFilter(_tells)
+            handler.removeFilter(_is_useful)
 
 
-def _tells(record: logging.LogRecord) -> bool:
+def _is_useful(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith(_LINES)

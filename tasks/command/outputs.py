@@ -1,56 +1,87 @@
-"""What a training run writes beside its weights, and the checks it begins with."""
+"""What a training run writes besides its weights, and the checks that it begins with."""
 
+from pathlib import Path
 from typing import Any
 
+import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.callbacks import LearningRateFinder, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from softformer.training.callbacks import BestCheckpoint, LastCheckpoint, LearningCurves
 from softformer.training.module import SoftformerModule
-from softformer.training.run.folder import CONFIG, RunFolder
+from softformer.training.run.folder import CONFIG, RunFolder, naming
 from softformer.training.run.logger import RunLogger
-from tasks.command.run import RunSettings
-from tasks.data.module import TaskDataModule
 
 
-class SaveConfig(SaveConfigCallback):
-    """Writes config.yaml, with which the run can be repeated, and what the data keep, when training really starts."""
+class RunTrainer(Trainer):
+    """Lightning's trainer."""
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Nothing yet: a run that fails before its first step leaves no trace."""
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the file."""
-        if trainer.is_global_zero:
-            config = self.config.clone()
-            config.ckpt_path, config.run.overwrite = None, False
-            # Data make their processor again, so that the file also serves as a recipe for other data.
-            for part in (config.model, config.data):
-                (part.get("init_args") or {}).pop("processor", None)
-            folder = RunSettings(**vars(config.run)).folder().path
-            folder.mkdir(parents=True, exist_ok=True)
-            text = self.parser.dump(config, skip_unset=False, skip_link_targets=False)
-            (folder / CONFIG).write_text(text)
-            data = getattr(trainer, "datamodule", None)
-            if isinstance(data, TaskDataModule):
-                data.write_run_files(folder)
+    def save_checkpoint(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Write a checkpoint; an error names its file."""
+        with naming(Path(filepath)):
+            super().save_checkpoint(filepath, *args, **kwargs)
 
 
-class ReplaceRun(Callback):
-    """Deletes what an earlier run left in the folder, when training really starts: a run that fails before keeps it.
+class RunStart(Callback):
+    """Writes config.yaml, with which the run can be repeated, and the files of the data when training really starts.
+
+    So a run that fails before its first step leaves the folder as it was.
 
     Args:
         folder: The folder of the run.
+        config: The configuration.
+        replace: Whether the files of an earlier run are deleted.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
+    def __init__(self, folder: RunFolder, config: dict[str, Any], *, replace: bool) -> None:
+        self.folder, self.config, self.replace = folder, config, replace
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Delete, before other callbacks write."""
-        self.folder.clear()
+        """Write the files."""
+        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        if self.replace and (others := self.folder.clear()):
+            rank_zero_info(f"{self.folder.path} keeps what no run wrote: {', '.join(others)}")
+        data = getattr(trainer, "datamodule", None)
+        with self.folder.writing(CONFIG) as path:
+            path.write_text(yaml.safe_dump(self._repeatable(data), sort_keys=False, allow_unicode=True))
+        if write_run_files := getattr(data, "write_run_files", None):
+            with self.folder.recording() as path:
+                write_run_files(path)
+
+    def _repeatable(self, data: Any) -> dict[str, Any]:
+        """The configuration of this run, which also serves as a recipe for other data."""
+        config = {**self.config, "ckpt_path": None, "run": {**self.config["run"], "overwrite": False}}
+        for part in ("model", "data"):
+            arguments = {**(config[part].get("init_args") or {})}
+            arguments.pop("processor", None)  # made again from the data
+            config[part] = {**config[part], "init_args": arguments}
+        if "batch_size" in config["data"]["init_args"]:  # a BatchSizeFinder may have changed it
+            config["data"]["init_args"]["batch_size"] = data.batch_size
+        return config
+
+
+class SuggestedLearningRate(Callback):
+    """Prints the suggestion of a LearningRateFinder, which a run with a schedule of its own does not follow.
+
+    Args:
+        finder: The finder.
+    """
+
+    def __init__(self, finder: LearningRateFinder) -> None:
+        finder._update_attr = False
+        self.finder = finder
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print it."""
+        rate = self.finder.optimal_lr.suggestion() if self.finder.optimal_lr else None
+        if rate is not None:
+            rank_zero_info(
+                f"LearningRateFinder suggests --model.optimizer.lr {rate:.3g}; this run goes on with the rate of its"
+                " settings"
+            )
 
 
 class TestSplitCheck(Callback):
@@ -78,16 +109,16 @@ def fit_callbacks(
     loggers: bool | list[Logger],
     enable_checkpointing: bool | None,
 ) -> list[Callback]:
-    """Checkpoints, learning rate and curves of a training run, beside the callbacks that the user chose.
+    """The callbacks of a training run besides those that the user chose: checkpoints, learning rate, and curves.
 
     Args:
         task: Names the metric that chooses the best checkpoint.
         folder: The folder of the run.
         own: The user's callbacks; a ModelCheckpoint with a metric among them replaces ours.
-        loggers: What `run_loggers` gave.
+        loggers: The loggers of `run_loggers`.
         enable_checkpointing: The trainer's argument.
     """
-    callbacks: list[Callback] = []
+    callbacks: list[Callback] = [SuggestedLearningRate(c) for c in own if isinstance(c, LearningRateFinder)]
     if enable_checkpointing is not False:
         if not any(isinstance(callback, ModelCheckpoint) and callback.monitor for callback in own):
             callbacks.append(BestCheckpoint(folder.checkpoints, task.monitor, task.monitor_mode))

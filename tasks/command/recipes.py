@@ -2,16 +2,22 @@
 
 import difflib
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 import softformer
-
-_FLAGS = ("-c", "--config")
 
 
 def shipped_recipes() -> Path:
     """The folder of recipes: inside the package where it was installed, beside it in a checkout."""
     package = Path(softformer.__file__).parent
     return package / "recipes" if (package / "recipes").is_dir() else package.parent / "recipes"
+
+
+def is_name(value: str) -> bool:
+    """Whether a value of --config is a file or a name, and not the configuration itself."""
+    return not value.lstrip().startswith("{") and "\n" not in value
 
 
 def find_recipe(name: str) -> Path:
@@ -21,7 +27,7 @@ def find_recipe(name: str) -> Path:
         name: A path, with or without ``.yaml``, or the name of a shipped recipe such as ``image/digits``.
 
     Raises:
-        FileNotFoundError: There is neither; the message lists the shipped ones.
+        FileNotFoundError: Neither exists; the message lists the shipped ones.
     """
     for candidate in (Path(name), Path(f"{name}.yaml"), shipped_recipes() / name, shipped_recipes() / f"{name}.yaml"):
         if candidate.is_file():
@@ -32,27 +38,27 @@ def find_recipe(name: str) -> Path:
     raise FileNotFoundError(f"there is no recipe {name!r}.{hint} Shipped: {', '.join(sorted(known)) or 'none'}")
 
 
-def with_recipe_files(args: list[str]) -> list[str]:
-    """Command-line arguments with the names of recipes replaced by their files."""
-    replaced: list[str] = []
-    for place, arg in enumerate(args):
-        flag, equals, value = arg.partition("=")
-        if place and args[place - 1] in _FLAGS and _is_name(arg):
-            replaced.append(str(find_recipe(arg)))
-        elif flag in _FLAGS and equals and _is_name(value):
-            replaced.append(f"{flag}={find_recipe(value)}")
-        else:
-            replaced.append(arg)
-    return replaced
+def read_recipe(value: str) -> dict[str, Any]:
+    """The settings of a recipe.
 
+    Args:
+        value: A value of --config: a file, a name, or the settings themselves.
 
-def recipe_files(args: list[str]) -> list[Path]:
-    """The files that command-line arguments name as configuration, in their order."""
-    values = [args[place + 1] for place, arg in enumerate(args[:-1]) if arg in _FLAGS]
-    values += [arg.partition("=")[2] for arg in args if arg.partition("=")[0] in _FLAGS and "=" in arg]
-    return [Path(value) for value in values if _is_name(value)]
-
-
-def _is_name(value: str) -> bool:
-    """Whether a value of --config is a file or a name, and not the configuration itself."""
-    return not value.lstrip().startswith("{") and "\n" not in value
+    Raises:
+        FileNotFoundError: There is no such recipe.
+        ValueError: It is not a mapping in YAML.
+    """
+    what = f"the recipe {find_recipe(value)}" if is_name(value) else f"config={value!r}"
+    try:
+        content = yaml.safe_load(find_recipe(value).read_text(encoding="utf-8") if is_name(value) else value)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{what} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        given = "nothing" if content is None else f"a {type(content).__name__}"
+        raise ValueError(f"{what} must hold settings by name, such as trainer: {{max_epochs: 3}}, got {given}")
+    for name in {"trainer", "run"} & {*content}:
+        if not isinstance(content[name], dict | str):
+            raise ValueError(
+                f"{name} in {what} must hold settings by name, got {content[name]!r}; leave it out instead"
+            )
+    return content

@@ -1,6 +1,5 @@
 """The settings of a run that belong neither to the model nor to the data nor to the trainer."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from softformer.training.run.folder import CONFIG, RunFolder
@@ -11,12 +10,12 @@ class RunSettings(Settings):
     """The run.
 
     Args:
-        name: Name of the run's folder; by default that of the first recipe. A test or validation of a run's best
-            checkpoint adds its figures to that run, one of its other checkpoints to NAME-evaluation beside it; a name
-            given on the command line wins.
-        root: The folder that holds the folders of runs.
-        overwrite: Delete what an earlier run of this name left; else a folder that is not empty is an error.
-        test_after_fit: After training, test the best checkpoint once.
+        name: Name of the run's folder; by default that of the first recipe. The figures of a run's best checkpoint go
+            into the folder of that run, those of its other checkpoints into NAME-evaluation; a name on the command
+            line overrides both.
+        root: Folder that holds the folders of runs.
+        overwrite: Delete the files of an earlier run of this name; without it, a folder that is not empty is an error.
+        test_after_fit: Test the best checkpoint once after training.
     """
 
     def __init__(
@@ -32,13 +31,13 @@ class RunSettings(Settings):
         return RunFolder(Path(self.root) / (self.name or "run"))
 
 
-def evaluation_folder(named: RunFolder, checkpoint: str | None, *, by_command: bool) -> RunFolder:
-    """Where an evaluation puts its figures: never among those of a run that they do not stand for.
+def evaluation_folder(named: RunFolder, checkpoint: Path | None, *, by_command: bool) -> RunFolder:
+    """The folder for the figures of an evaluation, which is never that of a run that they do not belong to.
 
     Args:
         named: The folder that the settings name.
         checkpoint: The file that is evaluated; None for other weights.
-        by_command: Whether the command line names the folder, which then wins over that of the checkpoint.
+        by_command: Whether the command line names the folder, which then overrides that of the checkpoint.
     """
     source = RunFolder.of_checkpoint(checkpoint) if checkpoint else None
     if source is None or checkpoint is None or (by_command and source.path != named.path.resolve()):
@@ -48,8 +47,3 @@ def evaluation_folder(named: RunFolder, checkpoint: str | None, *, by_command: b
     if not (source.path / CONFIG).is_file():
         return source
     return RunFolder(source.path.with_name(f"{source.path.name}-evaluation"))
-
-
-def default_name(recipes: Sequence[Path]) -> str:
-    """Name of a run whose settings give none."""
-    return recipes[0].stem if recipes else "run"

@@ -35,7 +35,7 @@ class ClassReport(Callback):
     """
 
     def __init__(self, folder: RunFolder) -> None:
-        self._folder = folder.path
+        self._folder = folder
         self._latest: Tensor | None = None
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -59,9 +59,10 @@ class ClassReport(Callback):
     def _write(self, trainer: Trainer, task: Classifies, stage: str, counts: Tensor | None) -> None:
         if counts is None or not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        write_class_report(counts.cpu(), task.class_labels(), self._folder / f"class_report_{stage}.csv")
-        draw_confusion(counts.cpu(), task.class_labels(), self._folder / f"confusion_matrix_{stage}.png")
+        with self._folder.writing(f"class_report_{stage}.csv") as path:
+            write_class_report(counts.cpu(), task.class_labels(), path)
+        with self._folder.writing(f"confusion_matrix_{stage}.png") as path:
+            draw_confusion(counts.cpu(), task.class_labels(), path)
 
 
 def class_figures(counts: Tensor) -> Tensor:

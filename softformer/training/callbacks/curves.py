@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from softformer.training.run.folder import RunFolder
 from softformer.training.run.logger import RunLogger, read_metrics
 
 _SECONDS_BETWEEN = 60.0
@@ -46,7 +47,8 @@ class LearningCurves(Callback):
         if not trainer.is_global_zero:
             return
         self._logger.save()
-        draw_learning_curves(read_metrics(self._logger.path), self._logger.path.with_name("learning_curves.png"))
+        with RunFolder(self._logger.path.parent).writing("learning_curves.png") as path:
+            draw_learning_curves(read_metrics(self._logger.path), path)
         self._drawn = time.monotonic()
 
 

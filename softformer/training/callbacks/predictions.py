@@ -8,6 +8,8 @@ import torch.distributed
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from softformer.training.run.folder import naming
+
 TABLE = "predictions.csv"
 
 
@@ -32,11 +34,11 @@ class PredictionTable(Callback):
     """
 
     def __init__(self, output: Path) -> None:
-        self._is_folder = output.is_dir() or not output.suffix
+        self._is_folder = output.is_dir() or not (output.suffix or output.exists())
         if not self._is_folder and output.suffix.lower() != ".csv":
             raise ValueError(
-                f"output: expected the name of a table, such as {output.with_suffix('.csv')}, or a folder (a name "
-                f"without ending), got {str(output)!r}"
+                f"output must be the name of a table, such as {output.stem}.csv, or of a folder (one that exists, or a "
+                f"name without ending), got {str(output)!r}"
             )
         self.path = output / TABLE if self._is_folder else output
         self.written = 0
@@ -90,7 +92,7 @@ def write_rows(rows: list[dict[str, Any]], path: Path) -> None:
     """Write dictionaries of the same keys as CSV, without their ``index`` and keys that begin with an underscore."""
     path.parent.mkdir(parents=True, exist_ok=True)
     names = [name for name in (rows[0] if rows else {}) if name != "index" and name[0] != "_"]
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with naming(path), path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)

@@ -100,9 +100,9 @@ class ResultTable(Callback):
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         results = {**read_results(self._path), **{name: figures for name, figures in part.items() if figures}}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.write_text(json.dumps(results, indent=2) + "\n")
-        self._path.with_suffix(".md").write_text(_markdown(results))
+        for name, text in ((RESULTS, json.dumps(results, indent=2) + "\n"), ("results.md", _markdown(results))):
+            with RunFolder(self._path.parent).writing(name) as path:
+                path.write_text(text)
 
 
 def print_results(folder: RunFolder) -> None:
@@ -160,12 +160,13 @@ def device_name(device: torch.device) -> str:
 
 
 def _stages(results: dict[str, Any]) -> list[str]:
-    return [stage for stage in ("val", "test") if stage in results]
+    """The evaluated stages; a run without one shows its own figures alone."""
+    return [stage for stage in ("val", "test") if stage in results] or ["run"]
 
 
 def _rows(results: dict[str, Any]) -> list[list[str]]:
     stages = _stages(results)
-    names = sorted({name for stage in stages for name in results[stage]} - {"epoch"})
+    names = sorted({name for stage in stages if stage != "run" for name in results[stage]} - {"epoch"})
     rows = [[name, *(_cell(results[stage].get(name)) for stage in stages)] for name in names]
     rows += [[name.replace("_", " "), str(value), *[""] * (len(stages) - 1)] for name, value in _run(results)]
     return rows
@@ -173,7 +174,7 @@ def _rows(results: dict[str, Any]) -> list[list[str]]:
 
 def _run(results: dict[str, Any]) -> list[tuple[str, Any]]:
     best = [("best epoch", int(results["val"]["epoch"]))] if "epoch" in results.get("val", {}) else []
-    return [*best, *results.get("run", {}).items()] if _stages(results) else []
+    return [*best, *results.get("run", {}).items()]
 
 
 def _cell(value: float | None) -> str:

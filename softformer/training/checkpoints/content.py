@@ -27,14 +27,16 @@ _SHOWN = 8
 CheckpointFile = str | Path | IO[bytes]
 
 
-def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
+def read_checkpoint(
+    path: str | Path, map_location: str | torch.device = "cpu", *, mmap: bool = False
+) -> dict[str, Any]:
     """The content of a checkpoint, that of an earlier version in today's names.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It cannot be read without executing code.
     """
-    content = read_weight_file(path, kind="checkpoint", map_location=map_location)
+    content = read_weight_file(path, kind="checkpoint", map_location=map_location, mmap=mmap)
     return {**content, **{key: with_public_paths(content[key]) for key in (_ARGUMENTS, DATA_KEY) if key in content}}
 
 

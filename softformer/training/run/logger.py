@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from softformer.training.run.folder import METRICS
+from softformer.training.run.folder import METRICS, RunFolder, naming
 
 
 class RunLogger(Logger):
@@ -76,11 +76,11 @@ class RunLogger(Logger):
         """Write the rows that came since the last call (Lightning calls this at every logging step)."""
         if self._written == len(self._rows):
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
         names = sorted({name for row in self._rows for name in row} - {"step", "epoch"})
         header = ["step", "epoch", *names]
         rewrite = not self._written or header != self._header
-        with self.path.open("w" if rewrite else "a", newline="") as file:
+        opening = RunFolder(self._folder).writing(METRICS) if rewrite else naming(self.path)
+        with opening, self.path.open("w" if rewrite else "a", newline="") as file:
             writer = csv.DictWriter(file, header)
             if rewrite:
                 writer.writeheader()

@@ -36,4 +36,5 @@ def test_the_command_line_goes_on_without_them() -> None:
     done = _python(code)
     assert done.stdout == "ImageClassifier\n"
     assert done.returncode == 2
-    assert "AudioClassifier needs the extra for sound: pip install 'softformer[audio]'" in done.stderr
+    assert "there is no class 'AudioClassifier'." in done.stderr
+    assert "Note that the audio tasks need the extra: pip install 'softformer[audio]'" in done.stderr

@@ -19,7 +19,7 @@ from PIL import Image
 from softformer.training.checkpoints.content import DATA_KEY
 from softformer.training.checkpoints.loading import load
 from softformer.training.run.logger import read_metrics
-from tasks.command.checkpoint import with_checkpoint_settings
+from tasks.command.request import read_request
 
 ROOT = Path(__file__).parents[3]
 
@@ -60,6 +60,7 @@ def test_a_run_leaves_one_folder(trained: Path) -> None:
             "confusion_matrix_test.png",
             "confusion_matrix_val.png",
             "learning_curves.png",
+            "manifest.txt",
             "metrics.csv",
             "results.json",
             "results.md",
@@ -254,7 +255,7 @@ def test_a_checkpoint_replaces_the_weights_of_a_recipe(copy: Path) -> None:
 def test_help_names_the_commands(tmp_path: Path) -> None:
     text = softformer(tmp_path, "--help").out
     assert "softformer fit --config image/digits" in text
-    assert all(name in text for name in ("Train by a recipe", "Classify files with a checkpoint"))
+    assert all(name in text for name in ("Train by a recipe", "Classify or transcribe files"))
     text = softformer(tmp_path, "fit", "--model.help", "ImageClassifier").out
     assert "--model.label_smoothing" in text
     assert "--model.optimizer.lr" in text
@@ -301,8 +302,8 @@ def test_another_data_set_is_read_whole(trained: Path, tmp_path: Path) -> None:
     content = torch.load(trained / "runs/first/checkpoints/best.ckpt", weights_only=True)
     content[DATA_KEY]["init_args"] |= {"path": "imagefolder", "data_dir": "pictures", "image_column": "image"}
     torch.save(content, tmp_path / "best.ckpt")
-    args = ["test", "--ckpt_path", str(tmp_path / "best.ckpt")]
+    args = ["--ckpt_path", str(tmp_path / "best.ckpt")]
     for more, kept in (([], True), (["--data.path", "imagefolder"], True), (["--data.path", "sklearn/digits"], False)):
-        layer = json.loads(with_checkpoint_settings([*args, *more], "run")[2])
+        layer = json.loads(read_request([*args, *more]).layer("test")[1])
         assert ("data_dir" in layer["data"]["init_args"]) == kept
         assert layer["data"]["init_args"]["image_column"] == "image"

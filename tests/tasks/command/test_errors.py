@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from training_runs import SOFT, trained_checkpoint
 
 from softformer.training.encoders.vision import SoftVisionSpec
-from tasks.cli import TRACEBACK
+from tasks.command.application import TRACEBACK
 
 SOFT_ENCODER = ["--model.encoder", "SoftVisionSpec"]
 
@@ -64,7 +64,7 @@ FOLDER = [*IMAGES, "--data.data_dir", "images"]
 MISTAKES = {
     "misspelt option of a task in a recipe": (
         ["fit", "--config", "task_key"],
-        "model: ImageClassifier has no option 'lable_smoothing'. Did you mean 'label_smoothing'? Known: encoder,",
+        "task_key.yaml: unknown option 'model.lable_smoothing'. Did you mean 'model.label_smoothing'? ImageClassifier",
     ),
     "misspelt key of a recipe": (
         ["fit", "--config", "top_key.yaml"],
@@ -76,20 +76,26 @@ MISTAKES = {
     ),
     "misspelt option of the data in a recipe": (
         ["fit", "--config", "data_key"],
-        "data: TinyImages has no option 'bach_size'. Did you mean 'batch_size'? Known: rows,",
+        "unknown option 'data.bach_size'. Did you mean 'data.batch_size'? TinyImages has: rows,",
     ),
-    "misspelt option": (["fit", *TINY, "--model.mixupp", "0.1"], "Did you mean 'mixup'?"),
+    "misspelt option": (
+        ["fit", *TINY, "--model.mixupp", "0.1"],
+        "unknown option 'model.mixupp'. Did you mean 'model.mixup'?",
+    ),
     "misspelt option of the optimizer": (
         ["fit", *TINY, "--model.optimizer.lrr", "0.1"],
-        "model.optimizer: OptimizerSpec has no option 'lrr'. Did you mean 'lr'? Known: name, lr,",
+        "unknown option 'model.optimizer.lrr'. Did you mean 'model.optimizer.lr'? model.optimizer has: name, lr,",
     ),
     "misspelt option of the encoder": (
         ["fit", *TINY, "--model.encoder.nam", "x"],
-        "model.encoder: TimmSpec has no option 'nam'. Did you mean 'name'?",
+        "unknown option 'model.encoder.nam'. Did you mean 'model.encoder.name'? TimmSpec has: name,",
     ),
     "misspelt option of the run": (["fit", *TINY, "--run.nam", "x"], "Did you mean 'run.name'?"),
     "shortened option": (["fit", *TINY, "--trainer.max_epoch", "3"], "Did you mean 'trainer.max_epochs'?"),
-    "a recipe that is no YAML": (["fit", "--config", "no_yaml"], "Problems parsing config"),
+    "a recipe that is no YAML": (
+        ["fit", "--config", "no_yaml"],
+        "the recipe no_yaml.yaml is not valid YAML: while parsing",
+    ),
     "unknown recipe": (
         ["fit", "--config", "image/digit"],
         "no recipe 'image/digit'. Did you mean image/digits? Shipped:",
@@ -128,15 +134,15 @@ MISTAKES = {
     "unknown optimizer": (["fit", *TINY, "--model.optimizer.name", "adamm"], "got 'adamm'. Nearest: adam"),
     "value of another type": (
         ["fit", *TINY, "--trainer.max_epochs", "x"],
-        "trainer.max_epochs must be of type int, got 'x'.",
+        "trainer.max_epochs must be of type int or null, got 'x'.",
     ),
     "value out of range": (["fit", *TINY, "--model.optimizer.lr", "-1"], "optimizer.lr must be positive, got -1.0"),
     "number of classes against the data": (
         ["fit", *TINY, "--model.num_classes", "9"],
         "num_classes must be 7, as the data has the classes ('column 0',",
     ),
-    "no recipe": (["fit"], "missing: fit.data, fit.model. Give a recipe, such as --config image/digits"),
-    "no command": ([], "a command is missing: fit, validate, test or predict"),
+    "no recipe": (["fit"], "missing: data, model. Give a recipe, such as --config image/digits"),
+    "no command": ([], "the command must be one of fit, validate, test, predict; see"),
     "prediction without a network": (
         ["predict", "--data.images", "photos"],
         "predict needs a trained network: give the",
@@ -147,9 +153,9 @@ MISTAKES = {
     ),
     "help of an unknown class": (
         ["fit", "--model.help", "ImageClasifier"],
-        "error: there is no class 'ImageClasifier'",
+        "model: there is no class 'ImageClasifier'. Did you mean 'ImageClassifier'?",
     ),
-    "unknown command": (["trian"], "'trian'"),
+    "unknown command": (["trian"], "the command must be one of fit, validate, test, predict, got 'trian'"),
     "no GPU": (["fit", *TINY, "--trainer.accelerator", "gpu"], "set it to cpu"),
     "used folder": (["fit", *TINY, "--run.name", "used"], "the run folder runs/used is not empty"),
     "overwriting what is no run": (
@@ -246,7 +252,7 @@ def test_mistakes(folder: Path, name: str) -> None:
 def test_mistakes_leave_no_run_behind(folder: Path) -> None:
     """After all of them the default folder holds at most the configuration of a run that failed at once."""
     run = folder / "runs" / "run"
-    assert not run.exists() or {path.name for path in run.rglob("*")} <= {"config.yaml", "checkpoints"}
+    assert not run.exists() or {path.name for path in run.rglob("*")} <= {"config.yaml", "manifest.txt", "checkpoints"}
     assert (folder / "runs" / "nan" / "checkpoints" / "diverged.ckpt").is_file()
 
 

@@ -8,7 +8,7 @@ from command_line import TINY, softformer
 from training_runs import trained_checkpoint
 
 from softformer.layers import SoftAttention
-from tasks.cli import SoftformerCLI
+from tasks.command.application import SoftformerCLI
 
 
 class Built(Exception):

@@ -20,7 +20,8 @@ from softformer.models.vision.published_keys import published_shapes
 from softformer.training.encoders.sequence import SoftEncoderSpec
 from tasks.audio import SpeechDataModule
 from tasks.audio.built_in.connected_digits import connected_digits
-from tasks.command.recipes import find_recipe, shipped_recipes, with_recipe_files
+from tasks.command.recipes import find_recipe, shipped_recipes
+from tasks.command.request import read_request
 from tasks.image import ImageDataModule
 
 ROOT = shipped_recipes()
@@ -217,11 +218,11 @@ def test_a_local_file_comes_before_a_shipped_one(tmp_path: Path, monkeypatch: py
     (tmp_path / "image").mkdir()
     (tmp_path / "image" / "digits.yaml").touch()
     assert find_recipe("image/digits") == Path("image/digits.yaml")
-    args = ["fit", "--config", "image/digits", "--config=trainer/gpu", "--model.mixup", "0.1", "-c", '{"run": {}}']
-    assert with_recipe_files(args) == [
-        *("fit", "--config", "image/digits.yaml", f"--config={ROOT / 'trainer' / 'gpu.yaml'}", "--model.mixup", "0.1"),
-        *("-c", '{"run": {}}'),
-    ]
+    (tmp_path / "image" / "digits.yaml").write_text("{run: {name: local}}")
+    args = ["--config", "image/digits", "--config=trainer/gpu", "--model.mixup", "0.1", "-c", '{"run": {"root": "r"}}']
+    request = read_request(args)
+    assert request.recipes == [Path("image/digits.yaml"), ROOT / "trainer" / "gpu.yaml"]
+    assert (request.run.name, request.run.root) == ("local", "r")
     with pytest.raises(
         FileNotFoundError, match=re.escape("there is no recipe 'image/digts'. Did you mean image/digits?")
     ):

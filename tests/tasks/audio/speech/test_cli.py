@@ -149,7 +149,7 @@ def test_only_tables_are_written_over(trained: Path, tmp_path: Path) -> None:
     before = sound.read_bytes()
     outcome = softformer(tmp_path, *_checkpoint(trained), "--data.sounds", "0.wav", "--output", "0.wav")
     assert outcome.code == 2
-    assert "expected the name of a table, such as 0.csv, or a folder" in " ".join(outcome.err.split())
+    assert "output must be the name of a table, such as 0.csv, or of a folder" in " ".join(outcome.err.split())
     assert sound.read_bytes() == before
 
 
