@@ -9,7 +9,6 @@ of equal share of the real tokens (`softformer.layers.segments`).
 
 from abc import ABC, abstractmethod
 from math import isqrt
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from softformer.layers.convolution import Grid, convolve_sequence
 from softformer.layers.padding import pack, packing_of
-from softformer.layers.segments import segment_means, smaller
+from softformer.layers.segments import clamp_size, segment_means
 from softformer.ops.exporting import is_exporting
 
 
@@ -137,9 +136,8 @@ class AdaptiveGridLandmarks(GridLandmarks):
             )
 
     def pool(self, x: Tensor) -> Tensor:
-        # Any: sizes are symbols while torch.export looks on, which the stubs of pooling do not know.
-        size: Any = [smaller(self.side, side) for side in x.shape[1:3]]
-        return _from_map(F.adaptive_avg_pool2d(_to_map(x), size), x.shape[3])
+        rows, columns = (clamp_size(side, 0, self.side) for side in x.shape[1:3])
+        return _from_map(F.adaptive_avg_pool2d(_to_map(x), (rows, columns)), x.shape[3])
 
     def extra_repr(self) -> str:
         return f"num_landmarks={self.side**2}"

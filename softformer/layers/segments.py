@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from softformer.layers.padding import packing_of, take_tokens, zero_pads
-from softformer.ops.exporting import is_exporting
+from softformer.ops.exporting import sizes_are_symbols
 from softformer.ops.precision import compute_dtype
 
 
@@ -23,10 +23,14 @@ class Segments(NamedTuple):
     """(B, M): its number of tokens, 0 for segments that a short sequence does not have."""
 
 
-def smaller(one: int, other: int) -> Any:
-    """The smaller of two sizes, the second of which may be a symbol while torch.export looks on."""
-    # The compiler knows no sym_min of numbers, and an export no min of symbols.
-    return min(one, other) if isinstance(other, int) else torch.sym_min(one, other)
+def clamp_size(size: Any, least: int, most: int) -> Any:
+    """A size in [least, most]; it may be a symbol of torch.export or a tensor of torch.jit.trace."""
+    if isinstance(size, Tensor):
+        return size.clamp(least, most)
+    # The compiler does not support sym_min of integers, nor torch.export min of symbols.
+    if isinstance(size, int):
+        return max(least, min(most, size))
+    return torch.sym_max(least, torch.sym_min(most, size))
 
 
 def segments_of(length: int, num_segments: int, mask: Tensor | None, device: torch.device) -> Segments:
@@ -34,9 +38,8 @@ def segments_of(length: int, num_segments: int, mask: Tensor | None, device: tor
 
     An export gets M of them whatever N is, the last ones empty for short sequences: a size that depends on N fixes N.
     """
-    possible = smaller(num_segments, length)
-    possible = max(1, possible) if isinstance(possible, int) else torch.sym_max(1, possible)
-    used = num_segments if is_exporting() else possible
+    possible = clamp_size(length, 1, num_segments)
+    used = num_segments if sizes_are_symbols() else possible
     borders = torch.arange(used + 1, device=device).unsqueeze(0)
     if mask is None:
         starts = ((borders * length + possible - 1) // possible).clamp(max=length)
@@ -69,14 +72,14 @@ def segment_means(x: Tensor, num_segments: int, mask: Tensor | None) -> tuple[Te
     tokens = x.transpose(1, 2).flatten(2)
     segments = segments_of(length, num_segments, mask, x.device)
     sizes = segments.sizes
-    if is_exporting():
+    if sizes_are_symbols():
         sums = _sums_by_product(tokens, segments, mask)
     elif mask is None and length > 0 and length % sizes.shape[1] == 0:
         sums = tokens.unflatten(1, (sizes.shape[1], -1)).sum(2, dtype=compute_dtype(x))
     else:
         sums = _sums_by_gathering(tokens, segments, mask)
     means = (sums / sizes.clamp(min=1).unsqueeze(-1)).to(x.dtype)
-    found = None if mask is None and not is_exporting() else (sizes > 0).expand(x.shape[0], -1)
+    found = None if mask is None and not sizes_are_symbols() else (sizes > 0).expand(x.shape[0], -1)
     return means.unflatten(-1, (heads, -1)).transpose(1, 2), found
 
 
