@@ -24,10 +24,9 @@ from softformer.layers.padding import zero_pads
 from softformer.layers.positions import check_rotary, rotate, token_positions
 from softformer.layers.segments import segment_positions
 from softformer.ops.attention.backends import BackendName, check_backend
-from softformer.ops.attention.checks import check_inverse
 from softformer.ops.attention.health import AttentionHealth, attention_health
 from softformer.ops.attention.public import soft_attention
-from softformer.ops.inverse import Cholesky, Inverse
+from softformer.ops.inverse import Cholesky, Inverse, check_inverse
 from softformer.ops.precision import compute_dtype
 
 _EXACT = Cholesky()

@@ -5,7 +5,7 @@ Letters: B batch, N tokens, C model width, H heads, D = C / H head width.
 
 from torch import Tensor, nn
 
-from softformer.ops.attention.checks import check_mask
+from softformer.ops.checks import check_mask
 
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:

@@ -17,8 +17,7 @@ from softformer.layers.padding import pack, packing_of, unpack
 from softformer.layers.positions import LearnedPositions, PositionKind, SinusoidalPositions
 from softformer.layers.softmax_attention import SoftmaxAttention
 from softformer.ops.attention.backends import BackendName
-from softformer.ops.attention.checks import check_inverse
-from softformer.ops.inverse import Cholesky, Inverse
+from softformer.ops.inverse import Cholesky, Inverse, check_inverse
 from softformer.ops.options import Options, check_choice
 
 SequenceAttention = Literal["soft", "softmax"]

@@ -1,4 +1,4 @@
-"""Functions of tensors: the attention, its inverse and its health. Nothing here owns a parameter."""
+"""Functions of tensors, without parameters: the attention, the inverse of its landmark matrix, and health figures."""
 
 from softformer.ops.attention.backends import available_backends as available_backends
 from softformer.ops.attention.health import AttentionHealth as AttentionHealth

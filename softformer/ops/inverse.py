@@ -1,8 +1,7 @@
-"""The two ways to invert the landmark matrix, as the configuration objects users pass.
+"""The options of the two inverses of the landmark matrix, `Newton` and `Cholesky`, which users pass.
 
-``Newton`` and ``Cholesky`` are plain classes with a common base: they hold options and no tensors. What they
-compute is in `softformer.ops.attention.reference` (literal) and in `softformer.ops.attention.landmark_stage` (fast,
-with its backward).
+`softformer.ops.attention.reference` computes both as the papers write them, `softformer.ops.attention.landmark_stage`
+fast and with their backward.
 """
 
 from typing import Literal, get_args
@@ -13,23 +12,19 @@ NewtonStart = Literal["row_sum", "halving"]
 NewtonGradient = Literal["implicit", "unrolled"]
 
 
-def _number(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{name} must be a number, got {value!r}")
-    return float(value)
-
-
 class Inverse(Options):
-    """Base of the inverses A+ of the M x M landmark matrix A. Pass a `Newton` or a `Cholesky`.
+    """Base of the options of an inverse A+ of the M x M landmark matrix A: `Newton` or `Cholesky`.
 
     Attributes:
-        ridge: The multiple of the identity added to A before it is inverted.
+        ridge: Multiple of the identity that is added to A before it is inverted.
     """
 
     ridge: float
 
     def __init__(self, ridge: float) -> None:
-        self.ridge = _number("ridge", ridge)
+        if isinstance(ridge, bool) or not isinstance(ridge, int | float):
+            raise ValueError(f"ridge must be a number, got {ridge!r}")
+        self.ridge = float(ridge)
         if not 0.0 <= self.ridge < float("inf"):
             raise ValueError(f"ridge must be zero or positive and finite, got {ridge!r}")
 
@@ -44,18 +39,18 @@ class Newton(Inverse):
       largest column sum of |I - a A' A'| exceeds 1.01; times 0.9 where no halving happened, because a start on
       the edge of convergence turns A = I into exactly zero.
 
-    Twenty iterations need not converge when landmarks nearly coincide. The implicit gradient is then not the gradient
-    of the forward; `softformer.attention_health` shows the residual.
+    Twenty iterations may not converge where landmarks nearly coincide. The implicit gradient then differs from the
+    gradient of the forward; `softformer.attention_health` gives the residual.
 
     Args:
         iterations: Number of iterations, at least 1.
         ridge: Multiple of the identity added to A. 0.01 in SOFT, 0 in SOFT++.
         start: Rule for the first iterate.
-        gradient: ``"implicit"`` is the gradient of an exact inverse, -X^T G X^T, with the X that was reached (SOFT);
-            ``"unrolled"`` differentiates through the iterations (SOFT++), exact for what the forward computes.
+        gradient: ``"implicit"`` is the gradient of an exact inverse, -X^T G X^T, at the last iterate X (SOFT);
+            ``"unrolled"`` differentiates through the iterations (SOFT++), which is the gradient of the forward.
 
     Raises:
-        ValueError: An option is out of its range.
+        ValueError: An option is out of range.
 
     Source: Lu et al. 2021 (arXiv 2110.11945), section 3.3; Lu et al. 2024 (arXiv 2207.03341) for the halving. Ours
     differs from the published code in taking maxima over the heads of a sample, not over the batch, and in the 0.9.
@@ -79,11 +74,11 @@ class Newton(Inverse):
 class Cholesky(Inverse):
     """The exact inverse of A + ridge I by a Cholesky factorization, with its true gradient.
 
-    Independent of the batch and of any iteration count, M^3 / 3 operations. Where A + ridge I is not positive definite
-    in floating point (ridge 0 and coinciding landmarks) the result is NaN, without a read by the host.
+    It takes M^3 / 3 operations and no iterations. Where A + ridge I is not positive definite in floating point (ridge 0
+    and coinciding landmarks), the result is NaN; no host synchronization tests for it.
 
     Args:
-        ridge: Multiple of the identity added to A; it bounds the norm of the inverse by 1 / ridge.
+        ridge: Multiple of the identity added to A; bounds the norm of the inverse by 1 / ridge.
 
     Raises:
         ValueError: ridge is negative or not finite.
@@ -91,3 +86,13 @@ class Cholesky(Inverse):
 
     def __init__(self, ridge: float = 0.01) -> None:
         super().__init__(ridge)
+
+
+def check_inverse(inverse: Inverse) -> None:
+    """The inverse is a `Newton` or a `Cholesky` object, not a class or a name.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if not isinstance(inverse, Newton | Cholesky):
+        raise ValueError(f"inverse must be a Newton(...) or a Cholesky(...) object, got {inverse!r}")

@@ -56,11 +56,11 @@ def _triton_obstacle(inputs: Inputs) -> str | None:
     if query.is_cuda and torch.cuda.get_device_capability(query.device) < (8, 0):
         return "it needs a GPU of compute capability 8.0 (Ampere) or later"
     if wide := [x.dtype for x in (query, value) if x.dtype == torch.float64]:
-        return f"it computes in float32 and does not take {wide[0]}"
+        return f"it computes in float32 and does not support {wide[0]}"
     if max(query.shape[3], value.shape[3]) > 128 or min(query.shape[3], value.shape[3]) == 0:
-        return f"it takes head widths of 1 to 128, got {query.shape[3]} (query) and {value.shape[3]} (value)"
+        return f"it supports head widths of 1 to 128, got {query.shape[3]} (query) and {value.shape[3]} (value)"
     if inputs.landmarks.shape[2] > 256:
-        return f"it takes up to 256 landmarks, got {inputs.landmarks.shape[2]}"
+        return f"it supports up to 256 landmarks, got {inputs.landmarks.shape[2]}"
     return None
 
 
@@ -72,15 +72,15 @@ BACKENDS: dict[str, Backend] = {
 
 
 def available_backends() -> list[str]:
-    """Every value that `backend=` takes."""
+    """The valid values of `backend`."""
     return list(get_args(BackendName))
 
 
 def check_backend(name: str) -> None:
-    """The name is a valid one.
+    """The name is valid.
 
     Raises:
-        ValueError: It is not; lists those that are.
+        ValueError: It is unknown; lists the valid names.
     """
     if name not in available_backends():
         raise ValueError(f"backend must be one of {', '.join(map(repr, available_backends()))}, got {name!r}")

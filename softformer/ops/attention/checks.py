@@ -1,39 +1,14 @@
-"""What the attention functions ask of their arguments, said to the user."""
+"""The checks of the arguments of the attention functions."""
 
 import torch
 from torch import Tensor
 
-from softformer.ops.inverse import Cholesky, Inverse, Newton
+from softformer.ops.checks import check_mask, check_tensor
 from softformer.ops.precision import compute_dtype
-
-_TYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-
-
-def check_tensor(name: str, x: Tensor, shape: str, ndim: int = 4) -> None:
-    """x is a floating tensor of the given number of axes."""
-    if not isinstance(x, Tensor):
-        raise ValueError(f"{name} must be a tensor of shape {shape}, got {type(x).__name__}")
-    if x.ndim != ndim:
-        raise ValueError(f"{name} must have shape {shape}, got {tuple(x.shape)}")
-    if x.dtype not in _TYPES:
-        raise ValueError(f"{name} must be float64, float32, bfloat16 or float16, got {x.dtype}; convert it first")
-
-
-def check_mask(name: str, mask: Tensor | None, batch: int, length: int, device: torch.device) -> None:
-    """Mask is None or a bool tensor (batch, length)."""
-    if mask is None:
-        return
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise ValueError(f"{name} must be a bool tensor, True at what counts, got {kind}; use mask.bool()")
-    if mask.ndim != 2 or mask.shape[0] != batch or mask.shape[1] != length:
-        raise ValueError(f"{name} must have shape ({batch}, {length}), got {tuple(mask.shape)}")
-    if mask.device != device:
-        raise ValueError(f"{name} must be on {device} as query is, got {mask.device}")
 
 
 def check_points(query: Tensor, landmarks: Tensor, key: Tensor | None) -> None:
-    """Query, landmarks and key agree in batch, heads, width and device."""
+    """Query, landmarks, and key agree in batch, heads, width, and device."""
     check_tensor("query", query, "(B, H, N, D)")
     check_tensor("landmarks", landmarks, "(B, H, M, D)")
     if landmarks.shape[2] == 0:
@@ -61,10 +36,10 @@ def check_masks(
     key_mask: Tensor | None,
     landmark_mask: Tensor | None,
 ) -> None:
-    """The three masks fit their tensors; key_mask goes with key."""
+    """The masks have the shapes of their tensors, and key_mask is None without key."""
     batch, device = query.shape[0], query.device
     if key is None and key_mask is not None:
-        raise ValueError("key_mask needs key; in self-attention (key=None) query_mask is the mask of the keys too")
+        raise ValueError("key_mask must be None without key, got a mask; in self-attention query_mask masks the keys")
     check_mask("query_mask", query_mask, batch, query.shape[2], device)
     if key is not None:
         check_mask("key_mask", key_mask, batch, key.shape[2], device)
@@ -80,10 +55,10 @@ def check_inputs(
     key_mask: Tensor | None,
     landmark_mask: Tensor | None,
 ) -> None:
-    """Everything that `softformer.soft_attention` asks of its tensors.
+    """The tensors of `softformer.soft_attention` agree in shapes, types, and devices.
 
     Raises:
-        ValueError: Names the argument, what was expected and what came.
+        ValueError: They do not; names the argument, what was expected, and what came.
     """
     check_points(query, landmarks, key)
     check_tensor("value", value, "(B, H, S, Dv)")
@@ -98,17 +73,11 @@ def check_inputs(
     check_masks(query, landmarks, key, query_mask, key_mask, landmark_mask)
 
 
-def check_inverse(inverse: Inverse) -> None:
-    """Inverse is a Newton or a Cholesky object, not a class or a name."""
-    if not isinstance(inverse, Newton | Cholesky):
-        raise ValueError(f"inverse must be a Newton(...) or a Cholesky(...) object, got {inverse!r}")
-
-
 def scale_tensor(scale: float | Tensor | None, query: Tensor) -> Tensor | None:
-    """output_scale as a (B,) tensor in the compute type, without a gradient.
+    """Convert output_scale to a (B,) tensor in the compute type, without a gradient.
 
     Raises:
-        ValueError: It is neither a number nor a tensor of one number or of one a sample.
+        ValueError: It is neither a number nor a tensor with one number, or one number for each sample.
     """
     if scale is None:
         return None

@@ -1,7 +1,8 @@
-"""The plain torch backend: works through samples and tokens in chunks whose kernel matrix stays in cache.
+"""The backend in plain torch, which computes kernel matrices in chunks of samples and tokens that fit the cache.
 
-Memory beyond the results is a number a token: the forward keeps Z and the state of the inverse, M x Dv and M x M a
-head, and kernel matrices are computed again in the backward. All is computed in float32, or float64 for float64 inputs.
+Besides the results it allocates one number for each token and head. The forward saves Z and the state of the inverse,
+M x Dv and M x M for each head; the backward computes kernel matrices again. Everything is computed in float32, or in
+float64 for float64 inputs.
 """
 
 from collections.abc import Iterator
@@ -23,8 +24,8 @@ from softformer.ops.attention.operands import Gradients, Inputs, Saved, empty_he
 from softformer.ops.inverse import Inverse
 from softformer.ops.precision import compute_dtype, full_precision
 
-# Elements of one chunk's kernel matrix over its samples and heads: on a CPU 1 MB in float32 for each thread, half a
-# core's second-level cache; elsewhere launches cost more than traffic.
+# Elements of the kernel matrix of a chunk, over its samples and heads. On a CPU 1 MB in float32 for each thread, half
+# the second-level cache of a core; on other devices launches cost more than memory traffic.
 _CHUNK_ELEMENTS_A_THREAD = 1 << 18
 _CHUNK_ELEMENTS_ELSEWHERE = 1 << 24
 
@@ -84,7 +85,7 @@ def _landmarks(inputs: Inputs) -> tuple[Tensor, Tensor]:
 
 
 def _sides(inputs: Inputs, points: Tensor) -> tuple[KernelChunks, KernelChunks]:
-    """The queries and the keys before the landmarks; the same object in self-attention."""
+    """The kernel matrices of queries and of keys; the same object in self-attention."""
     landmarks = Landmarks.of(points, inputs.landmark_mask)
     elements = _chunk_elements(points)
     queries = KernelChunks(inputs.query, inputs.query_mask, landmarks, elements)
@@ -100,7 +101,7 @@ def _chunk_elements(like: Tensor) -> int:
 
 
 def _sample_groups(inputs: Inputs) -> Iterator[slice]:
-    """Slices of the batch whose kernel matrices fill a chunk, one sample at least."""
+    """Slices of the batch, of at least one sample, whose kernel matrices fill a chunk."""
     batch, heads, num_landmarks = inputs.landmarks.shape[:3]
     length = max(inputs.query.shape[2], inputs.value.shape[2])
     size = max(1, _chunk_elements(inputs.landmarks) // max(1, heads * num_landmarks * length))

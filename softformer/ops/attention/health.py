@@ -1,4 +1,4 @@
-"""What the attention consists of and how well it is conditioned, for pictures, logs and tests."""
+"""The factors of the attention matrix and figures of their conditioning, for plots, logs, and tests."""
 
 from typing import NamedTuple
 
@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from softformer.ops.attention import reference
-from softformer.ops.attention.checks import check_inverse, check_masks, check_points, scale_tensor
+from softformer.ops.attention.checks import check_masks, check_points, scale_tensor
 from softformer.ops.attention.reference import Factors
-from softformer.ops.inverse import Inverse, Newton
+from softformer.ops.inverse import Inverse, Newton, check_inverse
 from softformer.ops.precision import compute_dtype, full_precision
 
 _PAPER = Newton()
@@ -20,13 +20,13 @@ class AttentionHealth(NamedTuple):
     Attributes:
         query_norm: Spectral norm of P_q.
         key_norm: Spectral norm of P_k.
-        inverse_norm: Spectral norm of A+, normalized if the attention is.
-        attention_norm: Spectral norm of the whole matrix P_q A+ P_k^T, times the output scale; softmax attention has
-            about 1.
-        residual: Frobenius norm of A' X - I over that of I, A' = A + ridge I: 0 for an exact inverse, near 1 where
-            Newton has not converged, NaN where a Cholesky factor does not exist.
-        effective_rank: exp of the entropy of the eigenvalues of A over their sum: 1 when all landmarks coincide,
-            M when they are far apart. Removed landmarks do not count; 0 where all are removed.
+        inverse_norm: Spectral norm of A+, after the symmetric normalization if there is one.
+        attention_norm: Spectral norm of the attention matrix P_q A+ P_k^T times the output scale; about 1 for softmax
+            attention.
+        residual: Frobenius norm of A' X - I, with A' = A + ridge I, over the norm of I: 0 for an exact inverse, near 1
+            where Newton has not converged, NaN where a Cholesky factor does not exist.
+        effective_rank: exp of the entropy of the normalized eigenvalues of A: 1 if all landmarks coincide, M if they
+            are far apart. Removed landmarks are excluded; 0 where all are removed.
     """
 
     query_norm: Tensor
@@ -48,14 +48,14 @@ def attention_factors(
     inverse: Inverse = _PAPER,
     symmetric_norm: bool = False,
 ) -> Factors:
-    """The three factors of the attention matrix, P_q A+ P_k^T: maps as factors, never N x S.
+    """The three factors of the attention matrix P_q A+ P_k^T; the N x S product is not formed.
 
     Args:
-        query: (B, H, N, D), scaled as for `softformer.soft_attention`, and so the others.
+        query: (B, H, N, D), scaled as for `softformer.soft_attention`, as are landmarks and key.
         landmarks: (B, H, M, D).
         key: (B, H, S, D), or None for self-attention.
         query_mask: (B, N) bool.
-        key_mask: (B, S) bool, with `key` only.
+        key_mask: (B, S) bool, only with `key`.
         landmark_mask: (B, M) bool.
         inverse: `Newton` or `Cholesky`.
         symmetric_norm: Whether A+ is normalized as in SOFT++.
@@ -88,10 +88,10 @@ def attention_health(
     symmetric_norm: bool = False,
     output_scale: float | Tensor | None = None,
 ) -> AttentionHealth:
-    """Figures that tell whether the attention is well conditioned; see `AttentionHealth` for each.
+    """Figures of the conditioning of the attention, described in `AttentionHealth`.
 
-    Costs a few M x M decompositions a head and memory linear in tokens. Arguments and errors as `attention_factors`,
-    with the output scale of `softformer.soft_attention`.
+    The cost is a few M x M decompositions for each head, and memory linear in the number of tokens. Arguments and
+    errors are those of `attention_factors`; the output scale is that of `softformer.soft_attention`.
     """
     factors = attention_factors(
         query,
@@ -120,7 +120,7 @@ def attention_health(
 
 
 def _root(kernel: Tensor) -> Tensor:
-    """R (M x M) with R^T R = P^T P, so that R stands for P in every norm of a product; NaN where P is not finite."""
+    """R (M x M) with R^T R = P^T P, which may replace P in the norm of a product; NaN where P is not finite."""
     gram = kernel.mT @ kernel
     values, vectors = torch.linalg.eigh(_finite(gram))
     root = values.clamp(min=0).sqrt().unsqueeze(-1) * vectors.mT
@@ -132,7 +132,7 @@ def _broken(matrix: Tensor) -> Tensor:
 
 
 def _finite(matrix: Tensor) -> Tensor:
-    """The matrix, all zeros where it holds a NaN or Inf: decompositions raise on those, and the figure must not."""
+    """The matrix, or zeros where it holds NaN or Inf, for which decompositions would raise an error."""
     return matrix.masked_fill(_broken(matrix)[..., None, None], 0)
 
 

@@ -1,7 +1,7 @@
-"""Queries or keys before landmarks: products with their kernel matrix P, a chunk of tokens at a time.
+"""Products with the kernel matrix P of queries or keys and landmarks, computed in chunks of tokens.
 
-A chunk holds P^T, M x n, so that what belongs to a token lies along rows: the exponent starts as the sum of
--|x|^2 / 2 and -|l|^2 / 2, one product adds l x^T to it, and clamp and exponential work in place.
+A chunk is the M x n transpose P^T, whose rows run over tokens. Its exponents start as the sum of -|x|^2 / 2 and
+-|l|^2 / 2; one product adds l x^T in place, and the clamp and the exponential work in place, too.
 """
 
 from collections.abc import Iterator
@@ -11,36 +11,36 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Beyond these exponents the exponential is no normal number. Processors take a hundred times longer for one that is
-# not, so exponents stop here, and what has stopped becomes zero.
+# Exponents are clamped at these values, and kernel entries at the clamp become 0: below, exponentials are subnormal
+# numbers, which processors compute a hundred times more slowly.
 _LEAST_EXPONENT = {torch.float32: -87.0, torch.float64: -708.0}
-# Elements of a kernel matrix that is kept for a second pass, 32 MB in float32: reading them costs less than half of
-# computing them again, as long as they are about in the last cache.
-_KEPT_ELEMENTS = 1 << 23
+# The most elements of a kernel matrix that is cached for the second pass, 32 MB in float32. Reading a cached matrix
+# takes less than half the time of computing it again while it about fits the last-level cache of the processor.
+_CACHED_ELEMENTS = 1 << 23
 _INTEGER_OF_SIZE = {4: torch.int32, 8: torch.int64}
 
 
 class Landmarks(NamedTuple):
-    """Landmarks of G matrices in the compute type, zero where removed, and the bits that keep the others."""
+    """Landmarks of G matrices in the compute type, zero where removed, and the bit masks of the kept ones."""
 
     points: Tensor
-    kept: Tensor | None
+    bits: Tensor | None
 
     @classmethod
     def of(cls, points: Tensor, mask: Tensor | None) -> "Landmarks":
-        """From points (b, H, M, D) and their mask (b, M)."""
-        kept = None if mask is None else _bits(mask, points.shape[1], points.dtype).unsqueeze(-1)
-        return cls(points.flatten(0, 1), kept)
+        """The landmarks of points (b, H, M, D) with mask (b, M)."""
+        bits = None if mask is None else _bits(mask, points.shape[1], points.dtype).unsqueeze(-1)
+        return cls(points.flatten(0, 1), bits)
 
 
 class KernelChunks:
     """P = k(x, landmarks) of G = b H matrices, in chunks.
 
     Args:
-        x: Queries or keys (b, H, N, D); the heads of one sample are never copied.
-        mask: Real tokens, (b, N), or None.
-        landmarks: The landmarks of the same samples.
-        chunk_elements: Elements of a chunk of P over its G matrices, about.
+        x: Queries or keys (b, H, N, D); the heads of a single sample are not copied.
+        mask: (b, N) bool, True at real tokens, or None.
+        landmarks: Landmarks of the same samples.
+        chunk_elements: Approximate number of elements of a chunk of P, over its G matrices.
     """
 
     def __init__(self, x: Tensor, mask: Tensor | None, landmarks: Landmarks, chunk_elements: int) -> None:
@@ -57,9 +57,9 @@ class KernelChunks:
         self._far = _longest_distance(self._x_squares, self._landmark_squares) ** 2 / 2 > -self._least
         matrices, num_landmarks, length = points.shape[0], points.shape[1], self._x.shape[1]
         self._rows = _chunk_length(length, max(64, chunk_elements // max(1, matrices * num_landmarks)))
-        self._keeps = matrices * num_landmarks * length <= _KEPT_ELEMENTS
-        self._buffer = points.new_empty(matrices * num_landmarks * (length if self._keeps else self._rows))
-        self._kept: list[Tensor] = []
+        self._caches = matrices * num_landmarks * length <= _CACHED_ELEMENTS
+        self._buffer = points.new_empty(matrices * num_landmarks * (length if self._caches else self._rows))
+        self._cached: list[Tensor] = []
 
     def project(self, right: Tensor) -> Tensor:
         """P^T right for right (b, H, N, E), as (b, H, M, E)."""
@@ -70,16 +70,22 @@ class KernelChunks:
         return result.unflatten(0, right.shape[:2])
 
     def expand(self, right: Tensor, out: Tensor) -> None:
-        """Writes P right, for right (b, H, M, E), to out (b, H, N, E)."""
+        """Write P right, for right (b, H, M, E), to out (b, H, N, E)."""
         flat = right.flatten(0, 1)
         for chunk, kernel in self._chunks():
             _write_product(out[:, :, chunk], kernel.mT, flat)
 
     def backward(self, outer: list[tuple[Tensor, Tensor]], grad_x: Tensor, grad_value: Tensor | None) -> Tensor:
-        """Writes the gradients of x, and of the value on the key side, and returns that of the landmarks through P.
+        """Write the gradients of x and, for keys, of the value; return the gradient of the landmarks through P.
 
-        The gradient of P is the sum of left right^T over `outer`, pairs of (b, H, N, Dv) and (b, H, M, Dv); the last
-        pair is (value, dZ) on the key side, so the gradient of the value is P dZ.
+        Args:
+            outer: Pairs of (b, H, N, Dv) and (b, H, M, Dv), whose outer products sum to the gradient of P. For keys the
+                last pair is (V, dZ).
+            grad_x: Receives the gradient of x, (b, H, N, D).
+            grad_value: Receives the gradient of the value, P dZ, (b, H, N, Dv); None for queries.
+
+        Returns:
+            (b, H, M, D).
         """
         pairs = [(left.flatten(0, 1), right.flatten(0, 1)) for left, right in outer]
         points = self._landmarks.points
@@ -90,7 +96,7 @@ class KernelChunks:
                 _write_product(grad_value[:, :, chunk], kernel.mT, pairs[-1][1])
             grad_exponent = buffer[: kernel.numel()].view(kernel.shape)
             for number, (left, right) in enumerate(pairs):
-                # Without beta what the buffer holds is not read: it may be anything.
+                # With beta=0 the uninitialized buffer is not read.
                 grad_exponent.baddbmm_(right, self._chunk_of(left, chunk).mT, beta=min(number, 1))
             grad_exponent.mul_(kernel)
             x = self._chunk_of(self._x, chunk)
@@ -105,23 +111,23 @@ class KernelChunks:
         return (result - column_sums * points).unflatten(0, grad_x.shape[:2])
 
     def _chunks(self) -> Iterator[tuple[slice, Tensor]]:
-        """Each chunk of tokens with its P^T (G, M, n), valid until the next."""
+        """Each chunk of tokens with its P^T (G, M, n), which is valid until the next chunk."""
         length = self._x.shape[1]
-        known = list(self._kept)
+        cached = list(self._cached)
         for number, start in enumerate(range(0, length, self._rows)):
             chunk = slice(start, min(start + self._rows, length))
-            if number < len(known):
-                yield chunk, known[number]
+            if number < len(cached):
+                yield chunk, cached[number]
                 continue
             kernel = self._kernel(chunk)
-            if self._keeps:
-                self._kept.append(kernel)
+            if self._caches:
+                self._cached.append(kernel)
             yield chunk, kernel
 
     def _kernel(self, chunk: slice) -> Tensor:
-        points, kept = self._landmarks
+        points, landmark_bits = self._landmarks
         matrices, num_landmarks = points.shape[:2]
-        begin = matrices * num_landmarks * chunk.start if self._keeps else 0
+        begin = matrices * num_landmarks * chunk.start if self._caches else 0
         kernel = self._buffer[begin : begin + matrices * num_landmarks * (chunk.stop - chunk.start)]
         kernel = kernel.view(matrices, num_landmarks, -1)
         x = self._chunk_of(self._x, chunk)
@@ -129,13 +135,13 @@ class KernelChunks:
         kernel.baddbmm_(points, x.mT).clamp_(min=self._least if self._far else None, max=0).exp_()
         if self._far:
             torch.threshold_(kernel, exp(self._least) * 1.001, 0)
-        for bits in (None if self._real is None else self._real[:, None, chunk], kept):
+        for bits in (None if self._real is None else self._real[:, None, chunk], landmark_bits):
             if bits is not None:
                 kernel.view(bits.dtype).bitwise_and_(bits)
         return kernel
 
     def _chunk_of(self, x: Tensor, chunk: slice) -> Tensor:
-        """A chunk of x (G, N, E) in the compute type, with zeros at pads whatever stands there."""
+        """A chunk of x (G, N, E) in the compute type, with zeros at padding, whatever it holds."""
         x = x[:, chunk].to(self._landmarks.points.dtype)
         if self._real is None:
             return x
@@ -153,14 +159,14 @@ def _minus_half_squares(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _longest_distance(*squares: Tensor) -> float:
-    """A bound on the distance of tokens from landmarks, from their -|x|^2 / 2; 0 on devices that need none."""
+    """A bound on the distances of tokens from landmarks, from their -|x|^2 / 2; 0 on devices other than the CPU."""
     if any(x.device.type != "cpu" or x.numel() == 0 for x in squares):
         return 0.0
     return sum((-2 * float(x.min())) ** 0.5 for x in squares)
 
 
 def _chunk_length(length: int, most: int) -> int:
-    """Tokens of a chunk: equal shares of a length, in multiples of 16 where there are several."""
+    """Tokens in a chunk: equal shares of the length, rounded up to a multiple of 16 if there is more than one chunk."""
     if length <= most:
         return max(1, length)
     chunks = -(-length // most)
@@ -168,12 +174,12 @@ def _chunk_length(length: int, most: int) -> int:
 
 
 def _takes_products(out: Tensor, dtype: torch.dtype) -> bool:
-    """Whether a product of G matrices can be written to out (b, H, n, E) at once: it is one sample, of their type."""
+    """Whether a product of G matrices can be written to out (b, H, n, E) directly: one sample, of the same type."""
     return out.shape[0] == 1 and out.dtype == dtype
 
 
 def _write_product(out: Tensor, left: Tensor, right: Tensor) -> None:
-    """out = left right, for out (b, H, n, E) of any strides and type."""
+    """Write left right to out (b, H, n, E), which may have any strides and type."""
     if _takes_products(out, left.dtype):
         torch.bmm(left, right, out=out[0])
     else:

@@ -1,7 +1,7 @@
-"""The M x M stage: W = A+ Z from the landmark kernel A, and its backward, written out.
+"""The M x M stage of all backends: W = A+ Z from the landmark kernel A and Z = P_k^T V, with its backward.
 
-A backend streams over tokens to make Z = P_k^T V and P_q W; what lies between is small and is the same for all of
-them. The backward is by hand because it runs inside a custom op, where autograd does not record.
+A backend streams over the tokens to compute Z and P_q W; the products in between are small. The backward is written
+out because it runs inside a custom operator, where autograd records nothing. README.md derives the formulas.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from softformer.ops.inverse import Cholesky, Inverse, Newton
 
-# Gradients below this are zero; their products with other numbers could be too small to be normal.
+# Gradients below this become zero: their products could be subnormal, which processors compute slowly.
 _SUBNORMAL = 1e-30
 
 
@@ -34,12 +34,12 @@ def inverse_state(matrix: Tensor, inverse: Inverse) -> Tensor:
     if isinstance(inverse, Newton):
         return _newton_trajectory(matrix, inverse, keep=False)[-1]
     factor, failure = torch.linalg.cholesky_ex(_regular(matrix, inverse.ridge))
-    # LAPACK writes columns; one layout for both inverses lets the operator declare it.
+    # LAPACK returns columns; the operator declares one layout for both inverses.
     return factor.masked_fill((failure > 0)[..., None, None], torch.nan).contiguous()
 
 
 def solve(state: Tensor, right: Tensor, inverse: Inverse, *, transpose: bool = False) -> Tensor:
-    """A+ right, or its transpose times right, from the state of the inverse."""
+    """A+ right, or (A+)^T right, from the state of the inverse."""
     if isinstance(inverse, Cholesky):
         return torch.cholesky_solve(right, state)
     return (state.mT if transpose else state) @ right
@@ -51,7 +51,7 @@ def row_scale(matrix: Tensor) -> Tensor:
 
 
 def apply_inverse(state: Tensor, product: Tensor, inverse: Inverse, scale: Tensor | None) -> Tensor:
-    """W from Z and the state of the inverse; scale is T^(-1/2), (B, H, M, 1), None without normalization."""
+    """W from Z and the state of the inverse; scale is T^(-1/2), (B, H, M, 1), or None without normalization."""
     if scale is None:
         return solve(state, product, inverse)
     return scale * solve(state, scale * product, inverse)
@@ -65,9 +65,9 @@ def scaled(product: Tensor, output_scale: Tensor | None) -> Tensor:
 def stage_backward(
     grad: Tensor, state: Tensor, matrix: Tensor, product: Tensor, inverse: Inverse, symmetric_norm: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """W again, and the gradients of Z and A from the gradient of W; A counts as M^2 free entries.
+    """W, and the gradients of Z and A from the gradient of W; the M^2 entries of A are taken as independent.
 
-    With Y = (A+)^T dW the gradient of A is -Y W^T for both an exact inverse and the implicit rule of Newton.
+    With Y = (A+)^T dW the gradient of A is -Y W^T, both for an exact inverse and for Newton's implicit gradient.
     """
     scale = row_scale(matrix) if symmetric_norm else None
     right = product if scale is None else scale * product
@@ -101,7 +101,7 @@ def newton_start(matrix: Tensor, ridge: float, start: str) -> Tensor:
 
 
 def _newton_trajectory(matrix: Tensor, inverse: Newton, *, keep: bool) -> list[Tensor]:
-    """The iterates X0 .. Xn, or the last alone."""
+    """The iterates X0 to Xn if `keep`, else only Xn."""
     regular = _regular(matrix, inverse.ridge)
     iterates = [newton_start(matrix, inverse.ridge, inverse.start) * regular]
     for _ in range(inverse.iterations):
@@ -112,16 +112,16 @@ def _newton_trajectory(matrix: Tensor, inverse: Newton, *, keep: bool) -> list[T
 
 
 def _newton_step(x: Tensor, regular: Tensor) -> Tensor:
-    """2 X - X A' X, the second product with the sum in one."""
+    """2 X - X A' X; one call computes the second product and the sum."""
     flat = x.flatten(0, 1)
     return torch.baddbmm(flat, flat @ regular.flatten(0, 1), flat, beta=2, alpha=-1).view(x.shape)
 
 
 def _unrolled_backward(grad: Tensor, matrix: Tensor, inverse: Newton) -> Tensor:
-    """The gradient of A through X <- 2 X - X A' X and X0 = a A', a included, from the gradient G of the last X.
+    """The gradient of A through X <- 2 X - X A' X and X0 = a A', from the gradient G of the last X.
 
-    All iterates are polynomials of A', so they are symmetric and commute with it. A's gradient counts only by its
-    symmetric part, for which G may be made symmetric: then G <- T + T^T with T = G (I - X A'), and X G X goes to A'.
+    All iterates are polynomials of A', so they are symmetric and commute with it. Only the symmetric part of the
+    gradient of A matters, so G may be made symmetric: then G <- T + T^T with T = G (I - X A'), and A' receives -X G X.
     """
     regular = _regular(matrix, inverse.ridge)
     first, *others = _newton_trajectory(matrix, inverse, keep=True)[:-1]
@@ -131,7 +131,7 @@ def _unrolled_backward(grad: Tensor, matrix: Tensor, inverse: Newton) -> Tensor:
         left = grad @ x
         grad_matrix -= x @ left
         grad = grad - left @ regular
-        # Where the iterations have converged G dies out, below what processors compute at full speed.
+        # G vanishes where the iterations have converged.
         grad = F.hardshrink(grad + grad.mT, _SUBNORMAL)
     step = newton_start(matrix, inverse.ridge, inverse.start)
     grad_step = (grad * regular).sum((-2, -1), keepdim=True)
@@ -139,12 +139,12 @@ def _unrolled_backward(grad: Tensor, matrix: Tensor, inverse: Newton) -> Tensor:
 
 
 def _step_backward(grad_step: Tensor, step: Tensor, matrix: Tensor, inverse: Newton) -> Tensor:
-    """The gradient of A through the step a, which is c / r^2 of the largest row sum r, shared evenly among ties."""
+    """The gradient of A through the step a = c / r^2 of the largest row sum r; equal row sums share it evenly."""
     if inverse.start == "row_sum":
         sums = matrix.sum(-1, keepdim=True)
         largest = sums.amax(-2, keepdim=True)
         inner, outer = 1.8 / largest.square(), 1.9 / (largest + inverse.ridge).square()
-        # Equal branches share the gradient, as torch.minimum does.
+        # Equal arguments share the gradient, as in torch.minimum.
         share = torch.where(inner < outer, 1.0, torch.where(inner > outer, 0.0, 0.5))
         slope = -2 * step * (share / largest + (1 - share) / (largest + inverse.ridge))
         ties = sums == largest
@@ -157,7 +157,7 @@ def _step_backward(grad_step: Tensor, step: Tensor, matrix: Tensor, inverse: New
 
 
 def landmark_kernel_backward(grad: Tensor, matrix: Tensor, points: Tensor) -> Tensor:
-    """The gradient of the landmarks through A; its diagonal and removed landmarks are constants."""
+    """The gradient of the landmarks through A, whose diagonal and removed rows and columns are constants."""
     grad = grad * matrix
     grad = grad + grad.mT
     grad.diagonal(dim1=-2, dim2=-1).zero_()

@@ -1,15 +1,15 @@
-"""The public attention: checks its arguments, chooses a backend, and calls it."""
+"""The public function of the attention: it checks the arguments and calls a backend."""
 
 import torch
 from torch import Tensor
 
 from softformer.ops.attention import reference
 from softformer.ops.attention.backends import BackendName, check_backend
-from softformer.ops.attention.checks import check_inputs, check_inverse, scale_tensor
+from softformer.ops.attention.checks import check_inputs, scale_tensor
 from softformer.ops.attention.operands import Inputs
 from softformer.ops.attention.registration import call_backend
 from softformer.ops.exporting import is_exporting, is_exporting_to_onnx
-from softformer.ops.inverse import Cholesky, Inverse, Newton
+from softformer.ops.inverse import Cholesky, Inverse, Newton, check_inverse
 from softformer.ops.precision import compute_dtype, full_precision
 
 _PAPER = Newton()
@@ -41,14 +41,14 @@ def soft_attention(
         value: (B, H, S, Dv).
         landmarks: (B, H, M, D), scaled as the query; cast to its type. M is at least 1.
         key: (B, H, S, D), scaled as the query. None means key = query (self-attention).
-        query_mask: (B, N) bool, True at real tokens. Outputs at the others are 0. In self-attention it is the mask
-            of the keys too.
-        key_mask: (B, S) bool, True at real keys; with `key` only.
-        landmark_mask: (B, M) bool, True at landmarks that count.
+        query_mask: (B, N) bool, True at real tokens. Outputs at padding are 0. In self-attention it masks the keys,
+            too.
+        key_mask: (B, S) bool, True at real keys; only with `key`.
+        landmark_mask: (B, M) bool, True at landmarks to keep.
         inverse: `Newton` (the papers) or `Cholesky` (exact).
-        symmetric_norm: SOFT++: A+ becomes T^(-1/2) A+ T^(-1/2) with T = diag(A 1).
+        symmetric_norm: Whether A+ becomes T^(-1/2) A+ T^(-1/2), with T = diag(A 1), as in SOFT++.
         output_scale: Number or (B,) tensor that multiplies the output; it gets no gradient. Without a softmax the
-            output grows with the number of keys; sequence models pass kept landmarks / real keys.
+            output grows with the number of keys, so sequence models pass kept landmarks / real keys.
         backend: ``"eager"`` is plain torch in chunks of tokens, ``"triton"`` fused kernels for CUDA devices, and
             ``"reference"`` the formula under autograd, which supports double backward, vmap, and jvp. ``"auto"`` takes
             the fastest that is released for the device and passes a check there, which the first call of a kind makes;
@@ -56,18 +56,18 @@ def soft_attention(
 
     Returns:
         (B, H, N, Dv) in the type of `value`, laid out so that ``out.transpose(1, 2).reshape(B, N, H * Dv)`` is a view.
-        What stands in pads and removed landmarks, NaN included, changes neither values nor gradients. B, N or S of 0
-        give zeros. Sequences of various lengths packed into one row are out of scope: pad them and pass masks.
+        The contents of padding and removed landmarks, NaN included, change neither values nor gradients. B, N, or S of
+        0 gives zeros. Sequences packed into one row are not supported: pad them and pass masks.
 
     Raises:
-        ValueError: A shape, type, device or choice does not fit, or the backend cannot run here.
+        ValueError: A shape, type, device, or option is invalid, or the backend does not support the inputs.
 
-    Exponents are differences of squares: in float32 they are off by about 1e-7 of |x|^2, in every backend. Where points
-    lie close together far from the origin (|x| of 100 and more), shift queries, keys and landmarks by a common point
-    first, which changes nothing else.
+    Exponents are differences of squares: in float32 their error is about 1e-7 |x|^2, in every backend. Where points lie
+    close together far from the origin (|x| of 100 and more), subtract a common point from queries, keys, and landmarks
+    first, which changes no result.
 
     Source: Lu et al. 2021 (arXiv 2110.11945); Lu et al. 2024 (arXiv 2207.03341). Masks, cross-attention, the exact
-    inverse and the output scale are ours.
+    inverse, and the output scale are ours.
     """
     check_inputs(query, value, landmarks, key, query_mask, key_mask, landmark_mask)
     check_inverse(inverse)
@@ -77,7 +77,7 @@ def soft_attention(
     check_backend(backend)
     if is_exporting():
         if isinstance(inverse, Cholesky) and is_exporting_to_onnx():
-            raise ValueError("inverse must be a Newton for ONNX, which has no operator for a Cholesky factor")
+            raise ValueError("inverse must be a Newton for ONNX, which has no Cholesky factorization, got a Cholesky")
         return _plain(inputs, inverse, symmetric_norm)
     if backend == "reference":
         return _reference(inputs, inverse, symmetric_norm)

@@ -1,8 +1,8 @@
-"""The law: softmax-free attention written as in the papers, in plain torch and any floating type.
+"""The reference: softmax-free attention as the papers write it, in plain torch and any floating-point type.
 
-Every other backend is compared with this file in float64, values and every gradient. Autograd differentiates it, so
-double backward, vmap and forward-mode derivatives work. Letters: B batch, H heads, N queries, S keys, M landmarks,
-D head width, Dv value width. Queries, keys and landmarks are already divided by D^(1/4).
+Every backend is compared with this file in float64, values and all gradients, and shares no computation with it.
+Autograd differentiates it, so double backward, vmap, and forward-mode derivatives work. Letters: B batch, H heads,
+N queries, S keys, M landmarks, D head width, Dv value width. Queries, keys, and landmarks are divided by D^(1/4).
 
 Source: Lu et al. 2021 (arXiv 2110.11945), equations 6 to 13; Lu et al. 2024 (arXiv 2207.03341) for the symmetric
 normalization. Ours adds masks, cross-attention and the clamp of the exponent at 0.
@@ -29,19 +29,19 @@ class Factors(NamedTuple):
 def gaussian_kernel(x: Tensor, y: Tensor) -> Tensor:
     """k(x, y) = exp(-|x - y|^2 / 2) between rows: (..., N, D) and (..., M, D) -> (..., N, M).
 
-    The exponent is x.y - |x|^2 / 2 - |y|^2 / 2, clamped at 0 against rounding; the gradient ignores the clamp.
+    The exponent is x.y - |x|^2 / 2 - |y|^2 / 2, clamped at 0 because of rounding; the gradient ignores the clamp.
     """
     exponent = x @ y.mT - x.square().sum(-1).unsqueeze(-1) / 2 - y.square().sum(-1).unsqueeze(-2) / 2
     return torch.exp(exponent + (exponent.clamp(max=0) - exponent).detach())
 
 
 def select_rows(x: Tensor, mask: Tensor | None) -> Tensor:
-    """x (B, H, N, D) with zeros where mask (B, N) is False, whatever stood there, NaN included."""
+    """x (B, H, N, D) with zeros where mask (B, N) is False, whatever the rows hold, NaN included."""
     return x if mask is None else x.masked_fill(~mask[:, None, :, None], 0)
 
 
 def masked_kernel(x: Tensor, landmarks: Tensor, mask: Tensor | None, landmark_mask: Tensor | None) -> Tensor:
-    """P = k(x, landmarks), (B, H, N, M), zero in the rows of pads and in the columns of removed landmarks."""
+    """P = k(x, landmarks), (B, H, N, M), zero in the rows of padding and in the columns of removed landmarks."""
     kernel = select_rows(gaussian_kernel(select_rows(x, mask), select_rows(landmarks, landmark_mask)), mask)
     return kernel if landmark_mask is None else kernel.masked_fill(~landmark_mask[:, None, None, :], 0)
 
@@ -80,7 +80,7 @@ def newton_iterates(matrix: Tensor, inverse: Newton) -> Tensor:
 
 
 class ImplicitNewton(torch.autograd.Function):
-    """Newton iterations with the derivative of an exact inverse: dX = -X dA X, and -X^T G X^T backwards."""
+    """Newton iterations with the derivative of an exact inverse: dX = -X dA X, and -X^T G X^T in the backward."""
 
     generate_vmap_rule = True
 
@@ -150,10 +150,10 @@ def soft_attention(inputs: Inputs, inverse: Inverse, symmetric_norm: bool) -> Te
 
 
 def gaussian_attention(query: Tensor, value: Tensor, key: Tensor | None = None) -> Tensor:
-    """The dense N x S form that SOFT approximates, k(Q, K) V: what landmarks at every key and no ridge give."""
+    """The dense form that SOFT approximates, k(Q, K) V; equal to it with landmarks at all keys and no ridge."""
     return gaussian_kernel(query, query if key is None else key) @ value
 
 
 def attention_matrix(factors: Factors) -> Tensor:
-    """The dense N x S matrix P_q A+ P_k^T of the low-rank form, for tests and pictures of short inputs."""
+    """The dense N x S matrix P_q A+ P_k^T of the low-rank form, for tests and figures of short inputs."""
     return factors.query_kernel @ factors.inverse @ factors.key_kernel.mT

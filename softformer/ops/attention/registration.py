@@ -83,11 +83,13 @@ def _backward(ctx: Any, grad: Tensor, grad_product: Tensor | None, grad_state: T
 
 
 def _no_second_backward(ctx: Any, *grads: Tensor) -> NoReturn:
-    raise RuntimeError("soft_attention is differentiable once here; a second backward needs backend='reference'")
+    raise RuntimeError(
+        "soft_attention has no second backward in this backend; a second backward needs backend='reference'"
+    )
 
 
 def _no_vmap(info: Any, in_dims: tuple[int | None, ...], *tensors: Any, **options: Any) -> NoReturn:
-    raise RuntimeError("soft_attention takes batches in its first axis; vmap over it needs backend='reference'")
+    raise RuntimeError("soft_attention does not support vmap in this backend; vmap over it needs backend='reference'")
 
 
 _forward_op.register_autograd(_backward, setup_context=_save)
@@ -100,10 +102,12 @@ def call_backend(backend: str, inputs: Inputs, inverse: Inverse, symmetric_norm:
     """The output of the named backend.
 
     Raises:
-        RuntimeError: An input carries a forward-mode tangent, which an operator would drop silently.
+        RuntimeError: An input has a forward-mode tangent, which the operator would drop silently.
     """
     if not torch.compiler.is_compiling() and any(x is not None and unpack_dual(x).tangent is not None for x in inputs):
-        raise RuntimeError("soft_attention has no forward-mode derivative here; jvp needs backend='reference'")
+        raise RuntimeError(
+            "soft_attention has no forward-mode derivative in this backend; jvp needs backend='reference'"
+        )
     options = {"backend": backend, "symmetric_norm": symmetric_norm, **inverse.init_args}
     out, _, _ = torch.ops.softformer.soft_attention(*inputs, **options)
     return out

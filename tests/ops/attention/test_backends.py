@@ -140,7 +140,7 @@ def test_a_backend_that_cannot_run_says_why(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"dtype": torch.float64}, "computes in float32 and does not take torch.float64"),
+        ({"dtype": torch.float64}, "computes in float32 and does not support torch.float64"),
         ({"sizes": (1, 1, 3, 3, 2, 129, 3)}, r"head widths of 1 to 128, got 129 \(query\) and 3 \(value\)"),
         ({"sizes": (1, 1, 3, 3, 2, 3, 130)}, r"head widths of 1 to 128, got 3 \(query\) and 130 \(value\)"),
         ({"sizes": (1, 1, 3, 3, 257, 2, 3)}, "up to 256 landmarks, got 257"),

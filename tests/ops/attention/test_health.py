@@ -85,7 +85,7 @@ def test_broken_inputs_show_as_nan_in_their_head_alone() -> None:
 def test_messages() -> None:
     with pytest.raises(ValueError, match="landmarks must have at least one row"):
         attention_health(torch.randn(2, 3, 29, 5), torch.randn(2, 3, 0, 5))
-    with pytest.raises(ValueError, match="key_mask needs key"):
+    with pytest.raises(ValueError, match="key_mask must be None without key"):
         attention_factors(
             torch.randn(2, 3, 29, 5), torch.randn(2, 3, 7, 5), key_mask=torch.ones(2, 29, dtype=torch.bool)
         )

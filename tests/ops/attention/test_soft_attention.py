@@ -246,7 +246,7 @@ def test_eager_makes_no_kernel_matrix_over_all_tokens(monkeypatch: pytest.Monkey
         ({"key": torch.randn(2, 3, 29, 5).double()}, "key must have the type of query"),
         ({"query_mask": torch.ones(2, 29)}, "query_mask must be a bool tensor.*use mask.bool()"),
         ({"query_mask": torch.ones(2, 28, dtype=torch.bool)}, r"query_mask must have shape \(2, 29\), got \(2, 28\)"),
-        ({"key_mask": torch.ones(2, 29, dtype=torch.bool)}, "key_mask needs key"),
+        ({"key_mask": torch.ones(2, 29, dtype=torch.bool)}, "key_mask must be None without key"),
         ({"landmark_mask": torch.ones(7, dtype=torch.bool)}, r"landmark_mask must have shape \(2, 7\)"),
         ({"output_scale": torch.ones(3)}, r"output_scale must be a number or have shape \(B,\) = \(2,\), got \(3,\)"),
         (
