@@ -14,6 +14,8 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from softformer.ops.attention.triton.requirements import missing_requirement
+
 BackendName = Literal["auto", "reference", "eager", "triton"]
 _HAS_TRITON = find_spec("triton") is not None
 
@@ -45,6 +47,8 @@ def _triton_obstacle(query: Tensor, value: Tensor, landmarks: Tensor) -> str | N
         return f"it needs tensors on a CUDA device, got {query.device}"
     if not _HAS_TRITON:
         return "the package triton is not installed; it comes with torch for CUDA on Linux"
+    if query.is_cuda and (reason := missing_requirement()):
+        return reason
     if query.is_cuda and torch.cuda.get_device_capability(query.device) < (8, 0):
         return "it needs a GPU of compute capability 8.0 (Ampere) or later"
     if wide := [x.dtype for x in (query, value) if x.dtype == torch.float64]:
