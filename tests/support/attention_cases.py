@@ -37,7 +37,7 @@ def inverses_of(backend: str) -> dict[str, Inverse]:
     return INVERSES if backend != "triton" else {name: INVERSES[name] for name in ("newton", "cholesky")}
 
 
-# How close to the law a computation in a type has to come, as the norm of the difference over the norm.
+# The relative error, in the norm, that a computation in a type stays below.
 CLOSE = {torch.float64: 1e-10, torch.float32: 1e-5}
 
 
@@ -52,6 +52,12 @@ class Case(NamedTuple):
         return {name: x.detach().clone().requires_grad_() for name, x in self.tensors.items()}
 
 
+def on(device: str, case: Case) -> Case:
+    """The case on a device."""
+    options = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in case.options.items()}
+    return Case({name: x.to(device) for name, x in case.tensors.items()}, options)
+
+
 def make_case(
     *,
     cross: bool = False,
@@ -59,21 +65,37 @@ def make_case(
     dtype: torch.dtype = torch.float64,
     sizes: tuple[int, ...] = (B, H, N, S, M, D, DV),
     spread: float = 0.9,
+    segments: bool = False,
 ) -> Case:
+    """Random tensors.
+
+    Args:
+        cross: Whether keys are not the queries.
+        masks: Whether some tokens and landmarks are masked, the last of each among them.
+        dtype: Type of all tensors.
+        sizes: B, H, N, S, M, D, Dv.
+        spread: Standard deviation of the coordinates of points at width 5. At other widths it is scaled so that their
+            distances, and with them the kernel, stay of the same size; else wide heads would be tests of zeros.
+        segments: Whether landmarks are the means of segments of the keys, as in sequences, and so lie close together.
+    """
     batch, heads, queries, keys, landmarks, width, value_width = sizes
     tokens = keys if cross else queries
 
-    def points(length: int, width: int) -> Tensor:
-        return (spread * torch.randn(batch, heads, length, width, dtype=torch.float64)).to(dtype)
+    def random(length: int, width: int, scale: float) -> Tensor:
+        return (scale * torch.randn(batch, heads, length, width, dtype=torch.float64)).to(dtype)
 
+    scale = spread * (D / width) ** 0.5
     tensors = {
-        "query": points(queries, width),
-        "value": points(tokens, value_width),
-        "landmarks": points(landmarks, width),
+        "query": random(queries, width, scale),
+        "value": random(tokens, value_width, spread),
+        "landmarks": random(landmarks, width, scale),
     }
     options: dict[str, Any] = {}
     if cross:
-        tensors["key"] = points(keys, width)
+        tensors["key"] = random(keys, width, scale)
+    if segments:
+        parts = tensors["key" if cross else "query"].tensor_split(landmarks, dim=2)
+        tensors["landmarks"] = torch.stack([part.mean(2) for part in parts], 2)
     if masks:
         names = {"query_mask": queries, "landmark_mask": landmarks} | ({"key_mask": keys} if cross else {})
         options = {name: torch.rand(batch, length) > 0.3 for name, length in names.items()}

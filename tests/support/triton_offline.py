@@ -1,10 +1,11 @@
-"""What the Triton kernels are on a GPU, found out without one; a process of its own, as the interpreter must be off.
+"""The Triton kernels as a GPU would get them, without one; a process of its own, as the interpreter must be off.
 
-python -m triton_offline keys                # three lines: the keys of three launches
+python -m triton_offline keys                # a line of JSON for each launch: a name, and what selects its kernel
 python -m triton_offline compile CAPABILITY  # a line of JSON for each compiled kernel
 """
 
 import json
+import re
 import sys
 from typing import Any
 from unittest import mock
@@ -30,16 +31,23 @@ SIZES = [
 ]
 
 
-def launches(sizes: tuple[int, ...], dtype: torch.dtype, contiguous: bool = True) -> list[tuple[JITFunction, Any, Any]]:
-    """Kernel, arguments and options of every launch of a forward and a backward."""
+def launches(sizes: tuple[int, ...], dtype: torch.dtype, **changes: Any) -> list[tuple[JITFunction, Any, Any]]:
+    """Kernel, arguments and options of every launch of a forward and a backward.
+
+    Args:
+        sizes: As in `make_case`.
+        dtype: Type of the tensors.
+        changes: Other arguments of `make_case`, and `contiguous=False` for rows with gaps between their elements.
+    """
     found: list[tuple[JITFunction, Any, Any]] = []
 
     def record(self: JITFunction, *arguments: Any, grid: Any, warmup: bool, **options: Any) -> None:
         found.append((self, arguments, options))
 
-    case = make_case(sizes=sizes, dtype=dtype, masks=True).tensors
-    names = ("query", "value", "landmarks")
-    inputs = Inputs(*(case[name] if contiguous else case[name].mT.contiguous().mT for name in names))
+    contiguous = changes.pop("contiguous", True)
+    case = make_case(sizes=sizes, dtype=dtype, **changes)
+    tensors = {name: x if contiguous else x.repeat_interleave(2, -1)[..., ::2] for name, x in case.tensors.items()}
+    inputs = Inputs(**tensors, **case.options)
     processors = mock.Mock(multi_processor_count=132)
     with (
         mock.patch.object(JITFunction, "run", record),
@@ -57,11 +65,22 @@ def specialization(kernel: JITFunction, backend: CUDABackend, arguments: Any, op
     return bound, key
 
 
+# Batch sizes, head counts, and lengths: of 16 or not, and 1, which Triton tells apart where it may.
+_CALLS = [(2, 3, 64), (1, 1, 256), (3, 1, 255), (2, 2, 1), (1, 5, 77)]
+
+
 def keys(backend: CUDABackend) -> None:
-    """The same network at two batch sizes, head counts and lengths, and then in another memory layout."""
-    for sizes, contiguous in (((2, 3, 64, 64, 5, 32, 32), True), ((1, 1, 77, 77, 5, 32, 32), True), (SIZES[0], False)):
-        found = launches(sizes, torch.float32, contiguous)
-        print([specialization(kernel, backend, arguments, options)[1] for kernel, arguments, options in found])
+    """Calls of several networks, each at several batch sizes, head counts, and lengths."""
+    for width in (24, 32, 36):
+        for masks in (False, True):
+            for cross in (False, True):
+                for contiguous in (False, True):
+                    for batch, heads, length in _CALLS:
+                        sizes = (batch, heads, length, length, 5, width, width)
+                        changes = {"masks": masks, "cross": cross, "contiguous": contiguous}
+                        found = launches(sizes, torch.bfloat16, **changes)
+                        selected = [str(specialization(kernel, backend, *rest)[1]) for kernel, *rest in found]
+                        print(json.dumps({"network": str((width, changes)), "keys": selected}))
 
 
 def compile_all(backend: CUDABackend, target: GPUTarget) -> None:
@@ -69,7 +88,7 @@ def compile_all(backend: CUDABackend, target: GPUTarget) -> None:
     done = set()
     for sizes in SIZES:
         for dtype in (torch.float32, torch.bfloat16, torch.float16):
-            for kernel, arguments, options in launches(sizes, dtype):
+            for kernel, arguments, options in launches(sizes, dtype, masks=True):
                 _, key = specialization(kernel, backend, arguments, options)
                 if (name := f"{kernel.__name__} {key} {options}") in done:
                     continue
@@ -80,10 +99,9 @@ def compile_all(backend: CUDABackend, target: GPUTarget) -> None:
                         {
                             "kernel": kernel.__name__,
                             "sizes": sizes,
-                            "landmarks": sizes[4],
                             "dtype": str(dtype),
                             "shared": compiled.metadata.shared,
-                            "warps": compiled.metadata.num_warps,
+                            "operands": re.findall(r"tt\.dot .* : tensor<\w+x(\w+)> \*", compiled.asm["ttir"]),
                         }
                     ),
                     flush=True,

@@ -15,6 +15,7 @@ import torch
 
 from softformer.ops.attention.operands import Inputs
 from softformer.ops.attention.self_check import passes_check
+from softformer.ops.attention.triton.requirements import missing_requirement
 from softformer.ops.inverse import Inverse
 
 BackendName = Literal["auto", "reference", "eager", "triton"]
@@ -53,6 +54,8 @@ def _triton_obstacle(inputs: Inputs) -> str | None:
         return f"it needs tensors on a CUDA device, got {query.device}"
     if not _HAS_TRITON:
         return "the package triton is not installed; it comes with torch for CUDA on Linux"
+    if query.is_cuda and (reason := missing_requirement()):
+        return reason
     if query.is_cuda and torch.cuda.get_device_capability(query.device) < (8, 0):
         return "it needs a GPU of compute capability 8.0 (Ampere) or later"
     if wide := [x.dtype for x in (query, value) if x.dtype == torch.float64]:

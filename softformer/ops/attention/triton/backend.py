@@ -7,9 +7,9 @@ order, so results are deterministic, and memory beyond the results is constant i
 Packed sequences of various lengths in one row are not supported; pad them and pass masks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from subprocess import CalledProcessError
 
 import torch
@@ -33,8 +33,6 @@ from softformer.ops.precision import full_precision
 
 # A kernel that does not compile or launch, the C compiler of Triton's launcher, a driver library that is not found.
 ERRORS = (TritonError, CalledProcessError, AssertionError)
-# Bytes of shared memory that Newton's iterations take for more than 64 landmarks: three float32 matrices of 128 x 128.
-_LARGE_SHARED_MEMORY = 192 * 1024
 
 
 def forward(inputs: Inputs, inverse: Inverse, symmetric_norm: bool) -> tuple[Tensor, Saved]:
@@ -50,10 +48,8 @@ def forward(inputs: Inputs, inverse: Inverse, symmetric_norm: bool) -> tuple[Ten
         return out, Saved(product, state)
     landmarks, queries, keys = _parts(inputs)
     with _device(query):
-        state, row_sums, beside = _inverse(landmarks, inverse)
-        product = launch.project(keys, value, landmarks)
-        if beside is not None:
-            torch.cuda.current_stream(query.device).wait_stream(beside)
+        with _inverse(landmarks, inverse) as (state, row_sums):
+            product = launch.project(keys, value, landmarks)
         scale = row_sums.rsqrt().unsqueeze(-1) if symmetric_norm else None
         weights = apply_inverse(state, scaled(product, inputs.output_scale), inverse, scale)
         launch.expand(queries, weights.contiguous(), landmarks, out)
@@ -68,8 +64,7 @@ def backward(grad: Tensor, saved: Saved, inputs: Inputs, inverse: Inverse, symme
         return grad_query, grad_value, grad_landmarks, grad_key
     landmarks, queries, keys = _parts(inputs)
     with _device(query):
-        points = select_rows(inputs.landmarks, inputs.landmark_mask).float()
-        matrix = landmark_kernel(points, inputs.landmark_mask)
+        points, matrix = _landmark_matrix(landmarks)
         weights, grad_product, grad_matrix = stage_backward(
             launch.project(queries, grad, landmarks),
             saved.state,
@@ -96,47 +91,55 @@ def _parts(inputs: Inputs) -> tuple[Points, Points, Points]:
     """Landmarks, queries and keys with their masks."""
     queries = Points(inputs.query, inputs.query_mask)
     keys = queries if inputs.key is None else Points(inputs.key, inputs.key_mask)
-    return Points(inputs.landmarks, inputs.landmark_mask), queries, keys
+    return Points(inputs.landmarks.contiguous(), inputs.landmark_mask), queries, keys
 
 
-def _inverse(landmarks: Points, inverse: Inverse) -> tuple[Tensor, Tensor, torch.cuda.Stream | None]:
-    """The state of the inverse (B, H, M, M), the row sums of A (B, H, M), and the stream to wait for, if any.
+def _landmark_matrix(landmarks: Points) -> tuple[Tensor, Tensor]:
+    """The landmarks in float32, zero where removed, and their kernel A."""
+    points = select_rows(landmarks.points, landmarks.mask).float()
+    return points, landmark_kernel(points, landmarks.mask)
 
-    Newton's iterations run in one launch on a stream of their own, beside the first pass over the tokens. What they
-    write is allocated before, by the stream that reads it.
+
+@contextmanager
+def _inverse(landmarks: Points, inverse: Inverse) -> Iterator[tuple[Tensor, Tensor]]:
+    """The state of the inverse (B, H, M, M) and the row sums of A (B, H, M), complete at the end of the block.
+
+    Newton's iterations for few landmarks run in one launch, which overlaps with the launches of the block.
     """
-    points = landmarks.points
-    batch, heads, num_landmarks = points.shape[:3]
-    on_chip = isinstance(inverse, Newton) and num_landmarks <= _largest_on_chip(points.device)
-    matrix = None
-    if not on_chip or (isinstance(inverse, Newton) and inverse.start == "halving"):
-        matrix = landmark_kernel(select_rows(points, landmarks.mask).float(), landmarks.mask)
-    if not on_chip:
-        assert matrix is not None
-        return inverse_state(matrix, inverse), matrix.sum(-1), None
-    assert isinstance(inverse, Newton)
+    shape, device = landmarks.points.shape, landmarks.points.device
+    if not isinstance(inverse, Newton) or shape[2] > launch.MOST_ON_CHIP:
+        _, matrix = _landmark_matrix(landmarks)
+        yield inverse_state(matrix, inverse), matrix.sum(-1)
+        return
     steps = None
-    if matrix is not None:
-        steps = newton_start(matrix, inverse.ridge, inverse.start).expand(batch, heads, 1, 1).contiguous()
-    state = points.new_empty((batch, heads, num_landmarks, num_landmarks), dtype=torch.float32)
-    row_sums = points.new_empty((batch, heads, num_landmarks), dtype=torch.float32)
-    if not points.is_cuda:
-        launch.newton(landmarks, steps, inverse.iterations, inverse.ridge, state, row_sums)
-        return state, row_sums, None
-    beside = _side_stream(points.device)
-    beside.wait_stream(torch.cuda.current_stream(points.device))
-    with torch.cuda.stream(beside):
-        launch.newton(landmarks, steps, inverse.iterations, inverse.ridge, state, row_sums)
-    return state, row_sums, beside
+    if inverse.start == "halving":
+        _, matrix = _landmark_matrix(landmarks)
+        steps = newton_start(matrix, inverse.ridge, inverse.start).expand(*shape[:2], 1, 1).contiguous()
+    state = torch.empty((*shape[:3], shape[2]), device=device)
+    row_sums = torch.empty(shape[:3], device=device)
+    run = partial(launch.newton, landmarks, steps, inverse.iterations, inverse.ridge, state, row_sums)
+    with _on_side_stream(device, run):
+        yield state, row_sums
 
 
-@cache
-def _largest_on_chip(device: torch.device) -> int:
-    """The most landmarks whose matrix a program keeps on chip."""
+@contextmanager
+def _on_side_stream(device: torch.device, run: Callable[[], None]) -> Iterator[None]:
+    """Call `run` on a stream of its own; at the end of the block the current stream waits for it, whatever happened.
+
+    `run` must hold every tensor that its launches read or write, so that no memory is reused before the wait.
+    """
     if device.type != "cuda":
-        return 128
-    shared = torch.cuda.get_device_properties(device).shared_memory_per_block_optin  # type: ignore[attr-defined]
-    return 128 if shared >= _LARGE_SHARED_MEMORY else 64
+        run()
+        yield
+        return
+    stream, side = torch.cuda.current_stream(device), _side_stream(device)
+    side.wait_stream(stream)
+    try:
+        with torch.cuda.stream(side):
+            run()
+        yield
+    finally:
+        stream.wait_stream(side)
 
 
 @cache

@@ -1,27 +1,29 @@
-"""How the Triton kernels are launched: tile sizes, the share of tokens a program takes, types and precisions.
+"""How the Triton kernels are launched: tile sizes, the share of tokens a program takes, and the kind of products.
 
 All follow from the shapes that a network fixes (widths, landmarks, types) and from the device; nothing is tuned at
 call time.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
 
 from softformer.ops.attention.triton.newton import newton_kernel
 from softformer.ops.attention.triton.tokens import backward_kernel, expand_kernel, project_kernel
 
 INTERPRETED = bool(triton.knobs.runtime.interpret)
-_HALF_TYPES = {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
+# Triton's interpreter stores bfloat16 as integers and would multiply those, so everything is float32 there.
+HALF_PRODUCTS = not INTERPRETED
+# The most landmarks whose matrix Newton's kernel keeps on chip; with 128 it would not fit into the registers.
+MOST_ON_CHIP = 64
 # Programs that a multiprocessor should get, over all heads: enough to fill it several times.
 _PROGRAMS_A_PROCESSOR = 8
 
 
 class Points(NamedTuple):
-    """Queries or keys (B, H, N, D), or landmarks (B, H, M, D), and which of them count."""
+    """Queries or keys (B, H, N, D), or contiguous landmarks (B, H, M, D), and the mask of those that count."""
 
     points: Tensor
     mask: Tensor | None
@@ -37,35 +39,25 @@ class OuterProducts(NamedTuple):
 
 
 def _block(size: int, largest: int = 128) -> int:
-    """The tile side for a width or a number of landmarks; products need 16 at least."""
+    """The tile side for a width or a number of landmarks; products need at least 16."""
     return min(max(16, triton.next_power_of_2(size)), largest)
 
 
 def _bytes(mask: Tensor | None) -> Tensor | None:
-    return None if mask is None else mask.view(torch.uint8)
-
-
-def _strides(x: Tensor | None) -> tuple[int, ...] | None:
-    return None if x is None else x.stride()
+    return None if mask is None else mask.contiguous().view(torch.uint8)
 
 
 def _layout(*tensors: Tensor | None) -> int:
-    """2: rows lie in aligned groups of eight; 1: rows are contiguous; 0: anything."""
+    """8: rows are contiguous and begin at multiples of eight elements; 1: rows are contiguous; 0: anything."""
     strides = [x.stride() for x in tensors if x is not None]
     if any(stride[-1] != 1 for stride in strides):
         return 0
-    return 2 if all(step % 8 == 0 for stride in strides for step in stride[:-1]) else 1
+    return 8 if all(step % 8 == 0 for stride in strides for step in stride[:-1]) else 1
 
 
-def _types(points: Tensor, *others: Tensor | None) -> dict[str, Any]:
-    """Types and precisions of the products.
-
-    Half-precision points are multiplied as they are: such products are exact in float32. W and dZ, and what is
-    multiplied with them, stay in float32: their entries may be large and cancel.
-    """
-    half = _are_half(points, *others)
-    point_type = tl.float32 if INTERPRETED else _HALF_TYPES.get(points.dtype, tl.float32)
-    return {"POINT_TYPE": point_type, "PRECISION": "tf32x3", "WIDE": "tf32" if half else "tf32x3"}
+def _strides(x: Tensor | None, layout: int) -> list[int]:
+    """Strides as the kernels take them: in groups of eight where the layout says so, zeros without a tensor."""
+    return [0] * 4 if x is None else [step // (layout or 1) for step in x.stride()]
 
 
 # By whether types are half precision and by the wider head: most landmarks and tokens of a tile, depth of the pipeline.
@@ -80,15 +72,13 @@ _TILES = {
 }
 
 
-def _tiles(num_landmarks: int, width: int, value_width: int, *tensors: Tensor | None) -> dict[str, int]:
-    """Sides of the tiles and depth of the pipeline."""
+def _options(num_landmarks: int, width: int, value_width: int, *tensors: Tensor | None) -> dict[str, int | bool]:
+    """Widths, sides of the tiles, kind of the products, and depth of the pipeline, from the tensors of the tokens."""
+    half = all(x is None or x.dtype in (torch.bfloat16, torch.float16) for x in tensors)
     sides = {"BLOCK_D": _block(width), "BLOCK_DV": _block(value_width)}
-    most, tokens, stages = _TILES[_are_half(*tensors), max(32, *sides.values())]
-    return {**sides, "BLOCK_M": _block(num_landmarks, most), "BLOCK_N": tokens, "num_stages": stages}
-
-
-def _are_half(*tensors: Tensor | None) -> bool:
-    return all(x is None or x.dtype in _HALF_TYPES for x in tensors)
+    most, tokens, stages = _TILES[half, max(32, *sides.values())]
+    sizes = {"M": num_landmarks, "D": width, "DV": value_width, "BLOCK_M": _block(num_landmarks, most), **sides}
+    return {**sizes, "BLOCK_N": tokens, "HALF": half and HALF_PRODUCTS, "num_stages": stages}
 
 
 def _share(matrices: int, length: int, block: int, device: torch.device) -> tuple[int, int]:
@@ -112,80 +102,63 @@ def project(tokens: Points, right: Tensor, landmarks: Points) -> Tensor:
     num_landmarks, value_width = points.shape[2], right.shape[3]
     if length == 0:
         return points.new_zeros((batch, heads, num_landmarks, value_width), dtype=torch.float32)
-    tiles = _tiles(num_landmarks, width, value_width, x, right)
-    blocks, splits = _share(batch * heads, length, tiles["BLOCK_N"], x.device)
+    options, layout = _options(num_landmarks, width, value_width, x, right), _layout(x, right)
+    blocks, splits = _share(batch * heads, length, options["BLOCK_N"], x.device)
     partial = x.new_empty((batch * heads, splits, num_landmarks, value_width), dtype=torch.float32)
-    types = _types(x, right)
-    half = not INTERPRETED and x.dtype == right.dtype
-    project_kernel[(batch * heads * splits, triton.cdiv(num_landmarks, tiles["BLOCK_M"]))](
+    project_kernel[(batch * heads * splits, triton.cdiv(num_landmarks, options["BLOCK_M"]))](
         x,
         _bytes(tokens.mask),
         right,
         points,
         _bytes(landmarks.mask),
         partial,
-        _strides(x),
-        _strides(tokens.mask),
-        _strides(right),
-        _strides(points),
-        _strides(landmarks.mask),
+        *_strides(x, layout),
+        *_strides(right, layout),
         heads,
         length,
         blocks,
         splits,
-        M=num_landmarks,
-        D=width,
-        DV=value_width,
-        POINT_TYPE=types["POINT_TYPE"],
-        PRODUCT_TYPE=_HALF_TYPES.get(x.dtype, tl.float32) if half else tl.float32,
-        PRECISION=types["PRECISION"],
-        LAYOUT=_layout(x, right),
-        **tiles,
+        LAYOUT=layout,
+        **options,
     )
     return _sum_parts(partial, (batch, heads, num_landmarks, value_width))
 
 
 def expand(tokens: Points, weights: Tensor, landmarks: Points, out: Tensor) -> None:
-    """Writes P weights, zero at pads, into `out` (B, H, N, Dv)."""
-    x, points = tokens.points, landmarks.points
+    """Write P weights, zero at padding, into `out` (B, H, N, Dv), which lies in memory as (B, N, H, Dv)."""
+    x = tokens.points
     batch, heads, length, width = x.shape
     num_landmarks, value_width = weights.shape[2:]
     if length == 0:
         return
-    tiles = _tiles(num_landmarks, width, value_width, x, out)
-    blocks, splits = _share(batch * heads, length, tiles["BLOCK_N"], x.device)
+    assert out.transpose(1, 2).is_contiguous()
+    options, layout = _options(num_landmarks, width, value_width, x, out), _layout(x)
+    blocks, splits = _share(batch * heads, length, options["BLOCK_N"], x.device)
     expand_kernel[(batch * heads * splits,)](
         x,
         _bytes(tokens.mask),
         weights,
-        points,
+        landmarks.points,
         _bytes(landmarks.mask),
         out,
-        _strides(x),
-        _strides(tokens.mask),
-        _strides(points),
-        _strides(landmarks.mask),
-        _strides(out),
+        *_strides(x, layout),
         heads,
         length,
         blocks,
         splits,
-        M=num_landmarks,
-        D=width,
-        DV=value_width,
-        TILES=triton.cdiv(num_landmarks, tiles["BLOCK_M"]),
-        LAYOUT=_layout(x, out),
-        **_types(x, out),
-        **tiles,
+        TILES=triton.cdiv(num_landmarks, options["BLOCK_M"]),
+        LAYOUT=layout,
+        **options,
     )
 
 
 def backward(
     tokens: Points, outer: OuterProducts, landmarks: Points, grad_x: Tensor, grad_value: Tensor | None
 ) -> Tensor:
-    """Writes the gradients of tokens and values, and returns that of the landmarks through P, (B, H, M, D) in float32.
+    """Write the gradients of tokens and values, and return that of the landmarks through P, (B, H, M, D) in float32.
 
-    One launch does both where a tile holds all landmarks and the heads are not wide; else two.
+    The gradients of tokens and values lie in memory as (B, N, H, width). One launch does all where a tile holds all
+    landmarks and the heads are not wide; else two.
     """
     x, points = tokens.points, landmarks.points
     batch, heads, length, width = x.shape
@@ -193,15 +166,16 @@ def backward(
     shape = (batch, heads, num_landmarks, width)
     if length == 0:
         return points.new_zeros(shape, dtype=torch.float32)
+    assert all(result is None or result.transpose(1, 2).is_contiguous() for result in (grad_x, grad_value))
     value_width = next(part.shape[3] for part in outer if part is not None)
-    tiles = _tiles(num_landmarks, width, value_width, x, outer.grad, outer.value)
-    count = triton.cdiv(num_landmarks, tiles["BLOCK_M"])
-    blocks, splits = _share(batch * heads, length, tiles["BLOCK_N"], x.device)
+    options = _options(num_landmarks, width, value_width, x, outer.grad, outer.value)
+    layout = _layout(x, outer.grad, outer.value)
+    count = triton.cdiv(num_landmarks, options["BLOCK_M"])
+    blocks, splits = _share(batch * heads, length, options["BLOCK_N"], x.device)
     partial = x.new_empty((batch * heads, splits, num_landmarks, width), dtype=torch.float32)
-    fused = count == 1 and max(tiles["BLOCK_D"], tiles["BLOCK_DV"]) <= 64
     # (dx, dV, dL of a launch, landmark tiles in its loop, landmark tiles in its grid)
     launches: list[tuple[Tensor | None, Tensor | None, Tensor | None, int, int]]
-    if fused:
+    if count == 1 and max(options["BLOCK_D"], options["BLOCK_DV"]) <= 64:
         launches = [(grad_x, grad_value, partial, 1, 1)]
     else:
         launches = [(grad_x, grad_value, None, count, 1), (None, None, partial, 1, count)]
@@ -218,25 +192,16 @@ def backward(
             to_x,
             to_value,
             to_points,
-            _strides(x),
-            _strides(tokens.mask),
-            _strides(points),
-            _strides(landmarks.mask),
-            _strides(outer.grad),
-            _strides(outer.value),
-            _strides(to_x),
-            _strides(to_value),
+            *_strides(x, layout),
+            *_strides(outer.grad, layout),
+            *_strides(outer.value, layout),
             heads,
             length,
             blocks,
             splits,
-            M=num_landmarks,
-            D=width,
-            DV=value_width,
             TILES=in_loop,
-            LAYOUT=_layout(x, outer.grad, outer.value, to_x, to_value),
-            **_types(x, outer.grad, outer.value),
-            **tiles,
+            LAYOUT=layout,
+            **options,
         )
     return _sum_parts(partial, shape)
 
@@ -244,26 +209,20 @@ def backward(
 def newton(
     landmarks: Points, steps: Tensor | None, iterations: int, ridge: float, inverse: Tensor, row_sums: Tensor
 ) -> None:
-    """Writes X (B, H, M, M) and the row sums of A (B, H, M); steps (B, H) or None for the row-sum rule."""
+    """Write X (B, H, M, M) and the row sums of A (B, H, M); steps (B, H) or None for the row-sum rule."""
     points = landmarks.points
     batch, heads, num_landmarks, width = points.shape
-    side = _block(num_landmarks)
     newton_kernel[(batch * heads,)](
         points,
         _bytes(landmarks.mask),
         steps,
         inverse,
         row_sums,
-        _strides(points),
-        _strides(landmarks.mask),
         heads,
         ridge,
         M=num_landmarks,
         D=width,
-        BLOCK_M=side,
+        BLOCK_M=_block(num_landmarks),
         BLOCK_D=_block(width),
         ITERATIONS=iterations,
-        # Three passes of tensor cores would need a fourth matrix of 128 x 128 in shared memory.
-        PRECISION="ieee" if side > 64 else "tf32x3",
-        num_warps=8 if side > 64 else 4,
     )

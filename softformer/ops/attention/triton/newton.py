@@ -3,18 +3,16 @@
 import triton
 import triton.language as tl
 
-from softformer.ops.attention.triton.tokens import gaussian, real_rows
+from softformer.ops.attention.triton.tokens import gaussian, load_points
 
 
-@triton.jit(do_not_specialize=["points_strides", "mask_strides", "heads"])
+@triton.jit(do_not_specialize=["mask", "heads"])
 def newton_kernel(
     points,
     mask,
     steps,
     inverse,
     row_sums,
-    points_strides,
-    mask_strides,
     heads,
     ridge,
     M: tl.constexpr,
@@ -22,23 +20,17 @@ def newton_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_D: tl.constexpr,
     ITERATIONS: tl.constexpr,
-    PRECISION: tl.constexpr,
 ):
     """X after X <- 2 X - X A' X from X0 = a A', and the row sums of A; see `inverse.Newton`.
 
     `steps` (B H,) holds a; None takes the row-sum rule. `inverse` (B H, M, M) and `row_sums` (B H, M) in float32.
     """
     matrix = tl.program_id(0).to(tl.int64)
-    sample, head = matrix // heads, matrix % heads
     rows = tl.arange(0, BLOCK_M)
-    columns = tl.arange(0, BLOCK_D)
     inside = rows < M
-    kept = real_rows(mask, mask_strides, sample, rows, M)
-    offsets = sample * points_strides[0] + head * points_strides[1] + rows[:, None] * points_strides[2]
-    offsets += columns[None, :] * points_strides[3]
-    near = tl.load(points + offsets, mask=kept[:, None] & (columns < D)[None, :], other=0.0).to(tl.float32)
+    near, kept = load_points(points, mask, matrix, matrix // heads, rows, M, D, BLOCK_D)
     diagonal = (rows[:, None] == rows[None, :]) & inside[:, None]
-    kernel = tl.where(diagonal, 1.0, gaussian(near, near, kept, kept, PRECISION))
+    kernel = tl.where(diagonal, 1.0, gaussian(near, near, kept, kept, False))
     sums = tl.sum(kernel, 1)
     tl.store(row_sums + matrix * M + rows, sums, mask=inside)
     regular = kernel + tl.where(diagonal, ridge, 0.0)
@@ -49,7 +41,7 @@ def newton_kernel(
         step = tl.load(steps + matrix)
     x = step * regular
     for _ in range(ITERATIONS):
-        product = tl.dot(x, regular, input_precision=PRECISION)
-        x = 2 * x - tl.dot(product, x, input_precision=PRECISION)
+        product = tl.dot(x, regular, input_precision="tf32x3")
+        x = 2 * x - tl.dot(product, x, input_precision="tf32x3")
     places = matrix * M * M + rows[:, None] * M + rows[None, :]
     tl.store(inverse + places, x, mask=inside[:, None] & inside[None, :])
