@@ -159,7 +159,7 @@ def test_any_compiler_will_do(machine: SimpleNamespace, programs: set[str], cc: 
 def test_a_missing_requirement_is_the_reason_of_the_backend(machine: SimpleNamespace) -> None:
     machine.programs = set()
     x = SimpleNamespace(is_cuda=True)
-    with pytest.raises(ValueError, match="backend='triton' cannot run here: .* a C compiler"):
+    with pytest.raises(ValueError, match=r"backend='triton' cannot run here: .* a C compiler"):
         choose_backend("triton", Inputs(x, x, x), Newton(), False)  # type: ignore[arg-type]
 
 

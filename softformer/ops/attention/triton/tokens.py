@@ -141,9 +141,9 @@ def _program(splits, heads):
 def project_kernel(
     x,
     mask,
-    right,
     points,
     points_mask,
+    right,
     partial,
     x_batch: tl.int64,
     x_head: tl.int64,
@@ -190,9 +190,9 @@ def project_kernel(
 def expand_kernel(
     x,
     mask,
-    weights,
     points,
     points_mask,
+    weights,
     out,
     x_batch: tl.int64,
     x_head: tl.int64,
