@@ -79,31 +79,44 @@ def check_parity(device: str, dtype: str, names: Sequence[str]) -> None:
     Raises:
         SystemExit: One is off; no speed is printed for wrong numbers.
     """
-    problem = Problem(251, device, dtype, backward=True, batch=2)
     for name in names:
         half_formula = name.endswith("formula") and dtype != "float32"
-        if not METHODS[name].is_soft or half_formula or obstacle(name, problem):
+        if not METHODS[name].is_soft or half_formula or obstacle(name, _parity_problem(device, dtype)):
             continue
-        inverse = Cholesky() if name.endswith("Cholesky") else Newton()
-        tensors = problem.tensors()
-        cotangent = torch.randn_like(tensors[1])
-
-        def law(inputs: list[Tensor], inverse: Newton | Cholesky = inverse) -> Tensor:
-            return reference.soft_attention(Inputs(*inputs), inverse, False)
-
-        def values(function: Any, inputs: list[Tensor], cotangent: Tensor = cotangent) -> list[Tensor]:
-            leaves = [x.detach().requires_grad_() for x in inputs]
-            out = function(leaves)
-            return [out.detach(), *torch.autograd.grad(out, leaves, cotangent.to(out.dtype))]
-
-        exact = values(law, [x.double() for x in tensors])
-        plain = [x.to(tensors[0].dtype) for x in values(law, [x.float() for x in tensors])]
-        attention = METHODS[name].make(problem)
-        got = values(lambda leaves, attention=attention: attention(*leaves), tensors)
-        for part, ours, same_type, right in zip(("output", "dq", "dv", "dlandmarks"), got, plain, exact):
-            error, allowed = _error(ours, right), max(TOLERANCES[dtype], 2 * _error(same_type, right))
+        for part, error, allowed in parity_errors(device, dtype, name):
             if not error <= allowed:
                 raise SystemExit(f"{name} is wrong in {dtype}: {part} is off by {error:.1e}, allowed are {allowed:.1e}")
+
+
+def _parity_problem(device: str, dtype: str) -> Problem:
+    return Problem(251, device, dtype, backward=True, batch=2)
+
+
+def parity_errors(device: str, dtype: str, name: str, landmark_scale: float = 2.0) -> list[tuple[str, float, float]]:
+    """The relative error of the output and of every gradient of a softmax-free method, and the error that is allowed.
+
+    Landmarks are segment means times `landmark_scale`; at 1 they lie so close together that rounding shows.
+    """
+    inverse = Cholesky() if name.endswith("Cholesky") else Newton()
+    problem = _parity_problem(device, dtype)
+    tensors = problem.tensors(landmark_scale)
+    cotangent = torch.randn_like(tensors[1])
+
+    def law(*inputs: Tensor) -> Tensor:
+        return reference.soft_attention(Inputs(*inputs), inverse, False)
+
+    def values(function: Any, inputs: list[Tensor]) -> list[Tensor]:
+        leaves = [x.detach().requires_grad_() for x in inputs]
+        out = function(*leaves)
+        return [out.detach(), *torch.autograd.grad(out, leaves, cotangent.to(out.dtype))]
+
+    exact = values(law, [x.double() for x in tensors])
+    plain = [x.to(tensors[0].dtype) for x in values(law, [x.float() for x in tensors])]
+    ours = values(METHODS[name].make(problem), tensors)
+    return [
+        (part, _error(x, right), max(TOLERANCES[dtype], 2 * _error(same_type, right)))
+        for part, x, same_type, right in zip(("output", "dq", "dv", "dlandmarks"), ours, plain, exact)
+    ]
 
 
 def _error(ours: Tensor, right: Tensor) -> float:

@@ -39,8 +39,8 @@ class Problem(NamedTuple):
     width: int = 32
     landmarks: int = 49
 
-    def tensors(self) -> list[Tensor]:
-        """Query, value and landmarks; landmarks are means of segments of the query, as in sequences."""
+    def tensors(self, landmark_scale: float = 2.0) -> list[Tensor]:
+        """Query, value and landmarks; landmarks are scaled means of segments of the query, as in sequences."""
         dtype = getattr(torch, self.dtype)
         generator = torch.Generator().manual_seed(0)
         shape = (self.batch, self.heads, self.length, self.width)
@@ -48,7 +48,7 @@ class Problem(NamedTuple):
         query = query / self.width**0.25
         parts = torch.linspace(0, self.length, self.landmarks + 1).long().tolist()
         means = [query[:, :, begin : max(end, begin + 1)].mean(2) for begin, end in pairwise(parts)]
-        return [x.requires_grad_(self.backward) for x in (query, value, 2 * torch.stack(means, 2))]
+        return [x.requires_grad_(self.backward) for x in (query, value, landmark_scale * torch.stack(means, 2))]
 
 
 class Method(NamedTuple):
@@ -73,7 +73,7 @@ def _backend(name: str, inverse: Newton | Cholesky) -> Method:
 
 
 def _sdpa(problem: Problem) -> Attention:
-    """Fused softmax by the backend that is fastest for the problem; a CPU has one."""
+    """Fused softmax by the backend that is fastest for the problem, with its backward if it has one; a CPU has one."""
 
     def by(backend: SDPBackend) -> Attention:
         def run(query: Tensor, value: Tensor, landmarks: Tensor) -> Tensor:
@@ -84,16 +84,14 @@ def _sdpa(problem: Problem) -> Attention:
 
     if problem.device == "cpu":
         return by(SDPBackend.FLASH_ATTENTION)
-    query, value, landmarks = problem.tensors()
-    able: dict[str, Attention] = {}
+    able = {}
     for backend in (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION):
         with suppress(RuntimeError):  # "No available kernel"
-            by(backend)(query, value, landmarks)
-            able[backend.name] = by(backend)
-    times = Timer(torch.device(problem.device), rounds=3).medians(
-        {name: lambda attention=attention: attention(query, value, landmarks) for name, attention in able.items()}
-    )
-    return able[min(times, key=times.__getitem__)]
+            run = _run(by(backend), problem, 2)
+            run()
+            able[backend] = run
+    times = Timer(torch.device(problem.device), rounds=3).medians({backend.name: run for backend, run in able.items()})
+    return by(min(able, key=lambda backend: times[backend.name]))
 
 
 def _nystromformer(problem: Problem) -> Attention:
@@ -152,7 +150,12 @@ def obstacle(name: str, problem: Problem) -> str | None:
 
 def runner(name: str, problem: Problem) -> Callable[[], Any]:
     """A function of no arguments: the forward, with all gradients if the problem asks for them."""
-    attention = METHODS[name].make(problem)
+    num_inputs = 3 if METHODS[name].is_soft else 1 if name == "Nystromformer" else 2
+    return _run(METHODS[name].make(problem), problem, num_inputs)
+
+
+def _run(attention: Attention, problem: Problem, num_inputs: int) -> Callable[[], Any]:
+    """The forward, or forward and backward to the first inputs."""
     tensors = problem.tensors()
     if not problem.backward:
 
@@ -161,11 +164,10 @@ def runner(name: str, problem: Problem) -> Callable[[], Any]:
                 return attention(*tensors)
 
         return forward
-    wanted = tensors if METHODS[name].is_soft else tensors[:1] if name == "Nystromformer" else tensors[:2]
     cotangent = torch.randn_like(attention(*tensors))
 
     def both() -> tuple[Tensor, ...]:
-        return torch.autograd.grad(attention(*tensors), wanted, cotangent)
+        return torch.autograd.grad(attention(*tensors), tensors[:num_inputs], cotangent)
 
     return both
 

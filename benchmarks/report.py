@@ -6,6 +6,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,9 @@ def describe_machine() -> dict[str, Any]:
     if _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)benchmarks/results"):
         commit += " with local changes"
     versions = {"torch": torch.__version__, "python": platform.python_version()}
-    listed = ", ".join(f"{library} {version}" for library, version in versions.items())
+    if gpu:
+        versions |= {"triton": version("triton"), "CUDA": str(torch.version.cuda)}
+    listed = ", ".join(f"{library} {number}" for library, number in versions.items())
     return {
         "kind": "cuda" if gpu else "cpu",
         "device": name,

@@ -20,7 +20,7 @@ def compute_dtype(*tensors: Tensor) -> torch.dtype:
 
 @contextmanager
 def full_precision(device_type: str) -> Iterator[None]:
-    """Disable autocast and reduced-precision float32 products inside the block, and restore them after.
+    """Disable autocast and float32 products in TF32 or bfloat16 inside the block; restore the settings after it.
 
     Torch sets the precision of products for all threads: those that run other code meanwhile get full precision, too.
     """

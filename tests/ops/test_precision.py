@@ -27,11 +27,16 @@ def reduced() -> Iterator[list[str]]:
 
 
 def test_a_block_restores_the_settings(reduced: list[str]) -> None:
-    with pytest.raises(RuntimeError), full_precision("cpu"):
+    with full_precision("cpu"):
         with full_precision("cpu"):
             assert precisions() == ["ieee", "ieee"]
         assert precisions() == ["ieee", "ieee"]
-        raise RuntimeError
+    assert precisions() == reduced
+
+
+def test_a_block_that_fails_restores_the_settings(reduced: list[str]) -> None:
+    with pytest.raises(RuntimeError, match="inside"), full_precision("cpu"):
+        raise RuntimeError("inside")
     assert precisions() == reduced
 
 

@@ -47,7 +47,7 @@ def launches(sizes: tuple[int, ...], dtype: torch.dtype, **changes: Any) -> list
     contiguous = changes.pop("contiguous", True)
     case = make_case(sizes=sizes, dtype=dtype, **changes)
     tensors = {name: x if contiguous else x.repeat_interleave(2, -1)[..., ::2] for name, x in case.tensors.items()}
-    inputs = Inputs(**{**dict.fromkeys(Inputs._fields), **tensors, **case.options})
+    inputs = Inputs(**tensors, **case.options)
     processors = mock.Mock(multi_processor_count=132)
     with (
         mock.patch.object(JITFunction, "run", record),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import weakref
 from collections import defaultdict
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,8 @@ import torch
 from attention_cases import make_case
 
 from softformer.ops import Newton, soft_attention
+from softformer.ops.attention.backends import choose_backend
+from softformer.ops.attention.operands import Inputs
 from softformer.ops.attention.triton.requirements import missing_requirement
 
 SIZES = (1, 1, 8, 8, 4, 4, 4)
@@ -117,7 +120,7 @@ def test_steps_live_until_the_streams_join(log: list[str], monkeypatch: pytest.M
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """A machine with a compiler, as far as requirements go."""
     missing_requirement.cache_clear()
     machine = SimpleNamespace(programs={"gcc"}, setenv=monkeypatch.setenv)
@@ -151,6 +154,13 @@ def test_any_compiler_will_do(machine: SimpleNamespace, programs: set[str], cc: 
     if cc is not None:
         machine.setenv("CC", cc)
     assert missing_requirement() is None
+
+
+def test_a_missing_requirement_is_the_reason_of_the_backend(machine: SimpleNamespace) -> None:
+    machine.programs = set()
+    x = SimpleNamespace(is_cuda=True)
+    with pytest.raises(ValueError, match=r"backend='triton' cannot run here: .* a C compiler"):
+        choose_backend("triton", Inputs(x, x, x), Newton(), False)  # type: ignore[arg-type]
 
 
 def _in_a_process_without_interpreter(*arguments: str) -> list[str]:

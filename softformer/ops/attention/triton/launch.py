@@ -72,7 +72,7 @@ _TILES = {
 }
 
 
-def _options(num_landmarks: int, width: int, value_width: int, *tensors: Tensor | None) -> dict[str, int | bool]:
+def _options(num_landmarks: int, width: int, value_width: int, *tensors: Tensor | None) -> dict[str, Any]:
     """Widths, sides of the tiles, kind of the products, and depth of the pipeline, from the tensors of the tokens."""
     half = all(x is None or x.dtype in (torch.bfloat16, torch.float16) for x in tensors)
     sides = {"BLOCK_D": _block(width), "BLOCK_DV": _block(value_width)}
@@ -81,75 +81,68 @@ def _options(num_landmarks: int, width: int, value_width: int, *tensors: Tensor 
     return {**sizes, "BLOCK_N": tokens, "HALF": half and HALF_PRODUCTS, "num_stages": stages}
 
 
-def _share(matrices: int, length: int, block: int, device: torch.device) -> tuple[int, int]:
+def _share(x: Tensor, block: int) -> tuple[int, int]:
     """Token blocks of a program, and programs a matrix, so that all together fill the device."""
-    processors = 1 if INTERPRETED else torch.cuda.get_device_properties(device).multi_processor_count
-    all_blocks = triton.cdiv(length, block)
-    splits = max(1, min(all_blocks, triton.cdiv(_PROGRAMS_A_PROCESSOR * processors, matrices)))
+    processors = 1 if INTERPRETED else torch.cuda.get_device_properties(x.device).multi_processor_count
+    all_blocks = triton.cdiv(x.shape[2], block)
+    splits = max(1, min(all_blocks, triton.cdiv(_PROGRAMS_A_PROCESSOR * processors, x.shape[0] * x.shape[1])))
     blocks = triton.cdiv(all_blocks, splits)
     return blocks, triton.cdiv(all_blocks, blocks)
 
 
-def _sum_parts(parts: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _launch(
+    kernel: Any,
+    tokens: Points,
+    landmarks: Points,
+    operands: tuple[Tensor | None, ...],
+    strided: tuple[Tensor | None, ...],
+    share: tuple[int, int],
+    in_grid: int,
+    options: dict[str, Any],
+) -> None:
+    """Launch a kernel on tokens, landmarks, and further operands, those in `strided` being read by their strides."""
+    x, (batch, heads, length, _) = tokens.points, tokens.points.shape
+    layout = _layout(x, *strided)
+    kernel[(batch * heads * share[1], in_grid)](
+        *(x, _bytes(tokens.mask), landmarks.points, _bytes(landmarks.mask), *operands),
+        *(step for tensor in (x, *strided) for step in _strides(tensor, layout)),
+        *(heads, length, *share),
+        LAYOUT=layout,
+        **options,
+    )
+
+
+def _new_parts(x: Tensor, splits: int, num_landmarks: int, width: int) -> Tensor:
+    return x.new_empty((x.shape[0] * x.shape[1], splits, num_landmarks, width), dtype=torch.float32)
+
+
+def _sum_parts(parts: Tensor, like: Tensor) -> Tensor:
     """(B H, splits, M, E) -> (B, H, M, E), in a fixed order."""
-    return (parts[:, 0] if parts.shape[1] == 1 else parts.sum(1)).view(shape)
+    return (parts[:, 0] if parts.shape[1] == 1 else parts.sum(1)).view(*like.shape[:2], *parts.shape[2:])
 
 
 def project(tokens: Points, right: Tensor, landmarks: Points) -> Tensor:
     """P^T right, (B, H, M, E) in float32; zeros without tokens."""
-    x, points = tokens.points, landmarks.points
-    batch, heads, length, width = x.shape
-    num_landmarks, value_width = points.shape[2], right.shape[3]
-    if length == 0:
-        return points.new_zeros((batch, heads, num_landmarks, value_width), dtype=torch.float32)
-    options, layout = _options(num_landmarks, width, value_width, x, right), _layout(x, right)
-    blocks, splits = _share(batch * heads, length, options["BLOCK_N"], x.device)
-    partial = x.new_empty((batch * heads, splits, num_landmarks, value_width), dtype=torch.float32)
-    project_kernel[(batch * heads * splits, triton.cdiv(num_landmarks, options["BLOCK_M"]))](
-        x,
-        _bytes(tokens.mask),
-        right,
-        points,
-        _bytes(landmarks.mask),
-        partial,
-        *_strides(x, layout),
-        *_strides(right, layout),
-        heads,
-        length,
-        blocks,
-        splits,
-        LAYOUT=layout,
-        **options,
-    )
-    return _sum_parts(partial, (batch, heads, num_landmarks, value_width))
+    x, num_landmarks = tokens.points, landmarks.points.shape[2]
+    if x.shape[2] == 0:
+        return x.new_zeros((*x.shape[:2], num_landmarks, right.shape[3]), dtype=torch.float32)
+    options = _options(num_landmarks, x.shape[3], right.shape[3], x, right)
+    share = _share(x, options["BLOCK_N"])
+    partial = _new_parts(x, share[1], num_landmarks, right.shape[3])
+    in_grid = triton.cdiv(num_landmarks, options["BLOCK_M"])
+    _launch(project_kernel, tokens, landmarks, (right, partial), (right,), share, in_grid, options)
+    return _sum_parts(partial, x)
 
 
 def expand(tokens: Points, weights: Tensor, landmarks: Points, out: Tensor) -> None:
     """Write P weights, zero at padding, into `out` (B, H, N, Dv), which lies in memory as (B, N, H, Dv)."""
     x = tokens.points
-    batch, heads, length, width = x.shape
-    num_landmarks, value_width = weights.shape[2:]
-    if length == 0:
+    if x.shape[2] == 0:
         return
     assert out.transpose(1, 2).is_contiguous()
-    options, layout = _options(num_landmarks, width, value_width, x, out), _layout(x)
-    blocks, splits = _share(batch * heads, length, options["BLOCK_N"], x.device)
-    expand_kernel[(batch * heads * splits,)](
-        x,
-        _bytes(tokens.mask),
-        weights,
-        landmarks.points,
-        _bytes(landmarks.mask),
-        out,
-        *_strides(x, layout),
-        heads,
-        length,
-        blocks,
-        splits,
-        TILES=triton.cdiv(num_landmarks, options["BLOCK_M"]),
-        LAYOUT=layout,
-        **options,
-    )
+    options = _options(weights.shape[2], x.shape[3], weights.shape[3], x, out)
+    options["TILES"] = triton.cdiv(weights.shape[2], options["BLOCK_M"])
+    _launch(expand_kernel, tokens, landmarks, (weights, out), (), _share(x, options["BLOCK_N"]), 1, options)
 
 
 def backward(
@@ -160,19 +153,15 @@ def backward(
     The gradients of tokens and values lie in memory as (B, N, H, width). One launch does all where a tile holds all
     landmarks and the heads are not wide; else two.
     """
-    x, points = tokens.points, landmarks.points
-    batch, heads, length, width = x.shape
-    num_landmarks = points.shape[2]
-    shape = (batch, heads, num_landmarks, width)
-    if length == 0:
-        return points.new_zeros(shape, dtype=torch.float32)
+    x, num_landmarks = tokens.points, landmarks.points.shape[2]
+    if x.shape[2] == 0:
+        return x.new_zeros(landmarks.points.shape, dtype=torch.float32)
     assert all(result is None or result.transpose(1, 2).is_contiguous() for result in (grad_x, grad_value))
     value_width = next(part.shape[3] for part in outer if part is not None)
-    options = _options(num_landmarks, width, value_width, x, outer.grad, outer.value)
-    layout = _layout(x, outer.grad, outer.value)
+    options = _options(num_landmarks, x.shape[3], value_width, x, outer.grad, outer.value)
+    share = _share(x, options["BLOCK_N"])
+    partial = _new_parts(x, share[1], num_landmarks, x.shape[3])
     count = triton.cdiv(num_landmarks, options["BLOCK_M"])
-    blocks, splits = _share(batch * heads, length, options["BLOCK_N"], x.device)
-    partial = x.new_empty((batch * heads, splits, num_landmarks, width), dtype=torch.float32)
     # (dx, dV, dL of a launch, landmark tiles in its loop, landmark tiles in its grid)
     launches: list[tuple[Tensor | None, Tensor | None, Tensor | None, int, int]]
     if count == 1 and max(options["BLOCK_D"], options["BLOCK_DV"]) <= 64:
@@ -180,30 +169,10 @@ def backward(
     else:
         launches = [(grad_x, grad_value, None, count, 1), (None, None, partial, 1, count)]
     for to_x, to_value, to_points, in_loop, in_grid in launches:
-        backward_kernel[(batch * heads * splits, in_grid)](
-            x,
-            _bytes(tokens.mask),
-            points,
-            _bytes(landmarks.mask),
-            outer.grad,
-            outer.weights,
-            outer.value,
-            outer.grad_product,
-            to_x,
-            to_value,
-            to_points,
-            *_strides(x, layout),
-            *_strides(outer.grad, layout),
-            *_strides(outer.value, layout),
-            heads,
-            length,
-            blocks,
-            splits,
-            TILES=in_loop,
-            LAYOUT=layout,
-            **options,
-        )
-    return _sum_parts(partial, shape)
+        options["TILES"] = in_loop
+        operands, strided = (*outer, to_x, to_value, to_points), (outer.grad, outer.value)
+        _launch(backward_kernel, tokens, landmarks, operands, strided, share, in_grid, options)
+    return _sum_parts(partial, x)
 
 
 def newton(

@@ -71,17 +71,19 @@ def _split(x, HALF: tl.constexpr):
     """
     if not HALF:
         return (x.to(tl.float32),)
-    high = x.to(tl.bfloat16)
-    if x.dtype == tl.bfloat16:
-        return (high,)
-    return high, (x.to(tl.float32) - high.to(tl.float32)).to(tl.bfloat16)
+    elif x.dtype == tl.bfloat16:
+        return (x,)
+    else:
+        high = x.to(tl.bfloat16)
+        return high, (x.to(tl.float32) - high.to(tl.float32)).to(tl.bfloat16)
 
 
 @triton.jit
 def _transposed(parts):
     if len(parts) == 1:
         return (tl.trans(parts[0]),)
-    return tl.trans(parts[0]), tl.trans(parts[1])
+    else:
+        return tl.trans(parts[0]), tl.trans(parts[1])
 
 
 @triton.jit
@@ -139,9 +141,9 @@ def _program(splits, heads):
 def project_kernel(
     x,
     mask,
-    right,
     points,
     points_mask,
+    right,
     partial,
     x_batch: tl.int64,
     x_head: tl.int64,
@@ -188,9 +190,9 @@ def project_kernel(
 def expand_kernel(
     x,
     mask,
-    weights,
     points,
     points_mask,
+    weights,
     out,
     x_batch: tl.int64,
     x_head: tl.int64,
