@@ -6,6 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -143,6 +144,16 @@ def test_names_of_files_from_other_systems(tmp_path: Path) -> None:
     Image.fromarray(_RGB).save(tmp_path / "cats/1.png")
     assert (_array(read_picture(r"cats\1.png", 3, tmp_path)) == _RGB).all()
     assert (_array(read_picture({"path": r"cats\1.png", "bytes": None}, 3, tmp_path)) == _RGB).all()
+
+
+def test_an_address_is_read_as_a_file_is(tmp_path: Path) -> None:
+    file = BytesIO()
+    Image.fromarray(_RGB).save(file, "PNG", exif=_exif(_ODD_MAKE, _TURNED))
+    with fsspec.open("memory://odd.png", "wb") as stream:
+        stream.write(file.getvalue())
+    assert (_array(read_picture("memory://odd.png", 3, tmp_path)) == np.rot90(_RGB, -1)).all()
+    with pytest.raises(ReadError, match=r"the image 'memory://none.png' cannot be decoded"):
+        read_picture("memory://none.png", 3)
 
 
 def test_base64_text_in_place_of_a_name_is_not_printed_whole() -> None:
