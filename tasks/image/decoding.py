@@ -29,7 +29,7 @@ _UPRIGHT = {
 _LONGEST_NAME = 255
 
 
-def read_picture(value: Any, channels: Channels, folder: Path = Path()) -> Image.Image:
+def read_image(value: Any, channels: Channels, folder: Path = Path()) -> Image.Image:
     """Decode one image.
 
     Args:

@@ -99,7 +99,7 @@ def test_what_training_reads_is_predicted(folder: Path, given: str, caplog: pyte
     Image.new("RGB", (9, 5)).save(folder.parent / "elsewhere/h.png")
     (folder / "linked").symlink_to(folder.parent / "elsewhere")
     with caplog.at_level("INFO"):
-        batches = _predict(given.format(folder=folder), _SETTINGS)
+        batches = _predict(given.format(folder=folder), _PROCESSOR)
     files = [str(Path(file).relative_to(folder)) for batch in batches for file in batch["file"]]
     assert files == ["a.JPG", "b.png", "d.bmp", "e.webp", "f.gif", "g.jfif", "linked/h.png", "more/c.png"]
     assert "images: files left out because they are no image files: 1 (1 .txt)" in caplog.text
@@ -115,7 +115,7 @@ def test_a_name_that_is_not_utf_8(folder: Path, broken: bool) -> None:
     if broken:
         Path(os.fsdecode(name)).write_bytes(b"broken")
         with pytest.raises(ReadError, match=r"images, row 1: the image '.*caf\\.*xe9.png' cannot be decoded"):
-            _predict(str(folder), _SETTINGS)
-    batches = _predict(str(folder), _SETTINGS, on_bad_image="skip")
+            _predict(str(folder), _PROCESSOR)
+    batches = _predict(str(folder), _PROCESSOR, on_bad_image="skip")
     names = ["a.JPG", *([] if broken else ["caf\\xe9.png"]), "d.bmp", "e.webp", "c.png"]
     assert [Path(file).name for batch in batches for file in batch["file"]] == names
