@@ -56,6 +56,7 @@ class SoundDataModule(TaskDataModule):
     """
 
     source_class: ClassVar = AudioSource
+    csv_as_text: ClassVar[bool] = True
     on_bad_argument: ClassVar[str] = "on_bad_sound"
 
     def __init__(

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import datasets
 import pyarrow as pa
@@ -18,8 +18,10 @@ SPLIT_WORDS = {
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
+_ORDER = ("train", "validation", "test", None)
 
 Parts = tuple[str, ...]
+T = TypeVar("T")
 
 
 class Layout(NamedTuple):
@@ -38,6 +40,11 @@ def split_of(name: str, words: Mapping[str, str] = SPLIT_WORDS) -> str | None:
     """The split that a folder or file holds by its name, such as "train" or "test-2"; None if it names no split."""
     parts = re.split(r"[-._ 0-9]+", name.lower())
     return next((words[part] for part in parts if part in words), None)
+
+
+def in_order(splits: Mapping[str, T]) -> dict[str, T]:
+    """Splits in the order of their use: to train, to validate, to test, and others."""
+    return {name: splits[name] for name in sorted(splits, key=lambda name: (_ORDER.index(split_of(name)), name))}
 
 
 def find_layout(paths: Sequence[Parts], words: Mapping[str, str] = SPLIT_WORDS) -> Layout:
@@ -106,6 +113,7 @@ def read_classes(
         else:
             split = "train" if layout.split is None else split_names[path[layout.split]]
             splits.setdefault(split, []).append((escaped(file), escaped(path[layout.label])))
+    splits = in_order(splits)
     labels = {split: {label for _, label in members} for split, members in splits.items()}
     names = sorted(set().union(*labels.values()))
     if layout.split is None and all(name.lower() in words for name in names):

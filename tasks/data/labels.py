@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import datasets
@@ -27,12 +27,14 @@ class Labels:
         names: (K,) class names in the order of their numbers.
         number_of: the class number for each value of the column, which is a number or a string; a class need not occur.
         multi_label: a row holds a list of classes, not one.
+        digits: the class number for each value that is a number written as text, where the classes have other names.
     """
 
     column: str
     names: list[str]
     number_of: dict[Any, int]
     multi_label: bool
+    digits: dict[str, int] = field(default_factory=dict, compare=False)
 
     def encode_row(self, value: Any) -> int | list[int]:
         """Class number of one row's value, or its numbers if multi-label.
@@ -45,9 +47,10 @@ class Labels:
         return self._number(value)
 
     def _number(self, value: Any) -> int:
-        if value not in self.number_of:
+        number = self.number_of.get(value, self.digits.get(value))
+        if number is None:
             raise ReadError(f"{value!r} is not one of the {self._described()}")
-        return self.number_of[value]
+        return number
 
     def check(self, rows: datasets.Dataset, split: str, numbers: np.ndarray) -> np.ndarray | None:
         """Check all labels of a split.
@@ -100,15 +103,14 @@ class Labels:
 
     def _classes(self, column: pa.Array) -> np.ndarray:
         """(n,) int64 class numbers of labels; -1 for what is no class."""
-        values = pa.array(list(self.number_of))
+        known = self.digits | self.number_of
+        values = pa.array(list(known))
         places = pc.fill_null(pc.index_in(column.cast(values.type), values), -1).to_numpy()
         # The last entry is for the place -1.
-        return np.array([*self.number_of.values(), -1], dtype=np.int64)[places]
+        return np.array([*known.values(), -1], dtype=np.int64)[places]
 
     def _described(self) -> str:
-        # Names come before the numbers by which a column of text may call them.
-        values = list(self.number_of)[: len(set(self.number_of.values()))]
-        return f"{len(values)} classes {shortened(values)}"
+        return f"{len(self.number_of)} classes {shortened(list(self.number_of))}"
 
     def targets(self, encoded: Sequence[int | list[int]]) -> Tensor:
         """Targets of a batch: int64 (B,), or float32 (B, K) of zeros and ones if multi-label."""
@@ -187,10 +189,9 @@ def labels_from(
             f"got a column of type {feature}. {remedy}"
         )
     if class_names is not None:
-        number_of = _numbered(class_names if text else range(len(class_names)))
-        if text and not any(map(_is_whole, class_names)):  # a table of text may have the numbers of the classes
-            number_of |= {str(number): number for number in range(len(class_names))}
-        return Labels(column, class_names, number_of, multi_label)
+        numbers = range(len(class_names))
+        digits = _numbered(map(str, numbers)) if text and not any(map(_is_whole, class_names)) else {}
+        return Labels(column, class_names, _numbered(class_names if text else numbers), multi_label, digits)
     if training_rows is None:
         raise ValueError(
             f"label_column={column!r}: the column is of type {dtype}, which does not tell its classes, and there is no "
@@ -250,9 +251,8 @@ def labels_as_trained(column: str, feature: Any, known: list[str], *, class_name
             f"{shortened(unknown)}; it knows the {len(known)} classes {shortened(known)}. Leave these rows out, or "
             f"give the names under which the task knows the classes of the data by class_names"
         )
-    return Labels(
-        column,
-        known,
-        {value: number_of[labels.names[number]] for value, number in labels.number_of.items()},
-        labels.multi_label,
+    mapped, digits = (
+        {value: number_of[labels.names[number]] for value, number in numbers.items()}
+        for numbers in (labels.number_of, labels.digits)
     )
+    return Labels(column, known, mapped, labels.multi_label, digits)

@@ -55,8 +55,8 @@ class TaskDataModule(LightningDataModule, ABC):
     """
 
     built_in: ClassVar[Mapping[str, Callable[..., datasets.DatasetDict]]] = {}
-    # Whether cells of CSV files stay as they are written; if not, columns of numbers become numbers.
     source_class: ClassVar[type[Source]] = Source
+    # Whether cells of CSV files stay as they are written; if not, columns of numbers become numbers.
     csv_as_text: ClassVar[bool] = False
     # What a domain calls the argument on_bad, for messages.
     on_bad_argument: ClassVar[str] = "on_bad"

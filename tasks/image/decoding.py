@@ -4,7 +4,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
-import datasets
+import fsspec
 import numpy as np
 from PIL import Image
 from PIL.ExifTags import Base
@@ -29,7 +29,7 @@ _UPRIGHT = {
 _LONGEST_NAME = 255
 
 
-def read_picture(value: Any, channels: Channels, folder: Path = Path()) -> Image.Image:
+def read_image(value: Any, channels: Channels, folder: Path = Path()) -> Image.Image:
     """Decode one image.
 
     Args:
@@ -59,7 +59,8 @@ def _opened(value: Any, folder: Path) -> Image.Image:
     path = value.get("path") if isinstance(value, dict) else value
     if isinstance(path, str):
         if "://" in path:
-            return datasets.Image().decode_example({"path": path, "bytes": None})
+            with fsspec.open(path) as file:
+                return _loaded(BytesIO(file.read()))
         return _loaded(located(folder, path))
     if isinstance(path, list | np.ndarray):
         return Image.fromarray(_pixels(np.asarray(path)))

@@ -8,7 +8,7 @@ from typing import Any
 import datasets
 
 from tasks.data.files import log_left_out, visible_files
-from tasks.data.folders import Parts, find_layout, read_classes, relative_parts, split_of
+from tasks.data.folders import Parts, find_layout, in_order, read_classes, relative_parts, split_of
 from tasks.data.sources import FILE_FORMATS, Source, sliced, streamed
 from tasks.data.tables import format_of
 
@@ -96,9 +96,9 @@ class ImageSource(Source):
         of_all, others = metadata.pop("", []), tables.pop("", [])
         layout = find_layout(list(self._images))
         if metadata or layout.split is not None:
-            return metadata
+            return in_order(metadata)
         if tables or (others and not self._images):
-            return tables if self._images else {}
+            return in_order(tables) if self._images else {}
         classes = {path[layout.label] for path in self._images if len(path) > layout.label + 1}
         if others and not of_all and len(classes) < 2:
             raise ValueError(

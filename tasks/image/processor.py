@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
-from tasks.image.decoding import Channels, read_picture
+from tasks.image.decoding import Channels, read_image
 from tasks.image.transforms import CropMode, Interpolation, normalize, resize_transform
 from tasks.processor import Processor
 
@@ -67,13 +67,13 @@ class ImageProcessor(Processor):
         """An 8-bit image of the processor's channels, in its own size.
 
         Args:
-            value: As `tasks.image.decoding.read_picture` takes it.
+            value: As `tasks.image.decoding.read_image` takes it.
             folder: What a relative file name is relative to.
 
         Raises:
             ReadError: The image cannot be decoded.
         """
-        return read_picture(value, self.channels, folder)
+        return read_image(value, self.channels, folder)
 
     def read(self, value: Any, folder: Path = Path()) -> Tensor:
         """A resized and cropped image, uint8 (C, H, W); arguments as in `decode`."""

@@ -6,12 +6,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from tasks.data.examples import ReadError
-from tasks.image.decoding import middle, read_picture, to_channels
+from tasks.image.decoding import middle, read_image, to_channels
 from tasks.image.transforms import resize_transform
 
 _GREY = np.arange(35, dtype=np.uint8).reshape(7, 5) * 7
@@ -52,14 +53,14 @@ def test_grey_with_alpha_and_palettes_with_and_without_transparency() -> None:
     palette.putpalette([10, 20, 30, 200, 100, 50])
     palette.putpixel((1, 0), 1)
     assert _array(to_channels(palette, 3)).tolist() == [[[10, 20, 30], [200, 100, 50]]]
-    transparent = read_picture(_png(palette, transparency=0), 3)
+    transparent = read_image(_png(palette, transparency=0), 3)
     assert _array(transparent).tolist() == [[[255, 255, 255], [200, 100, 50]]]
 
 
 def test_pixels_of_16_bits_keep_their_upper_8() -> None:
     values = np.array([[0, 255, 256, 65535, 40000]], dtype=np.uint16)
     expected = [[0, 0, 1, 255, 156]]
-    assert _array(read_picture(_png(Image.fromarray(values)), 1)).tolist() == expected
+    assert _array(read_image(_png(Image.fromarray(values)), 1)).tolist() == expected
     assert _array(to_channels(Image.fromarray(values.astype(np.int32)), 1)).tolist() == expected
 
 
@@ -76,7 +77,7 @@ def test_the_exif_orientation_is_applied_once(orientation: int) -> None:
     exif[0x0112] = orientation
     file = _png(Image.fromarray(_GREY), exif=exif)
     expected = _array(ImageOps.exif_transpose(Image.open(BytesIO(file))))
-    turned = read_picture(file, 1)
+    turned = read_image(file, 1)
     assert (_array(turned) == expected).all()
     assert (_array(to_channels(turned, 1)) == expected).all()
     assert orientation != 6 or (expected == np.rot90(_GREY, -1)).all()
@@ -111,7 +112,7 @@ _ODD_MAKE = (0x10F, 11, 1, struct.pack("<f", 1.5))
 def test_exif_that_cannot_be_read_is_none(kind: str, exif: bytes, turned: bool) -> None:
     file = BytesIO()
     Image.new("RGB", (7, 5), (200, 9, 9)).save(file, kind, exif=exif)
-    image = read_picture(file.getvalue(), 3)
+    image = read_image(file.getvalue(), 3)
     assert image.size == ((5, 7) if turned else (7, 5))
 
 
@@ -121,7 +122,7 @@ def test_transparency_of_a_palette_outlives_its_turning() -> None:
     image.putpixel((1, 0), 1)
     exif = Image.Exif()
     exif[0x0112] = 6
-    turned = read_picture(_png(image, transparency=0, exif=exif), 3)
+    turned = read_image(_png(image, transparency=0, exif=exif), 3)
     assert _array(turned).tolist() == [[[255, 255, 255]], [[200, 100, 50]]]
 
 
@@ -135,14 +136,24 @@ def _bmp(alpha: int) -> bytes:
 
 @pytest.mark.parametrize("alpha", [0, 255])
 def test_a_bmp_file_whose_alpha_is_0_everywhere_has_no_alpha(alpha: int) -> None:
-    assert _array(read_picture(_bmp(alpha), 3)).tolist() == [[[10, 20, 30], [200, 100, 50]]]
+    assert _array(read_image(_bmp(alpha), 3)).tolist() == [[[10, 20, 30], [200, 100, 50]]]
 
 
 def test_names_of_files_from_other_systems(tmp_path: Path) -> None:
     (tmp_path / "cats").mkdir()
     Image.fromarray(_RGB).save(tmp_path / "cats/1.png")
-    assert (_array(read_picture(r"cats\1.png", 3, tmp_path)) == _RGB).all()
-    assert (_array(read_picture({"path": r"cats\1.png", "bytes": None}, 3, tmp_path)) == _RGB).all()
+    assert (_array(read_image(r"cats\1.png", 3, tmp_path)) == _RGB).all()
+    assert (_array(read_image({"path": r"cats\1.png", "bytes": None}, 3, tmp_path)) == _RGB).all()
+
+
+def test_an_address_is_read_as_a_file_is(tmp_path: Path) -> None:
+    file = BytesIO()
+    Image.fromarray(_RGB).save(file, "PNG", exif=_exif(_ODD_MAKE, _TURNED))
+    with fsspec.open("memory://odd.png", "wb") as stream:
+        stream.write(file.getvalue())
+    assert (_array(read_image("memory://odd.png", 3, tmp_path)) == np.rot90(_RGB, -1)).all()
+    with pytest.raises(ReadError, match=r"the image 'memory://none.png' cannot be decoded"):
+        read_image("memory://none.png", 3)
 
 
 def test_base64_text_in_place_of_a_name_is_not_printed_whole() -> None:
@@ -150,7 +161,7 @@ def test_base64_text_in_place_of_a_name_is_not_printed_whole() -> None:
     with pytest.raises(
         ReadError, match=rf"expected a file name or the bytes of a file, got {len(text):,} char"
     ) as caught:
-        read_picture(text, 3)
+        read_image(text, 3)
     assert len(str(caught.value)) < 300
 
 
@@ -166,7 +177,7 @@ def test_long_images_take_little_memory(size: tuple[int, int], crop_mode: str, m
 
     monkeypatch.setattr(Image.Image, "resize", recorded)
     long = Image.new("RGB", size, (9, 99, 199))
-    tensor = resize_transform({**settings, "crop_mode": crop_mode})(long)
+    tensor = resize_transform(**settings, crop_mode=crop_mode)(long)
     assert tensor.shape == (3, 17, 13)
     assert tensor[:, 8, 6].tolist() == [9, 99, 199]
     assert max(map(max, sizes)) <= 64 * 17
@@ -194,8 +205,8 @@ def test_every_form_of_a_picture_reads_alike(tmp_path: Path) -> None:
         _RGB.tolist(),
     ]
     for form in forms:
-        assert (_array(read_picture(form, 3, tmp_path)) == _RGB).all()
-    assert (_array(read_picture(_GREY[:, :, None].tolist(), 1)) == _GREY).all()
+        assert (_array(read_image(form, 3, tmp_path)) == _RGB).all()
+    assert (_array(read_image(_GREY[:, :, None].tolist(), 1)) == _GREY).all()
 
 
 def test_broken_pictures_are_errors_that_name_the_file(tmp_path: Path) -> None:
@@ -206,9 +217,9 @@ def test_broken_pictures_are_errors_that_name_the_file(tmp_path: Path) -> None:
     (tmp_path / "cut.jpg").write_bytes(jpeg.getvalue()[:700])
     for name in ("note.png", "cut.png", "cut.jpg", "missing.png"):
         with pytest.raises(ReadError, match=f"the image '{tmp_path / name}' cannot be decoded: "):
-            read_picture(name, 3, tmp_path)
+            read_image(name, 3, tmp_path)
     with pytest.raises(ReadError, match=r"the image '.*/x.png' cannot be decoded"):
-        read_picture({"bytes": b"rubbish", "path": "x.png"}, 3, tmp_path)
+        read_image({"bytes": b"rubbish", "path": "x.png"}, 3, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -227,4 +238,4 @@ def test_broken_pictures_are_errors_that_name_the_file(tmp_path: Path) -> None:
 )
 def test_values_that_are_no_pictures(value: Any, message: str) -> None:
     with pytest.raises(ReadError, match=message):
-        read_picture(value, 3)
+        read_image(value, 3)

@@ -1,5 +1,6 @@
 """Files to be classified, without any data set."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,33 @@ def test_broken_files(folder: Path) -> None:
     assert files == ["a.JPG", "b.png", "d.bmp", "e.webp", "c.png"]
     assert [len(batch["file"]) for batch in batches] == [2, 2, 1]
     assert [row for batch in batches for row in batch["index"].tolist()] == [0, 1, 3, 4, 5]
+
+
+@pytest.mark.parametrize("given", ["{folder}", "{folder}/*"])
+def test_what_training_reads_is_predicted(folder: Path, given: str, caplog: pytest.LogCaptureFixture) -> None:
+    Image.new("RGB", (9, 5)).save(folder / "f.gif")
+    Image.new("RGB", (9, 5)).save(folder / "g.jfif", "JPEG")
+    (folder.parent / "elsewhere").mkdir()
+    Image.new("RGB", (9, 5)).save(folder.parent / "elsewhere/h.png")
+    (folder / "linked").symlink_to(folder.parent / "elsewhere")
+    with caplog.at_level("INFO"):
+        batches = _predict(given.format(folder=folder), _PROCESSOR)
+    files = [str(Path(file).relative_to(folder)) for batch in batches for file in batch["file"]]
+    assert files == ["a.JPG", "b.png", "d.bmp", "e.webp", "f.gif", "g.jfif", "linked/h.png", "more/c.png"]
+    assert "images: files left out because they are no image files: 1 (1 .txt)" in caplog.text
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_name_that_is_not_utf_8(folder: Path, broken: bool) -> None:
+    name = os.fsencode(folder) + b"/caf\xe9.png"
+    try:
+        os.rename(folder / "b.png", name)
+    except OSError:
+        pytest.skip("the file system takes UTF-8 names only")
+    if broken:
+        Path(os.fsdecode(name)).write_bytes(b"broken")
+        with pytest.raises(ReadError, match=r"images, row 1: the image '.*caf\\.*xe9.png' cannot be decoded"):
+            _predict(str(folder), _PROCESSOR)
+    batches = _predict(str(folder), _PROCESSOR, on_bad_image="skip")
+    names = ["a.JPG", *([] if broken else ["caf\\xe9.png"]), "d.bmp", "e.webp", "c.png"]
+    assert [Path(file).name for batch in batches for file in batch["file"]] == names

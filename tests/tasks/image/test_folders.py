@@ -74,6 +74,7 @@ def test_splits_of_class_folders(tmp_path: Path) -> None:
     found = dict(zip(["train", "train", "extra", "test", "validation"], files))
     for source in _sources(tmp_path / "set"):
         splits = _rows(source.load(), tmp_path / "set")
+        assert list(splits) == ["train", "validation", "test", "extra"]
         assert splits.pop("train") == _found(files[:2], 1)
         assert splits == {split: _found([file], 1) for split, file in found.items() if split != "train"}
         sliced = source.load("train[:50%]+test")
@@ -89,7 +90,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert {name: len(rows) for name, rows in splits.items()} == {"train": 2, "test": 2}
     for message in (
         "files left out because they are no image files: 3 (1 .txt, 1 .csv, 1 .json)",
-        "image files: 2 in test, 2 in train; 3 classes ('a', 'b', 'owl')",
+        "image files: 2 in train, 2 in test; 3 classes ('a', 'b', 'owl')",
         "image files left out because they lie in no folder of a class: 2 ('6.png', 'test/5.png')",
         "folders left out because they hold no image files: 1 ('train/empty')",
         "classes without image files in train: 1 ('owl')",
