@@ -62,7 +62,7 @@ class Request:
         """What to do about an error that names a file or folder of the checkpoint's data which is not there."""
         missing = isinstance(error, FileNotFoundError) or re.search("no file|not exist|not found|no folder", str(error))
         arguments = self.settings.get("data", {}).get("init_args", {}) if missing else {}
-        for name in ("path", "data_dir", "data_files"):
+        for name in ("data_files", "data_dir", "path"):
             for path in _texts(arguments.get(name)):
                 if path in str(error) and not Path(path).is_absolute():
                     return (
