@@ -179,4 +179,4 @@ def test_everything_can_be_sent_to_another_process(build: Any) -> None:
     cli = build("fit", *TINY, "--run.test_after_fit", "true")
     trainer, model, data = pickle.loads(bytes(ForkingPickler.dumps((cli.trainer, cli.model, cli.datamodule))))
     assert [type(callback) for callback in trainer.callbacks] == [type(callback) for callback in cli.trainer.callbacks]
-    assert model.num_classes == data.num_classes == 7
+    assert model.num_classes == data.classes == 7
