@@ -52,6 +52,7 @@ _NOT_TRAINED = (
     "a recipe with --model.weights FILE"
 )
 _NO_RECIPE = "Give a recipe, such as --config image/digits, or a checkpoint by --ckpt_path."
+_USAGE = "softformer {} [--config RECIPE ...] [--ckpt_path CHECKPOINT] [options]"
 _HELP = {
     "--config": "Recipe: a YAML file, or the name of a shipped one, such as image/digits. Later ones override earlier.",
     "--seed_everything": "Seed of the weights, of dropout, and of mixing.",
@@ -83,16 +84,12 @@ class SoftformerCLI(LightningCLI):
             trainer_class=RunTrainer,
             trainer_defaults={"log_every_n_steps": 10},
             parser_class=Parser,
-            parser_kwargs={"prog": "softformer", command: self._parser_options(command)},
+            parser_kwargs={
+                "prog": "softformer",
+                command: {"usage": _USAGE.format(command), "description": COMMANDS[command]},
+            },
             args=[command, *request.layer(command), *args],
         )
-
-    @staticmethod
-    def _parser_options(command: str) -> dict[str, Any]:
-        return {
-            "usage": f"softformer {command} [--config RECIPE ...] [--ckpt_path CHECKPOINT] [options]",
-            "description": COMMANDS[command],
-        }
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """The command, and the arguments of the trainer's method that it does not offer."""
@@ -110,9 +107,14 @@ class SoftformerCLI(LightningCLI):
         parser.hint = _NOT_TRAINED if subcommand == "predict" else _NO_RECIPE  # type: ignore[attr-defined]
         if subcommand == "predict":
             parser.add_argument("--output", type=Path, default=Path(TABLE), help=_HELP["--output"])
-        # All that data and task share. To predict files, the data set need not be read for a processor of its own.
-        shared = _given_processor if subcommand == "predict" else _processor
-        parser.link_arguments("data", "model.init_args.processor", compute_fn=shared, apply_on="instantiate")
+
+        def processor_of(data: Any) -> Any:  # a function: jsonargparse copies it, and with a method all of this object
+            """The processor for the task: that of the data, or of the checkpoint where a user's data has none."""
+            # To predict files, the data set need not be read for a processor of its own.
+            own = getattr(data, "given_processor" if subcommand == "predict" else "processor", None)
+            return self._request.processor if own is None and subcommand != "fit" else own
+
+        parser.link_arguments("data", "model.init_args.processor", compute_fn=processor_of, apply_on="instantiate")
         return parser
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -252,16 +254,6 @@ class SoftformerCLI(LightningCLI):
         # After a fit, weight averaging puts the weights that were not averaged back in place of a checkpoint's own.
         self.trainer.callbacks = [c for c in self.trainer.callbacks if not isinstance(c, WeightAveraging)]  # type: ignore[attr-defined]
         self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=chosen, verbose=False)
-
-
-def _processor(data: Any) -> Any:
-    """The processor of the data; None where a data module of the user's has none."""
-    return getattr(data, "processor", None)
-
-
-def _given_processor(data: Any) -> Any:
-    """The processor that the data module was given."""
-    return getattr(data, "given_processor", None)
 
 
 def run(command: str, args: list[str]) -> None:

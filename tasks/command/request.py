@@ -62,7 +62,7 @@ class Request:
         """What to do about an error that names a file or folder of the checkpoint's data which is not there."""
         missing = isinstance(error, FileNotFoundError) or re.search("no file|not exist|not found|no folder", str(error))
         arguments = self.settings.get("data", {}).get("init_args", {}) if missing else {}
-        for name in ("path", "data_dir", "data_files"):
+        for name in ("data_files", "data_dir", "path"):
             for path in _texts(arguments.get(name)):
                 if path in str(error) and not Path(path).is_absolute():
                     return (
@@ -98,8 +98,8 @@ def read_request(args: list[str]) -> Request:
     request = Request(recipes, run, given["named"])
     if given["ckpt_path"] not in (None, "", "null"):
         request.checkpoint = _checkpoint(str(given["ckpt_path"]), run.folder())
-        request.settings = settings_of(request.checkpoint)
-        request.processor = stored_processor(request.checkpoint)
+        content = read_checkpoint(request.checkpoint, mmap=True)  # the tensors stay on disk
+        request.settings, request.processor = _settings(content), _processor(content)
         arguments = request.settings.get("data", {}).get("init_args", {})
         if given["data.path"] not in (None, str(arguments.get("path"))):
             for name in _WITHIN_PATH:  # they select files of another data set
@@ -138,19 +138,18 @@ def _checkpoint(given: str, folder: RunFolder) -> Path:
     return path
 
 
-def settings_of(checkpoint: Path) -> dict[str, Any]:
-    """Task and data module of a checkpoint as configuration; the tensors stay on disk.
-
-    Raises:
-        ValueError: It cannot be read without executing code, or is not a checkpoint of one of our tasks.
-    """
-    content = read_checkpoint(checkpoint, mmap=True)
-    task, data = task_description(content), content.get(DATA_KEY)
-    task["init_args"].pop("processor", None)  # that of the data, which `stored_processor` reads
+def _settings(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Task and data module of a checkpoint as configuration."""
+    task, data = task_description(checkpoint), checkpoint.get(DATA_KEY)
+    task["init_args"].pop("processor", None)  # given to the data, which the task follows
     return {"model": task, **({"data": data} if data else {})}
 
 
-def stored_processor(file: str | Path | None) -> Processor | None:
-    """The processor in a checkpoint, or in another file of weights; None where it has none."""
-    description = None if file is None else processor_description(read_weight_file(file, mmap=True))
+def _processor(content: dict[str, Any]) -> Processor | None:
+    description = processor_description(content)
     return None if description is None else Processor.from_dict(description)
+
+
+def stored_processor(file: str | Path | None) -> Processor | None:
+    """The processor in a file of weights; None where it has none."""
+    return None if file is None else _processor(read_weight_file(file, mmap=True))

@@ -31,6 +31,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "trainer_key": f"{task}\ndata: TinyImages\ntrainer: {{max_epoch: 3}}",
         "data_key": f"{task}\ndata: {{class_path: TinyImages, init_args: {{bach_size: 3}}}}",
         "no_yaml": "model: {class_path: ImageClassifier",
+        "empty": "# nothing\n",
+        "list": "- trainer",
+        "scalar": "trainer: 3",
+        "no_trainer": "trainer:\n  # max_epochs: 3\n",
+        "value": "trainer: {callbacks: [{class_path: EarlyStopping, init_args: {monitor: m, patience: abc}}]}",
+        "lacking": "trainer: {callbacks: [{class_path: EarlyStopping}]}",
+        "no_name": "model: {class_path: ImageClassifier, init_args: {encoder: {class_path: TimmSpec}}}",
+        "gone": "ckpt_path: gone.ckpt",
     }
     for name, text in recipes.items():
         (folder / f"{name}.yaml").write_text(text)
@@ -60,6 +68,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 TINY_SOFT = [*TINY[:4], "--model.encoder", json.dumps(SOFT.to_dict()), "--trainer.accelerator", "cpu"]
 IMAGES = [*TINY[:2], *TINY[4:], "--data", "ImageDataModule", "--data.image_size", "32", "--data.path", "imagefolder"]
 FOLDER = [*IMAGES, "--data.data_dir", "images"]
+EARLY_STOPPING = ["--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor"]
+REPLACE = ["--run.overwrite", "true"]
 
 MISTAKES = {
     "misspelt option of a task in a recipe": (
@@ -77,6 +87,98 @@ MISTAKES = {
     "misspelt option of the data in a recipe": (
         ["fit", "--config", "data_key"],
         "unknown option 'data.bach_size'. Did you mean 'data.batch_size'? TinyImages has: rows,",
+    ),
+    "a recipe without settings": (["fit", "--config", "empty"], "empty.yaml must hold settings by name, such as"),
+    "a recipe that is a list": (["fit", "--config", "list"], "list.yaml must hold settings by name, such as"),
+    "a section that is a number": (["fit", *TINY, "--config", "scalar"], "trainer in the recipe scalar.yaml must hold"),
+    "an empty section": (["fit", *TINY, "--config", "no_trainer"], "no_trainer.yaml must hold settings by name, got"),
+    "a wrong value in an object of a recipe": (
+        ["fit", *TINY, "--config", "value"],
+        "value.yaml: trainer.callbacks.patience must be of type int, got 'abc'.",
+    ),
+    "a wrong value in an object": (
+        ["fit", *TINY, *EARLY_STOPPING, "val/loss", "--trainer.callbacks.patience", "abc"],
+        "error: trainer.callbacks.patience must be of type int, got 'abc'.",
+    ),
+    "an option that an object needs": (
+        ["fit", *TINY, "--trainer.callbacks", "EarlyStopping"],
+        "error: missing: trainer.callbacks.monitor. EarlyStopping needs it.",
+    ),
+    "an option that an object of a recipe needs": (
+        ["fit", *TINY, "--config", "lacking"],
+        "error: missing: trainer.callbacks.monitor. EarlyStopping needs it.",
+    ),
+    "an option that the encoder needs": (
+        ["fit", "--config", "no_name", "--data", "TinyImages"],
+        "error: missing: model.encoder.name. TimmSpec needs it.",
+    ),
+    "an option of an object without a class": (
+        ["fit", *TINY[:4], "--model.encoder.name", "test_vit"],
+        "error: model.encoder must name a class before its options. Known: AutoModelSpec,",
+    ),
+    "an option of callbacks without a class": (
+        ["fit", *TINY, "--trainer.callbacks.patience", "3"],
+        "error: trainer.callbacks must name a class before its options.",
+    ),
+    "an option of the task without a class": (
+        ["fit", "--model.mixup", "0.1"],
+        "error: model must name a class before its options.",
+    ),
+    "a value for a group of options": (
+        ["fit", *TINY, "--model.optimizer", "sgd"],
+        "error: model.optimizer must hold settings by name, or be a YAML file of them, got 'sgd'. Set one",
+    ),
+    "a class that cannot be imported": (
+        ["fit", *TINY, "--trainer.callbacks", "no_such_module.Bar"],
+        "trainer.callbacks: the class no_such_module.Bar cannot be imported (No module named 'no_such_module').",
+    ),
+    "a class of another kind": (
+        ["fit", *TINY, "--trainer.callbacks", "softformer.SoftOptions"],
+        "trainer.callbacks: softformer.SoftOptions is not of the class that is expected.",
+    ),
+    "texts that YAML reads as booleans": (
+        [
+            "fit",
+            *TINY[:2],
+            *TINY[4:],
+            "--data",
+            "ImageDataModule",
+            "--data.path",
+            "x",
+            "--data.class_names",
+            "[yes, no]",
+        ],
+        "data.class_names must be of type list[str] or null, got [True, False]. YAML reads yes, no, on and off as",
+    ),
+    "an argument without an option": (["fit", *TINY, "extra"], "unknown argument 'extra': options begin with --."),
+    "an option without its value": (["fit", *TINY, "--ckpt_path"], "argument --ckpt_path: expected one argument"),
+    "a checkpoint in a recipe that does not exist": (
+        ["test", "--config", "gone"],
+        "error: there is no checkpoint at gone.ckpt",
+    ),
+    "early stopping by an unknown metric": (
+        ["fit", *TINY, *EARLY_STOPPING, "val/los", *REPLACE],
+        "Early stopping conditioned on metric `val/los` which is not available.",
+    ),
+    "early stopping without validation": (
+        ["fit", *TINY, *EARLY_STOPPING, "val/loss", "--trainer.limit_val_batches", "0", *REPLACE],
+        "Early stopping conditioned on metric `val/loss` which is not available.",
+    ),
+    "a callback that does not fit the task": (
+        ["fit", *TINY, "--trainer.callbacks", "BackboneFinetuning"],
+        "'ImageClassifier' object has no attribute 'backbone'. Leave BackboneFinetuning out, or change its options.",
+    ),
+    "validation every zero epochs": (
+        ["fit", *TINY, "--trainer.check_val_every_n_epoch", "0"],
+        "trainer.check_val_every_n_epoch must be positive, got 0",
+    ),
+    "no training batches": (
+        ["fit", *TINY, "--trainer.limit_train_batches", "0"],
+        "trainer.limit_train_batches must be positive, got 0",
+    ),
+    "predictions into a device": (
+        ["predict", "--ckpt_path", "one.ckpt", "--output", "/dev/null", "--trainer.accelerator", "cpu"],
+        "output must be the name of a table, such as null.csv, or of a folder",
     ),
     "misspelt option": (
         ["fit", *TINY, "--model.mixupp", "0.1"],

@@ -1,9 +1,12 @@
 """Options on the command line reach the objects they name, and who wins where several give one."""
 
+import pickle
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from command_line import TINY, softformer
 from training_runs import trained_checkpoint
 
@@ -46,6 +49,50 @@ def test_command_line_beats_recipe_beats_checkpoint(build: Any, tmp_path: Path) 
     assert cli.model.label_smoothing == 0.5  # as always, the later of the two
     cli = build("test", "--config", "recipe.yaml", "--model.label_smoothing", "0.125", "--ckpt_path", path)
     assert cli.model.label_smoothing == 0.125
+
+
+@pytest.mark.parametrize("join", [["{}", "{}"], ["{}={}"]], ids=["apart", "joined"])
+def test_the_last_of_equal_options_wins(build: Any, tmp_path: Path, join: list[str]) -> None:
+    def args(option: str, value: str) -> list[str]:
+        return [part.format(*pair) for part, pair in zip(join, [(option, value), (value,)])]
+
+    (tmp_path / "other.yaml").write_text("run: {name: by_recipe}")
+    for first in (["--run.name=a"], ["--run.name", "a"], ["--config", "other.yaml"]):
+        cli = build("fit", *TINY, *first, *args("--run.name", "b"))
+        assert cli.folder.path == Path("runs/b")
+        cli = build(
+            "fit", *TINY, *first, *args("--model", "ImageClassifier"), "--run.root", "x", *args("--run.root", "y")
+        )
+        assert cli.folder.path.parent == Path("y")
+    assert build("fit", *TINY, "--run.name", "a", "--config", "other.yaml").folder.path == Path("runs/by_recipe")
+    for number in (1, 2):
+        (tmp_path / f"{number}").mkdir()
+    first, second = (str(trained_checkpoint(tmp_path / f"{n}", label_smoothing=0.1 * n)) for n in (1, 2))
+    cli = build("test", f"--ckpt_path={first}", *args("--ckpt_path", second))
+    assert (cli.model.label_smoothing, cli.config["test"].ckpt_path) == (0.2, second)
+
+
+def test_a_checkpoint_in_a_recipe(build: Any, tmp_path: Path) -> None:
+    path = str(trained_checkpoint(tmp_path, label_smoothing=0.25))
+    (tmp_path / "recipe.yaml").write_text(f"{{ckpt_path: {path}, model: {{init_args: {{mixup: 0.5}}}}}}")
+    cli = build("test", "--config", "recipe.yaml")
+    assert (cli.model.label_smoothing, cli.model.mixup, cli.config["test"].ckpt_path) == (0.25, 0.5, path)
+    (tmp_path / "none.yaml").write_text("ckpt_path: null")
+    assert build("fit", *TINY, "--config", "none.yaml").config["fit"].ckpt_path is None
+
+
+@pytest.mark.parametrize("place", ["command line", "recipe"])
+def test_options_that_another_class_keeps_are_said(
+    build: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, place: str
+) -> None:
+    encoder = {"class_path": "SoftVisionSpec", "init_args": {"embed_dims": [6], "depths": [1], "num_heads": [1]}}
+    (tmp_path / "encoder.yaml").write_text(
+        yaml.safe_dump({"model": {"class_path": "ImageClassifier", "init_args": {"encoder": encoder}}})
+    )
+    swap = {"command line": ["--model.encoder", "SoftVisionSpec"], "recipe": ["--config", "encoder.yaml"]}[place]
+    with caplog.at_level("INFO", logger="lightning.pytorch.utilities.rank_zero"):
+        build("fit", *TINY, *swap, "--model.encoder.name", "soft_tiny")
+    assert "ImageClassifier.encoder: SoftVisionSpec keeps img_size=32 from TimmSpec" in caplog.text
 
 
 def test_every_option_of_the_attention_is_reached(build: Any) -> None:
@@ -125,3 +172,11 @@ def test_null_reaches_nested_options(build: Any) -> None:
     ]
     cli = build("fit", *TINY[:4], *encoder)
     assert cli.model.network.stages[0].pos_embed.shape[1:3] == (56, 56)
+
+
+def test_everything_can_be_sent_to_another_process(build: Any) -> None:
+    """As ddp_spawn does with the trainer, its callbacks, the task, and the data."""
+    cli = build("fit", *TINY, "--run.test_after_fit", "true")
+    trainer, model, data = pickle.loads(bytes(ForkingPickler.dumps((cli.trainer, cli.model, cli.datamodule))))
+    assert [type(callback) for callback in trainer.callbacks] == [type(callback) for callback in cli.trainer.callbacks]
+    assert model.num_classes == data.classes == 7

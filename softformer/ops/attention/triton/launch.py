@@ -4,7 +4,7 @@ All follow from the shapes that a network fixes (widths, landmarks, types) and f
 call time.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
