@@ -22,7 +22,7 @@ from softformer.adapters.huggingface.models import (
     SoftformerForSequenceClassification,
     SoftformerPreTrainedModel,
 )
-from softformer.adapters.huggingface_names import CLASSIFIER, MASKED, renamed
+from softformer.models.text_names import CLASSIFIER, MASKED, renamed
 from softformer.models.weight_files import read_weight_file
 
 _ENCODER = "SoftEncoderSpec"

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from softformer.adapters.huggingface_names import network_names, renamed
+from softformer.models.text_names import network_names, renamed
 from softformer.models.vision.network import adapt_state_dict
 from softformer.models.weight_files import read_weight_file, unwrap_state_dict
 from softformer.training.checkpoints.content import processor_description
