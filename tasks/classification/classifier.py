@@ -91,6 +91,7 @@ class Classifier(Task[P]):
         self.val_counts = class_counter(num_classes, multi_label)
         self.test_counts = class_counter(num_classes, multi_label)
 
+    @torch.compiler.disable  # dynamo cannot trace torchmetrics
     def count(self, stage: Stage, logits: Tensor, target: Tensor) -> None:
         """Update the metrics of a stage, and in evaluations the counts of classes."""
         # torchmetrics takes logits that happen to lie in [0, 1] for probabilities.
