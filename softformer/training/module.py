@@ -27,7 +27,7 @@ from softformer.training.checkpoints.weights import WeightReport, load_weights
 from softformer.training.divergence import stop_if_not_finite
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import RunSchedule, ScheduleSpec
-from softformer.training.seeding import fold_seed, run_seed
+from softformer.training.seeding import mix, run_seed
 from softformer.training.specs import describe
 
 Stage = Literal["train", "val", "test"]
@@ -166,7 +166,7 @@ class SoftformerModule(LightningModule):
     def batch_seed(self, batch_idx: int, purpose: int = 0) -> int:
         """A seed from the run's seed, the epoch, the batch, the rank and what it is for."""
         seed = run_seed() if self._seed is None else self._seed
-        return fold_seed(seed, self.trainer.current_epoch, batch_idx, self.global_rank, purpose)
+        return mix(seed, self.trainer.current_epoch, batch_idx, self.global_rank, purpose)
 
     def train(self, mode: bool = True) -> "SoftformerModule":
         """Switch to training mode, the frozen part excepted."""

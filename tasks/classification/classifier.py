@@ -2,6 +2,7 @@
 
 from typing import Any, Literal, TypeVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
