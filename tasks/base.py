@@ -7,7 +7,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from softformer.training.checkpoints.content import PROCESSOR_KEY, processor_description
+from softformer.models.checkpoint_keys import PROCESSOR_KEY
+from softformer.training.checkpoints.content import processor_description
 from softformer.training.module import SoftformerModule
 from softformer.training.specs import describe
 from tasks.data.labels import shortened

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,60 @@ def test_domains_do_not_import_each_other() -> None:
         others = tuple(f"tasks.{other}" for other in DOMAINS if other != domain)
         for path in (ROOT / "tasks" / domain).rglob("*.py"):
             assert not any(name.startswith(others) for name in imports(path)), path
+
+
+def module_name(path: Path, root: Path) -> str:
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def import_graph(root: Path, files: list[Path]) -> dict[str, set[str]]:
+    """The modules that each module names in its imports: those for types alone and those inside functions count.
+
+    A name that a package exports leads to its ``__init__``. That Python runs the packages around a module first does
+    not count, because nothing of theirs is used.
+    """
+    paths = {module_name(path, root): path for path in files}
+    graph: dict[str, set[str]] = {}
+    for module, path in paths.items():
+        named = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                named |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                named |= (inner & set(paths)) | (set() if inner <= set(paths) else {str(node.module)})
+        graph[module] = named & set(paths) - {module}
+    return graph
+
+
+def test_no_module_needs_itself() -> None:
+    graph = import_graph(ROOT, FILES)
+    assert "softformer.training.specs" in graph["softformer.training.optimizer"]
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import room.first",
+        "from room import first",
+        "from room.first import Name",
+        "if TYPE_CHECKING:\n    from room.first import Name",
+        "def function():\n    from room.first import Name",
+        "from room import Name",
+    ],
+)
+def test_every_kind_of_import_counts(tmp_path: Path, line: str) -> None:
+    (tmp_path / "room").mkdir()
+    (tmp_path / "room" / "__init__.py").write_text("from room.first import Name")
+    (tmp_path / "room" / "first.py").write_text("from room.second import Other")
+    (tmp_path / "room" / "second.py").write_text("")
+    files = sorted(tmp_path.rglob("*.py"))
+    TopologicalSorter(import_graph(tmp_path, files)).prepare()
+    (tmp_path / "room" / "second.py").write_text(line)
+    with pytest.raises(CycleError):
+        TopologicalSorter(import_graph(tmp_path, files)).prepare()
 
 
 def test_shared_rooms_do_not_know_the_domains() -> None:

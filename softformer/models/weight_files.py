@@ -12,8 +12,10 @@ import torch
 
 # Under which keys training scripts store a state dict, in the order of preference: weights before their average.
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "model_ema", "state_dict_ema")
-# What parallel and compiled modules, and our tasks, put before every name.
-_PREFIXES = ("module.", "_orig_mod.", "network.")
+# What parallel modules and our tasks put before every name.
+_PREFIXES = ("module.", "network.")
+# What torch.compile puts before the names of each module that it wraps.
+_COMPILED = "_orig_mod"
 # What a folder saved by timm or transformers holds.
 _FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
 # How torch names what it refuses to build from a pickle.
@@ -48,7 +50,7 @@ def read_weight_file(
         from safetensors.torch import load_file
 
         try:
-            return load_file(path, device=str(map_location))
+            return _with_plain_names(load_file(path, device=str(map_location)))
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{path} is not a readable {kind}: {error}") from error
     with path.open("rb") as file:
@@ -74,6 +76,21 @@ def read_weight_file(
         ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} is not a {kind}: it must hold a dictionary, got {type(content).__name__}")
+    return _with_plain_names(content)
+
+
+def plain_name(name: str) -> str:
+    """The name of a tensor without what torch.compile adds for each module that it wraps, at any depth."""
+    return ".".join(part for part in name.split(".") if part != _COMPILED)
+
+
+def _with_plain_names(content: dict[Any, Any]) -> dict[Any, Any]:
+    """The same dictionary after its keys, and the keys of dictionaries in it, were replaced by their plain names."""
+    for key in list(content):
+        value = content.pop(key)
+        content[plain_name(key) if isinstance(key, str) else key] = value
+        if isinstance(value, dict):
+            _with_plain_names(value)
     return content
 
 

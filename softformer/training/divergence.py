@@ -1,17 +1,17 @@
 """Stopping a run whose loss is not a number, with what is needed to find out why."""
 
+from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from softformer.layers.attention import SoftAttention
 from softformer.layers.padding import zero_pads
-
-if TYPE_CHECKING:
-    from softformer.training.module import SoftformerModule
+from softformer.models.weight_files import plain_name
 
 
 def _smallest(figure: Tensor) -> Tensor:
@@ -32,39 +32,45 @@ class DivergedError(RuntimeError):
     """The loss became NaN or infinite."""
 
 
-def stop_if_not_finite(task: "SoftformerModule", loss: Tensor, batch: dict[str, Any]) -> None:
+def stop_if_not_finite(trainer: Trainer, loss: Tensor, network: nn.Module, step: Callable[[], Any]) -> None:
     """Save a checkpoint and stop, on all processes together, if the loss of any of them is NaN or infinite.
 
     Args:
-        task: The task in training.
-        loss: Its loss, a scalar.
-        batch: What the loss came from; it is run once more to measure the attention.
+        trainer: The trainer.
+        loss: The loss of a batch, a scalar.
+        network: The network in training.
+        step: Computes the loss once more, to measure the attention.
 
     Raises:
         DivergedError: With the step, the learning rate, the checkpoint and the health of the attention.
     """
-    trainer = task.trainer
     broken = ~loss.detach().isfinite()
     if trainer.world_size > 1:
         broken = trainer.strategy.reduce(broken.float(), reduce_op="sum") > 0
     if not broken:
         return
-    path = _checkpoint_folder(task) / "diverged.ckpt"
+    path = _checkpoint_folder(trainer) / "diverged.ckpt"
     if not trainer.fast_dev_run:  # type: ignore[attr-defined]
         trainer.save_checkpoint(path)
     rates = sorted({group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups})
     raise DivergedError(
         f"the loss is {loss.item()} at step {trainer.global_step} (epoch {trainer.current_epoch}) with learning rate"
         f" {' to '.join(f'{rate:.3g}' for rate in dict.fromkeys((rates[0], rates[-1])))}, so the run was stopped; the"
-        f" parameters before this step are in {path}. {describe_health(task, batch)} Common remedies: a lower"
+        f" parameters before this step are in {path}. {describe_health(network, step)} Common remedies: a lower"
         " optimizer.lr, trainer.gradient_clip_val 1.0, a longer schedule.warmup, inverse Cholesky with a larger ridge,"
         " trainer.precision bf16-mixed instead of 16-mixed."
     )
 
 
-def describe_health(task: "SoftformerModule", batch: dict[str, Any]) -> str:
-    """One sentence or two on the SOFT attention layers of a task for a batch, the worst layer of each figure named."""
-    layers = {name: module for name, module in task.network.named_modules() if isinstance(module, SoftAttention)}
+def describe_health(network: nn.Module, step: Callable[[], Any]) -> str:
+    """One sentence or two on the health of the SOFT attention layers, which name the worst layer of each figure.
+
+    Args:
+        network: The network.
+        step: Runs the network on a batch.
+    """
+    # In a compiled network the hooks below would be compiled, too.
+    layers = {plain_name(name): module for name, module in network.named_modules() if isinstance(module, SoftAttention)}
     healths: dict[str, Any] = {}
     broken: list[str] = []
 
@@ -81,12 +87,12 @@ def describe_health(task: "SoftformerModule", batch: dict[str, Any]) -> str:
         layer.register_forward_pre_hook(measure(name, layer), with_kwargs=True) for name, layer in layers.items()
     ]
     try:
-        with torch.no_grad():
-            task.step(batch, "train")
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+            step()
     finally:
         for handle in handles:
             handle.remove()
-    weights = [name for name, parameter in task.network.named_parameters() if not parameter.isfinite().all()]
+    weights = [plain_name(name) for name, parameter in network.named_parameters() if not parameter.isfinite().all()]
     sentences = []
     if weights:
         sentences.append(f"{len(weights)} parameters are not finite, the first is {weights[0]}.")
@@ -108,7 +114,6 @@ def _worst(healths: dict[str, Any], figure: str, title: str, pick: Any) -> str:
     return f"{title} {values[index]:.4g} ({list(healths)[index]})"
 
 
-def _checkpoint_folder(task: "SoftformerModule") -> Path:
-    callback = task.trainer.checkpoint_callback
-    folder = getattr(callback, "dirpath", None)
-    return Path(folder) if folder else Path(task.trainer.default_root_dir) / "checkpoints"
+def _checkpoint_folder(trainer: Trainer) -> Path:
+    folder = getattr(trainer.checkpoint_callback, "dirpath", None)
+    return Path(folder) if folder else Path(trainer.default_root_dir) / "checkpoints"

@@ -1,6 +1,7 @@
 """The LightningModule that every task extends: optimizer, schedule, metrics, seeding and checkpoints, once."""
 
 from abc import abstractmethod
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +12,9 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
+from softformer.models.checkpoint_keys import DATA_KEY, OPTIMIZER_KEY, SEED_KEY, STATE_KEY
+from softformer.training.checkpoints.compiled import store_plain_names
 from softformer.training.checkpoints.content import (
-    DATA_KEY,
     CheckpointFile,
     as_read,
     check_state_fits,
@@ -20,12 +22,12 @@ from softformer.training.checkpoints.content import (
     data_description,
     rebuildable_hyperparameters,
 )
-from softformer.training.checkpoints.resume import OPTIMIZER_KEY, check_resumable
+from softformer.training.checkpoints.resume import check_resumable
 from softformer.training.checkpoints.weights import WeightReport, load_weights
 from softformer.training.divergence import stop_if_not_finite
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import RunSchedule, ScheduleSpec
-from softformer.training.seeding import fold_seed, run_seed
+from softformer.training.seeding import mix, run_seed
 from softformer.training.specs import describe
 
 Stage = Literal["train", "val", "test"]
@@ -59,6 +61,7 @@ class SoftformerModule(LightningModule):
     def __init__(self, *, optimizer: OptimizerSpec = _OPTIMIZER, schedule: ScheduleSpec = _SCHEDULE) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)  # finds the arguments of the subclass in the frames above
+        store_plain_names(self)
         self.optimizer_spec = optimizer
         self.schedule_spec = schedule
         self.weight_report: WeightReport | None = None
@@ -92,6 +95,7 @@ class SoftformerModule(LightningModule):
         self.val_metrics = metrics.clone(prefix="val/")
         self.test_metrics = metrics.clone(prefix="test/")
 
+    @torch.compiler.disable
     def log_metrics(self, stage: Stage, predictions: Any, targets: Any) -> None:
         """Update the metrics of a stage, with tensors or lists of texts, and log them at the end of the epoch."""
         metrics = getattr(self, f"{stage}_metrics")
@@ -104,7 +108,7 @@ class SoftformerModule(LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """One step of training; stops the run when the loss is not a number."""
         loss = self._logged_step(batch, "train")
-        stop_if_not_finite(self, loss, batch)
+        stop_if_not_finite(self.trainer, loss, self.network, lambda: self.step(batch, "train"))
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
@@ -115,6 +119,7 @@ class SoftformerModule(LightningModule):
         """Metrics of a test batch."""
         self._logged_step(batch, "test")
 
+    @partial(torch.compiler.disable, recursive=False)
     def _logged_step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
         loss = self.step(batch, stage)
         training, rows = stage == "train", self.rows_of_loss(batch)
@@ -137,7 +142,7 @@ class SoftformerModule(LightningModule):
     def on_fit_start(self) -> None:
         """Find out before an epoch is spent whether checkpoints can hold this task and its data."""
         if self.trainer.checkpoint_callbacks:
-            check_storable(self, getattr(self.trainer, "datamodule", None))
+            check_storable(type(self), self.hparams, getattr(self.trainer, "datamodule", None))
 
     def on_train_start(self) -> None:
         """Tell the schedule how long the run is, and take the seed of the run where none is resumed.
@@ -161,7 +166,7 @@ class SoftformerModule(LightningModule):
     def batch_seed(self, batch_idx: int, purpose: int = 0) -> int:
         """A seed from the run's seed, the epoch, the batch, the rank and what it is for."""
         seed = run_seed() if self._seed is None else self._seed
-        return fold_seed(seed, self.trainer.current_epoch, batch_idx, self.global_rank, purpose)
+        return mix(seed, self.trainer.current_epoch, batch_idx, self.global_rank, purpose)
 
     def train(self, mode: bool = True) -> "SoftformerModule":
         """Switch to training mode, the frozen part excepted."""
@@ -174,19 +179,20 @@ class SoftformerModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store what lets the checkpoint stand alone."""
-        checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = rebuildable_hyperparameters(self)
+        checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = rebuildable_hyperparameters(type(self), self.hparams)
         data = getattr(self.trainer, "datamodule", None)
         checkpoint[DATA_KEY] = data_description(data)
         checkpoint[OPTIMIZER_KEY] = describe(self.optimizer_spec)
         # Lightning stores the objects themselves, which weights_only would refuse.
         checkpoint.pop(LightningDataModule.CHECKPOINT_HYPER_PARAMS_KEY, None)
-        checkpoint["softformer_seed"] = run_seed() if self._seed is None else self._seed
+        checkpoint[SEED_KEY] = run_seed() if self._seed is None else self._seed
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another configuration, and go on with the seed of the run that wrote it."""
-        check_state_fits(self, checkpoint)
-        check_resumable(self, checkpoint)
-        self._seed = checkpoint.get("softformer_seed")
+        check_state_fits(self.state_dict(), checkpoint.get(STATE_KEY, {}))
+        if self._trainer is not None and self._trainer.training:
+            check_resumable(self.optimizer_spec, self._trainer, checkpoint)
+        self._seed = checkpoint.get(SEED_KEY)
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: CheckpointFile, **kwargs: Any) -> Any:  # type: ignore[override]

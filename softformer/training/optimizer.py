@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import Any
 
 from timm.optim import (
@@ -15,6 +16,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from softformer.layers.positions import LearnedPositions
+from softformer.models.weight_files import plain_name
 from softformer.training.specs import Settings
 
 # What timm, torchvision, open_clip and transformers call position embeddings and class tokens, as parameters or as
@@ -115,16 +117,21 @@ def parameter_groups(
     """
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise ValueError("the network has no parameter that requires a gradient, so there is nothing to train")
+    # timm finds the layers and the exceptions by name, where the parts that torch.compile adds have no place.
+    named: Any = SimpleNamespace(
+        named_parameters=lambda: [(plain_name(name), parameter) for name, parameter in network.named_parameters()],
+        group_matcher=getattr(network, "group_matcher", None),
+    )
     exempt = undecayed_names(network)
     if layer_decay == 1:
-        return param_groups_weight_decay(network, weight_decay, no_weight_decay_list=exempt)
+        return param_groups_weight_decay(named, weight_decay, no_weight_decay_list=exempt)
     if not hasattr(network, "group_matcher"):
         raise ValueError(
             f"optimizer.layer_decay needs a network with timm's group_matcher, which {type(network).__name__} lacks;"
             " set it to 1"
         )
     groups = param_groups_layer_decay(
-        network, weight_decay, no_weight_decay_list=exempt, layer_decay=layer_decay, weight_decay_exclude_1d=True
+        named, weight_decay, no_weight_decay_list=exempt, layer_decay=layer_decay, weight_decay_exclude_1d=True
     )
     # timm leaves the scale to its own schedulers; torch's start from the rate of each group.
     return [
@@ -134,15 +141,15 @@ def parameter_groups(
 
 
 def undecayed_names(network: nn.Module) -> set[str]:
-    """Names of parameters that must not decay although they have several axes."""
+    """Plain names of the parameters that must not decay although they have several axes (see `plain_name`)."""
     listed: Callable[[], Iterable[str]] = getattr(network, "no_weight_decay", set)
-    names = {name for name, _ in network.named_parameters() if _is_undecayed(name)}
+    names = {plain_name(name) for name, _ in network.named_parameters() if _is_undecayed(name)}
     tables = {
-        f"{name}.weight"
+        f"{plain_name(name)}.weight"
         for name, module in network.named_modules()
         if isinstance(module, LearnedPositions) or (isinstance(module, nn.Embedding) and _is_undecayed(name))
     }
-    return names | tables | set(listed())
+    return names | tables | set(map(plain_name, listed()))
 
 
 def _is_undecayed(name: str) -> bool:

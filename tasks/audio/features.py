@@ -3,6 +3,7 @@
 from typing import Any
 
 from softformer.models.audio.features import LogMel
+from softformer.models.checkpoint_keys import ARGUMENTS_KEY
 from softformer.ops.options import Options
 from softformer.training.checkpoints.content import processor_description
 from softformer.training.checkpoints.earlier import with_public_paths
@@ -40,7 +41,7 @@ def check_features(features: FeatureSpec, sample_rate: int, checkpoint: dict[str
     Raises:
         ValueError: An option of the features, or the sample rate, differs.
     """
-    stored = with_public_paths(checkpoint.get("hyper_parameters") or {})
+    stored = with_public_paths(checkpoint.get(ARGUMENTS_KEY) or {})
     processor = (processor_description(checkpoint) or {}).get("init_args") or {}
     before, now = _options(stored.get("features")), features.init_args
     differing = [(f"features.{name}", before[name], now[name]) for name in before if before[name] != now[name]]

@@ -2,6 +2,7 @@
 
 from typing import Any, Literal, TypeVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
@@ -91,6 +92,7 @@ class Classifier(Task[P]):
         self.val_counts = class_counter(num_classes, multi_label)
         self.test_counts = class_counter(num_classes, multi_label)
 
+    @torch.compiler.disable  # dynamo cannot trace torchmetrics
     def count(self, stage: Stage, logits: Tensor, target: Tensor) -> None:
         """Update the metrics of a stage, and in evaluations the counts of classes."""
         # torchmetrics takes logits that happen to lie in [0, 1] for probabilities.

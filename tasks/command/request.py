@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from softformer.models.checkpoint_keys import DATA_KEY
 from softformer.models.weight_files import read_weight_file
-from softformer.training.checkpoints.content import DATA_KEY, processor_description, read_checkpoint, task_description
+from softformer.training.checkpoints.content import processor_description, read_checkpoint, task_description
 from softformer.training.run.folder import CONFIG, RunFolder
 from tasks.command.recipes import find_recipe, is_name, read_recipe
 from tasks.command.run import RunSettings

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, DistributedSampler
 
-_GOLDEN = 0x9E3779B97F4A7C15
-_WORD = (1 << 64) - 1
+from softformer.training.seeding import mix, splitmix
 
 
 class Draw(NamedTuple):
@@ -29,21 +28,6 @@ class Draw(NamedTuple):
     positions: list[int]
 
 
-def _splitmix(words: np.ndarray) -> np.ndarray:
-    words = words + np.uint64(_GOLDEN)
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
-
-
-def mix(*numbers: int) -> int:
-    """One 64-bit seed from several whole numbers: every number and their order matter."""
-    state = np.zeros(1, dtype=np.uint64)
-    for number in numbers:
-        state = _splitmix(state ^ np.uint64(number & _WORD))
-    return int(state[0])
-
-
 def row_seeds(seed: int, epoch: int, rows: np.ndarray, purpose: int) -> np.ndarray:
     """A 64-bit seed for each row.
 
@@ -56,19 +40,19 @@ def row_seeds(seed: int, epoch: int, rows: np.ndarray, purpose: int) -> np.ndarr
     Returns:
         (B,) uint64.
     """
-    return _splitmix(np.uint64(mix(seed, epoch, purpose)) ^ rows.astype(np.uint64))
+    return splitmix(np.uint64(mix(seed, epoch, purpose)) ^ rows.astype(np.uint64))
 
 
 def row_uniforms(seed: int, epoch: int, rows: np.ndarray, purpose: int) -> np.ndarray:
     """A number in [0, 1) for each row; arguments as in `row_seeds`. Returns (B,) float64."""
-    return (_splitmix(row_seeds(seed, epoch, rows, purpose)) >> np.uint64(11)) * 2.0**-53
+    return (splitmix(row_seeds(seed, epoch, rows, purpose)) >> np.uint64(11)) * 2.0**-53
 
 
 def seed_generators(seed: int) -> None:
     """Seed Python's, NumPy's and torch's CPU generators, which augmentation libraries draw from."""
     random.seed(seed)
     np.random.seed(seed & 0xFFFFFFFF)
-    torch.default_generator.manual_seed(seed & (_WORD >> 1))
+    torch.default_generator.manual_seed(seed % 2**63)
 
 
 @contextmanager

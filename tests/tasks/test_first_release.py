@@ -11,7 +11,8 @@ from PIL import Image
 from tones import RATE, tone
 
 import softformer
-from softformer.training.checkpoints.content import DATA_KEY, read_checkpoint, task_description
+from softformer.models.checkpoint_keys import DATA_KEY
+from softformer.training.checkpoints.content import read_checkpoint, task_description
 from softformer.training.module import SoftformerModule
 from softformer.training.specs import public_path, rebuild
 from tasks.audio import AudioClassifier, SpeechDataModule, SpeechRecognizer

@@ -1,8 +1,6 @@
 """A loss that is not a number ends the run with a checkpoint and with figures."""
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -48,7 +46,7 @@ def test_health_of_a_working_network() -> None:
     task = classifier(SOFT)
     task.log = lambda *args, **kwargs: None  # type: ignore[assignment, method-assign]
     batch: dict[str, Tensor] = {"image": torch.rand(5, 3, 32, 32), "label": torch.arange(5)}
-    text = describe_health(task, batch)
+    text = describe_health(task.network, lambda: task.step(batch, "train"))
     assert "nan" not in text
     for figure in ("spectral norm of the attention", "spectral norm of A+", "|A X - I|", "effective rank of A"):
         assert figure in text
@@ -69,10 +67,9 @@ class Sequences(nn.Module):
 def test_padding_is_not_to_blame() -> None:
     """A sample of pads alone has no effective rank, and what stands in pads reaches nothing."""
     network = Sequences()
-    task: Any = SimpleNamespace(network=network, step=lambda batch, stage: network(**batch))
     x, mask = 3 * torch.randn(3, 17, 10), torch.ones(3, 17, dtype=torch.bool)
-    expected = describe_health(task, {"x": x, "mask": mask})
+    expected = describe_health(network, lambda: network(x, mask))
     assert "smallest effective rank of A" in expected
     assert "(second)" in expected.partition("smallest")[2]
     padded = {"x": torch.cat([x, torch.full((1, 17, 10), torch.nan)]), "mask": torch.cat([mask, ~mask[:1]])}
-    assert describe_health(task, padded) == expected
+    assert describe_health(network, lambda: network(**padded)) == expected

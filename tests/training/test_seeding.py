@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from softformer.training.seeding import fold_seed, run_seed, seeded
+from softformer.training.seeding import mix, run_seed, seeded
 
 
 def test_seeds_depend_on_every_number_and_their_order() -> None:
-    seeds = [fold_seed(a, b, c) for a in range(5) for b in range(5) for c in range(5)]
+    seeds = [mix(a, b, c) for a in range(5) for b in range(5) for c in range(5)]
     assert len(set(seeds)) == 125
-    assert fold_seed(3, 5) != fold_seed(5, 3)
-    assert fold_seed(-1, 2**63) == fold_seed(2**64 - 1, 2**63)
-    assert fold_seed(3, 5, 7) == fold_seed(3, 5, 7)
+    assert mix(3, 5) != mix(5, 3)
+    assert mix(-1, 2**63) == mix(2**64 - 1, 2**63)
+    assert mix(3, 5, 7) == mix(3, 5, 7)
     assert all(0 <= seed < 2**64 for seed in seeds)
 
 

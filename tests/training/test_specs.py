@@ -209,7 +209,10 @@ def public(base: type) -> list[type]:
     "kind", [*public(LightningModule), *public(LightningDataModule)], ids=lambda kind: kind.__name__
 )
 def test_all_configuration_is_of_one_kind(kind: type) -> None:
-    annotations = [parameter.annotation for parameter in inspect.signature(kind).parameters.values()]
+    signatures = [
+        inspect.signature(base.__init__) for base in kind.__mro__
+    ]  # data modules hand arguments to their base
+    annotations = [parameter.annotation for signature in signatures for parameter in signature.parameters.values()]
     own = [
         c for annotation in annotations for c in classes_of(annotation) if c.__module__.startswith(("softf", "tasks"))
     ]

@@ -22,7 +22,14 @@ from softformer.adapters.huggingface.models import (
     SoftformerForSequenceClassification,
     SoftformerPreTrainedModel,
 )
-from softformer.adapters.huggingface_names import CLASSIFIER, MASKED, renamed
+from softformer.models.checkpoint_keys import (
+    ARGUMENTS_KEY,
+    CLASS_KEY,
+    INPUT_SETTINGS_KEY,
+    PROCESSOR_KEY,
+    STATE_KEY,
+)
+from softformer.models.text_names import CLASSIFIER, MASKED, renamed
 from softformer.models.weight_files import read_weight_file
 
 _ENCODER = "SoftEncoderSpec"
@@ -67,9 +74,9 @@ def model_of(content: Mapping[str, Any]) -> SoftformerPreTrainedModel:
     Raises:
         ValueError: It is another task, has another encoder than SoftEncoderSpec, or its weights do not fit.
     """
-    hyperparameters = content.get("hyper_parameters") or {}
-    task = _last_name(hyperparameters.get("_class_path"))
-    if "state_dict" not in content or task not in ("TextClassifier", "MaskedLanguageModel"):
+    hyperparameters = content.get(ARGUMENTS_KEY) or {}
+    task = _last_name(hyperparameters.get(CLASS_KEY))
+    if STATE_KEY not in content or task not in ("TextClassifier", "MaskedLanguageModel"):
         raise ValueError(
             f"checkpoint: expected one of TextClassifier or MaskedLanguageModel, got {task or 'none of our tasks'}"
         )
@@ -81,7 +88,7 @@ def model_of(content: Mapping[str, Any]) -> SoftformerPreTrainedModel:
         )
     masked = task == "MaskedLanguageModel"
     # Metrics and the weights of the loss lie beside the network.
-    network = renamed(content["state_dict"], {"network.": ""})
+    network = renamed(content[STATE_KEY], {"network.": ""})
     state = renamed(network, MASKED if masked else CLASSIFIER)
     if _EMBEDDING not in state:
         raise ValueError("checkpoint: expected the weights of token embeddings, got a state_dict without them")
@@ -120,8 +127,8 @@ def tokenizer_of(content: Mapping[str, Any]) -> PreTrainedTokenizerFast | None:
 
 def _processor(content: Mapping[str, Any]) -> Mapping[str, Any]:
     """The arguments of the processor in a checkpoint; version 0.1 stored them as its input settings."""
-    described = (content.get("hyper_parameters") or {}).get("processor") or content.get("softformer_processor")
-    return described["init_args"] if described else content.get("input_settings") or {}
+    described = (content.get(ARGUMENTS_KEY) or {}).get("processor") or content.get(PROCESSOR_KEY)
+    return described["init_args"] if described else content.get(INPUT_SETTINGS_KEY) or {}
 
 
 def _classifier_options(

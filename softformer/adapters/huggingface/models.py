@@ -6,6 +6,7 @@ width, V vocabulary, K classes. No model returns attentions: softmax-free attent
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import (
@@ -248,28 +249,42 @@ class SoftformerForSequenceClassification(SoftformerPreTrainedModel):
         Raises:
             ValueError: Attentions are asked for, or the inputs do not fit.
         """
+        mask = _bool_mask(attention_mask)
         outputs = self.softformer(
             input_ids,
-            attention_mask,
+            mask,
             inputs_embeds=inputs_embeds,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
             return_dict=True,
         )
-        pooled = self.pooling(outputs.last_hidden_state, _bool_mask(attention_mask))
+        pooled = self.pooling(outputs.last_hidden_state, mask)
         logits = self.classifier(self.dropout(pooled))
         loss = None if labels is None else self.loss_function(labels, logits, self.config)
         return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
 
 
 def _bool_mask(attention_mask: Tensor | None) -> Tensor | None:
-    """transformers' masks, 1 at real tokens, as ours."""
-    if attention_mask is None:
-        return None
+    """The padding mask of transformers, 1 at real tokens, as a bool mask.
+
+    Raises:
+        ValueError: The mask is not (batch, tokens), or has other values than 0 and 1, as masks have that are added.
+    """
+    if attention_mask is None or (attention_mask.ndim == 2 and attention_mask.dtype == torch.bool):
+        return attention_mask
     if attention_mask.ndim != 2:
         raise ValueError(
-            f"attention_mask: expected (batch, tokens), 1 or True at real tokens, got {tuple(attention_mask.shape)}"
+            "attention_mask must have the shape (batch, tokens), with 1 or True at real tokens and 0 or False at "
+            f"padding, got {tuple(attention_mask.shape)}; give the attention_mask of the tokenizer"
         )
+    # A graph cannot depend on values.
+    if not (torch.compiler.is_compiling() or torch.jit.is_tracing() or attention_mask.is_meta):
+        other = attention_mask[(attention_mask != 0) & (attention_mask != 1)]
+        if other.numel():
+            raise ValueError(
+                "attention_mask must be 1 or True at real tokens and 0 or False at padding, got "
+                f"{other[0].item():g}; give the attention_mask of the tokenizer, not one that is added to scores"
+            )
     return attention_mask.bool()
 
 

@@ -26,6 +26,7 @@ from softformer.models.vision.options import (
 )
 from softformer.models.vision.published_keys import convert, is_published, resize_to
 from softformer.models.vision.stages import ConvStem, Downsample, Stage, to_map
+from softformer.models.weight_files import plain_name
 from softformer.ops.attention.backends import BackendName
 from softformer.ops.inverse import Inverse
 
@@ -276,4 +277,5 @@ class SoftVisionTransformer(FeatureMethods):
 def adapt_state_dict(state_dict: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
     """A state dict as `model` takes it: the authors' layout converted, position embeddings of other grids resized."""
     adapted = convert(state_dict) if is_published(state_dict) else dict(state_dict)
-    return resize_to(adapted, {name: tuple(parameter.shape) for name, parameter in model.named_parameters()})
+    shapes = {plain_name(name): tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    return resize_to(adapted, shapes)

@@ -2,25 +2,26 @@
 
 import inspect
 import io
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from softformer.models.weight_files import read_weight_file
+from softformer.models.checkpoint_keys import (
+    ARGUMENTS_KEY,
+    CLASS_KEY,
+    DATA_KEY,
+    INSTANTIATOR_KEY,
+    PROCESSOR_KEY,
+    STATE_KEY,
+)
+from softformer.models.weight_files import plain_name, read_weight_file
 from softformer.training.checkpoints.earlier import earlier_processor, with_public_paths
 from softformer.training.specs import describe, public_path
 
-if TYPE_CHECKING:
-    from softformer.training.module import SoftformerModule
-
-# Where a checkpoint keeps the data module it was trained with, as {"class_path", "init_args"}.
-DATA_KEY = "softformer_data"
-# Where a checkpoint keeps the processor of a task that does not take it as an argument.
-PROCESSOR_KEY = "softformer_processor"
-_ARGUMENTS = "hyper_parameters"  # Lightning's key
 _INSTANTIATOR = "lightning.pytorch.cli.instantiate_module"
 _SHOWN = 8
 
@@ -37,12 +38,12 @@ def read_checkpoint(
         ValueError: It cannot be read without executing code.
     """
     content = read_weight_file(path, kind="checkpoint", map_location=map_location, mmap=mmap)
-    return {**content, **{key: with_public_paths(content[key]) for key in (_ARGUMENTS, DATA_KEY) if key in content}}
+    return {**content, **{key: with_public_paths(content[key]) for key in (ARGUMENTS_KEY, DATA_KEY) if key in content}}
 
 
 def processor_description(checkpoint: dict[str, Any]) -> dict[str, Any] | None:
     """The processor that a checkpoint holds, as ``{"class_path", "init_args"}``; None without one."""
-    arguments = checkpoint.get(_ARGUMENTS) or {}
+    arguments = checkpoint.get(ARGUMENTS_KEY) or {}
     return arguments.get("processor") or checkpoint.get(PROCESSOR_KEY) or earlier_processor(checkpoint)
 
 
@@ -56,21 +57,25 @@ def as_read(checkpoint: CheckpointFile) -> CheckpointFile:
     return file
 
 
-def rebuildable_hyperparameters(task: "SoftformerModule") -> dict[str, Any]:
-    """The arguments that make the task again, as plain values, without asking for weights it already has.
+def rebuildable_hyperparameters(kind: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that build a task again, as plain values; they do not ask for weights that a checkpoint holds.
 
     Lightning's own keys are added, so that ``load_from_checkpoint`` turns dictionaries back into objects.
+
+    Args:
+        kind: The class of the task.
+        arguments: Its ``hparams``.
 
     Raises:
         ValueError: An argument is not plain.
     """
     # Lightning also collects what a subclass passed on to its base, which the subclass itself may not take.
-    taken = inspect.signature(type(task).__init__).parameters
-    hyperparameters = _described(task, {name: value for name, value in task.hparams.items() if name in taken})
+    taken = inspect.signature(kind).parameters
+    hyperparameters = _described(kind, {name: value for name, value in arguments.items() if name in taken})
     hyperparameters = {name: _untrained(value) for name, value in hyperparameters.items()}
     if "weights" in hyperparameters:
         hyperparameters["weights"] = None
-    return {**hyperparameters, "_class_path": public_path(type(task)), "_instantiator": _INSTANTIATOR}
+    return {**hyperparameters, CLASS_KEY: public_path(kind), INSTANTIATOR_KEY: _INSTANTIATOR}
 
 
 def _untrained(value: Any) -> Any:
@@ -89,27 +94,28 @@ def data_description(data: Any) -> dict[str, Any] | None:
     if not hyperparameters:
         return None
     try:
-        return {"class_path": public_path(type(data)), "init_args": _described(data, hyperparameters)}
+        return {"class_path": public_path(type(data)), "init_args": _described(type(data), hyperparameters)}
     except ValueError:
         return None
 
 
-def check_storable(task: "SoftformerModule", data: Any) -> None:
+def check_storable(kind: type, arguments: Mapping[str, Any], data: Any) -> None:
     """Find out before an epoch is spent whether checkpoints can hold the task and the data module.
 
     Not when the task is built: a subclass may take arguments out of its hyperparameters after the constructor of its
     base.
 
     Args:
-        task: Without its arguments a checkpoint would be of no use.
-        data: One whose arguments are not plain is left out of checkpoints, with a warning; None if there is none.
+        kind: The class of the task.
+        arguments: Its ``hparams``, without which a checkpoint would be of no use.
+        data: The data module, or None. One whose arguments are not plain is left out of checkpoints, with a warning.
 
     Raises:
         ValueError: An argument of the task is not plain.
     """
-    rebuildable_hyperparameters(task)
+    rebuildable_hyperparameters(kind, arguments)
     try:
-        _described(data, _saved(data))
+        _described(type(data), _saved(data))
     except ValueError as error:
         rank_zero_warn(
             f"checkpoints of this run will not hold its data module, so who loads one has to name the data: {error}"
@@ -120,14 +126,14 @@ def _saved(data: Any) -> dict[str, Any]:
     return {name: value for name, value in getattr(data, "hparams", {}).items() if name[0] != "_"}
 
 
-def _described(owner: object, arguments: dict[str, Any]) -> dict[str, Any]:
+def _described(owner: type, arguments: dict[str, Any]) -> dict[str, Any]:
     described = {}
     for name, value in arguments.items():
         try:
             described[name] = describe(value)
         except ValueError as error:
             raise ValueError(
-                f"argument {name!r} of {type(owner).__name__}: {error}. Give it as one of these, or keep it out of"
+                f"argument {name!r} of {owner.__name__}: {error}. Give it as one of these, or keep it out of"
                 f" checkpoints by self.save_hyperparameters(ignore=[{name!r}]) after super().__init__()"
             ) from error
     return described
@@ -139,24 +145,28 @@ def task_description(checkpoint: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: The checkpoint was not written by one of our tasks.
     """
-    hyperparameters = dict(checkpoint.get(_ARGUMENTS) or {})
-    path = hyperparameters.pop("_class_path", None)
-    if path is None or "state_dict" not in checkpoint:
+    hyperparameters = dict(checkpoint.get(ARGUMENTS_KEY) or {})
+    path = hyperparameters.pop(CLASS_KEY, None)
+    if path is None or STATE_KEY not in checkpoint:
         raise ValueError(
             "this file is not a checkpoint of a Softformer task: it lacks the task's class and hyperparameters."
             " Pass bare weights as --model.weights, with a recipe that names the model"
         )
-    hyperparameters.pop("_instantiator", None)
+    hyperparameters.pop(INSTANTIATOR_KEY, None)
     return {"class_path": path, "init_args": hyperparameters}
 
 
-def check_state_fits(task: "SoftformerModule", checkpoint: dict[str, Any]) -> None:
-    """Compare the weights of a checkpoint with those of the task before any is copied.
+def check_state_fits(ours: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+    """Compare the weights of a checkpoint with those of a task before any is copied.
+
+    Args:
+        ours: The state dict of the task.
+        stored: The state dict in the checkpoint.
 
     Raises:
         ValueError: They differ in names or shapes.
     """
-    ours, theirs = task.state_dict(), checkpoint.get("state_dict", {})
+    theirs = {plain_name(name): value for name, value in stored.items()}
     missing = [f"{name} is not in the checkpoint" for name in ours if name not in theirs]
     unexpected = [f"{name} is only in the checkpoint" for name in theirs if name not in ours]
     shapes = [

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from softformer.models.checkpoint_keys import CLASS_KEY, INPUT_SETTINGS_KEY
+
 # Modules whose classes earlier versions named by file, and the packages under which those classes are public.
 _PUBLIC = {
     "softformer.models.audio_augment": "softformer.models.audio",
@@ -32,7 +34,7 @@ _PROCESSORS = {
 }
 # Options that earlier versions lacked, with the values that do what these versions did.
 _ADDED = {"tasks.audio.FeatureSpec": {"top_db": None}}
-_PATHS = ("class_path", "_class_path")
+_PATHS = ("class_path", CLASS_KEY)
 
 
 def with_public_paths(value: Any) -> Any:
@@ -52,7 +54,7 @@ def with_public_paths(value: Any) -> Any:
 
 def earlier_processor(checkpoint: dict[str, Any]) -> dict[str, Any] | None:
     """The processor of a checkpoint of version 0.1, as ``{"class_path", "init_args"}``; None without one."""
-    settings = checkpoint.get("input_settings") or {}
+    settings = checkpoint.get(INPUT_SETTINGS_KEY) or {}
     found = next((path for key, path in _PROCESSORS.items() if key in settings), None)
     return None if found is None else {"class_path": found, "init_args": settings}
 

@@ -1,42 +1,37 @@
 """Whether training can go on from a checkpoint as the task and the trainer are now configured."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 
+from softformer.models.checkpoint_keys import OPTIMIZER_KEY
+from softformer.training.optimizer import OptimizerSpec
 from softformer.training.specs import describe
 
-if TYPE_CHECKING:
-    from softformer.training.module import SoftformerModule
 
-# Where a checkpoint keeps the optimizer it was trained with, as the dictionary of an OptimizerSpec.
-OPTIMIZER_KEY = "softformer_optimizer"
-
-
-def check_resumable(task: "SoftformerModule", checkpoint: dict[str, Any]) -> None:
+def check_resumable(optimizer: OptimizerSpec, trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     """Refuse to train on from a checkpoint where the run would not do what its settings say.
 
     The optimizer's state brings its learning rate, decay and momenta along, so new ones would be ignored without a
     word. The schedule is not in that state: it follows the task and the length of the run, which may both change.
 
     Args:
-        task: The task that is about to train; outside training nothing is checked.
-        checkpoint: What it goes on from.
+        optimizer: The optimizer of the task that is about to train.
+        trainer: Its trainer.
+        checkpoint: The checkpoint that training resumes from.
 
     Raises:
         ValueError: The checkpoint holds weights alone, other settings of the optimizer, or averaged weights that would
             be taken for those in training.
     """
-    trainer = task._trainer
-    if trainer is None or not trainer.training:
-        return
     # Some strategies keep the optimizer beside the checkpoint and restore it themselves.
     if "optimizer_states" not in checkpoint and trainer.strategy.lightning_restore_optimizer:
         raise ValueError(
             "training cannot go on from this checkpoint, which holds weights without the state of the optimizer:"
             " start a new run from them with --model.weights FILE instead of --ckpt_path FILE"
         )
-    ours, theirs = describe(task.optimizer_spec), checkpoint.get(OPTIMIZER_KEY, {})
+    ours, theirs = describe(optimizer), checkpoint.get(OPTIMIZER_KEY, {})
     changed = [
         f"optimizer.{name} is {theirs[name]} in the checkpoint and {value} here"
         for name, value in ours.items()

@@ -8,9 +8,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from softformer.adapters.huggingface_names import network_names, renamed
+from softformer.models.checkpoint_keys import ARGUMENTS_KEY, CLASS_KEY, STATE_KEY
+from softformer.models.text_names import network_names, renamed
 from softformer.models.vision.network import adapt_state_dict
-from softformer.models.weight_files import read_weight_file, unwrap_state_dict
+from softformer.models.weight_files import plain_name, read_weight_file, unwrap_state_dict
+from softformer.training.checkpoints.compiled import own_names
 from softformer.training.checkpoints.content import processor_description
 
 _SHOWN = 12
@@ -98,7 +100,8 @@ def load_weights(network: nn.Module, path: str | Path) -> WeightReport:
     """
     content = read_weight_file(path)
     found = adapt_state_dict(_tensors(content, path), network)
-    wanted = network.state_dict()
+    names = own_names(network)
+    wanted = {plain_name(name): value for name, value in network.state_dict().items()}
     loaded = {name: found[name] for name in wanted if name in found and found[name].shape == wanted[name].shape}
     reshaped = [
         f"{name} {tuple(found[name].shape)} for {tuple(wanted[name].shape)}"
@@ -114,7 +117,7 @@ def load_weights(network: nn.Module, path: str | Path) -> WeightReport:
             else f"it expects names such as {', '.join(list(wanted)[:3])}, the file has {', '.join(list(found)[:3])}"
         )
         raise ValueError(f"none of the {len(found)} tensors in {path} fits the network: {reason}")
-    network.load_state_dict(loaded, strict=False)
+    network.load_state_dict({names.get(name, name): value for name, value in loaded.items()}, strict=False)
     return WeightReport(
         path=str(path),
         loaded=list(loaded),
@@ -136,9 +139,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def _tensors(content: Mapping[str, Any], path: str | Path) -> dict[str, Tensor]:
-    if "_class_path" in (content.get("hyper_parameters") or {}):
-        # One of our tasks, which may have tensors beside its network.
-        state = renamed(content.get("state_dict") or {}, {"network.": ""})
+    if CLASS_KEY in (content.get(ARGUMENTS_KEY) or {}):
+        # One of our tasks, which may have other tensors than those of its network.
+        state = renamed(content.get(STATE_KEY) or {}, {"network.": ""})
     else:
         state = network_names(unwrap_state_dict(content))
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}

@@ -56,7 +56,7 @@ def _checkpoint(task: SoftformerModule, path: Path, **changes: Any) -> Path:
     }
     content = {
         "state_dict": task.state_dict(),
-        "hyper_parameters": rebuildable_hyperparameters(task),
+        "hyper_parameters": rebuildable_hyperparameters(type(task), task.hparams),
         "input_settings": settings,
     }
     torch.save({**content, **changes}, path)
@@ -193,7 +193,7 @@ def test_refused_files_and_folders(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def _changed(task: SoftformerModule, **changes: Any) -> dict[str, Any]:
-    return {**rebuildable_hyperparameters(task), **changes}
+    return {**rebuildable_hyperparameters(type(task), task.hparams), **changes}
 
 
 def test_refused_tasks_and_weights(tmp_path: Path) -> None:

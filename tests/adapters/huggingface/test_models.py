@@ -375,10 +375,28 @@ def test_inputs_that_do_not_fit(kind: Any) -> None:
     model = _model(kind, **OTHER)
     with pytest.raises(ValueError, match="x has 19 tokens, but there are learned positions for 17"):
         model(torch.zeros(BATCH, 19, dtype=torch.int64))
-    with pytest.raises(ValueError, match=r"attention_mask: expected \(batch, tokens\), .* got \(2, 1, 1, 13\)"):
+    with pytest.raises(ValueError, match=r"attention_mask must have the shape .* got \(2, 1, 1, 13\)"):
         model(IDS, MASK[:, None, None])
     with pytest.raises(TypeError, match="attention_maks"):
         model(IDS, attention_maks=MASK)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kept", [1, True, 1.0])
+def test_masks_of_zeros_and_ones(kind: Any, kept: Any) -> None:
+    mask = MASK * torch.tensor(kept)
+    assert mask.dtype == torch.tensor(kept).dtype
+    assert torch.equal(_model(kind)(IDS, mask)[0], _model(kind)(IDS, MASK)[0])
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("removed", [-10_000, -1e4, torch.finfo(torch.float32).min, -torch.inf, torch.nan])
+def test_masks_that_are_added_to_scores_are_refused(kind: Any, removed: Any) -> None:
+    mask = torch.zeros(MASK.shape, dtype=torch.tensor(removed).dtype).masked_fill(~MASK, removed)
+    with pytest.raises(ValueError, match=r"attention_mask must be 1 or True .*, got (-|nan).*; give the"):
+        _model(kind)(IDS, mask)
+    with pytest.raises(ValueError, match=r"attention_mask must be 1 or True .*, got 2; give the"):
+        _model(kind)(IDS, 2 * MASK.long())
 
 
 def test_token_types_change_nothing() -> None:

@@ -16,7 +16,7 @@ from command_line import TINY, softformer
 from lightning.pytorch import Trainer
 from PIL import Image
 
-from softformer.training.checkpoints.content import DATA_KEY
+from softformer.models.checkpoint_keys import DATA_KEY
 from softformer.training.checkpoints.loading import load
 from softformer.training.run.logger import read_metrics
 from tasks.command.request import read_request

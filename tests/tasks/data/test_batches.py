@@ -22,6 +22,12 @@ def test_every_number_and_their_order_change_the_mix() -> None:
     assert len({mix(1, 2), mix(2, 1), mix(1, 3), mix(0, 2), mix(1, 2, 0), mix(-1, 2)}) == 6
 
 
+def test_the_numbers_of_earlier_versions_stay() -> None:
+    """Another order or augmentation would change the figures of all recipes."""
+    assert (mix(3, 5, 7), mix(-1, 0)) == (14063682124280266944, 6755974106381971767)
+    assert row_uniforms(3, 5, np.arange(3), 2) == pytest.approx([0.38146544, 0.19626544, 0.4086541], abs=1e-8)
+
+
 def test_row_uniforms_do_not_depend_on_batch_mates_and_are_uniform() -> None:
     rows = np.arange(20_011)
     values = row_uniforms(3, 5, rows, 0)

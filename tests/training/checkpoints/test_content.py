@@ -12,10 +12,11 @@ from tiny_images import TinyImages
 from torch import Tensor, nn
 from training_runs import SOFT, VIT, classifier, quiet_trainer, trained_checkpoint
 
+from softformer.models.checkpoint_keys import DATA_KEY
 from softformer.models.weight_files import read_weight_file
 from softformer.ops import Cholesky
 from softformer.training.callbacks import LastCheckpoint
-from softformer.training.checkpoints.content import DATA_KEY, task_description
+from softformer.training.checkpoints.content import task_description
 from softformer.training.checkpoints.loading import load
 from softformer.training.encoders import EncoderSpec, SoftVisionSpec
 from softformer.training.module import SoftformerModule
