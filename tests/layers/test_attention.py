@@ -193,11 +193,13 @@ def test_errors_name_the_argument(kind: str) -> None:
     x, mask = _tokens(2, 13, DIM), torch.ones(2, 13, dtype=torch.bool)
     layer, cross = _layer(kind), _layer(kind, context_dim=CONTEXT)
     context = _tokens(2, 5, CONTEXT)
-    with pytest.raises(ValueError, match="context must be None in self-attention; build the layer with context_dim"):
+    with pytest.raises(
+        ValueError, match="context must be None in self-attention, got one; build the layer with context_dim"
+    ):
         layer(x, context=context)
     with pytest.raises(ValueError, match="context must be None in self-attention"):
         layer(x, context_mask=mask)
-    with pytest.raises(ValueError, match="context must be given, of width 11"):
+    with pytest.raises(ValueError, match="context must be a tensor of width 11 in cross-attention, got None"):
         cross(x)
     with pytest.raises(ValueError, match=r"context must have shape \(batch, tokens, 11\), got \(2, 13, 21\)"):
         cross(x, context=x)

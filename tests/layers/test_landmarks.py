@@ -60,9 +60,11 @@ def test_adaptive_gives_a_fixed_number(grid: tuple[int, int], number: int) -> No
 def test_grids_are_checked() -> None:
     x = _queries(1, 12)
     pool = PooledGridLandmarks(4)
-    with pytest.raises(ValueError, match="grid must be given for PooledGridLandmarks"):
+    with pytest.raises(
+        ValueError, match=r"grid must be the \(rows, columns\) of the tokens for PooledGridLandmarks, got None"
+    ):
         pool(x)
-    with pytest.raises(ValueError, match=r"grid \(3, 5\) has 15 cells, but there are 12 tokens"):
+    with pytest.raises(ValueError, match=r"grid must have one cell for each of the 12 tokens, got \(3, 5\)"):
         pool(x, grid=(3, 5))
     with pytest.raises(ValueError, match="mask must be None for PooledGridLandmarks"):
         pool(x, grid=(3, 4), mask=torch.ones(1, 12, dtype=torch.bool))
