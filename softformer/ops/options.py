@@ -41,9 +41,8 @@ class Options:
 def _recording(init: Callable[..., None]) -> Any:
     @functools.wraps(init)
     def wrapped(self: Options, *args: Any, **kwargs: Any) -> None:
-        if "_init_args" not in vars(
-            self
-        ):  # else a call of super().__init__, whose arguments are not those of the object
+        # Calls of super().__init__ have other arguments than the object.
+        if "_init_args" not in vars(self):
             bound = inspect.signature(wrapped).bind(self, *args, **kwargs)
             bound.apply_defaults()
             vars(self)["_init_args"] = dict(list(bound.arguments.items())[1:])

@@ -137,7 +137,7 @@ def test_learned_positions_end() -> None:
     positions = LearnedPositions(WIDTH, 13)
     assert positions(torch.zeros(1, 13, WIDTH)).shape == (1, 13, WIDTH)
     with pytest.raises(
-        ValueError, match="x must have at most 13 tokens, one for each learned position, got 17; .* max_length"
+        ValueError, match=r"x must have at most 13 tokens, one for each learned position, got 17; .* max_length"
     ):
         positions(torch.zeros(1, 17, WIDTH))
     with pytest.raises(ValueError, match="max_length must be an integer of at least 1, got 0"):
