@@ -5,13 +5,13 @@ import torch
 from torch import Tensor
 
 from softformer.ops.attention import reference
-from softformer.ops.attention.kernel_chunks import KernelChunks, Landmarks
+from softformer.ops.attention.kernel_chunks import KernelChunks
 
 
 def kernel_of(x: Tensor, mask: Tensor | None, points: Tensor, landmark_mask: Tensor | None, size: int) -> Tensor:
     """P (b, H, N, M), column by column: what it gives for the unit vectors on its right."""
     batch, heads, num_landmarks = points.shape[:3]
-    chunks = KernelChunks(x, mask, Landmarks.of(points, landmark_mask), size)
+    chunks = KernelChunks(x, mask, points, landmark_mask, size)
     out = points.new_full((batch, heads, x.shape[2], num_landmarks), torch.nan)
     chunks.expand(torch.eye(num_landmarks, dtype=points.dtype).expand(batch, heads, -1, -1), out)
     return out
@@ -61,7 +61,7 @@ def test_bad_real_tokens_stay_visible(bad: float) -> None:
     ("length", "most"), [(0, 64), (1, 64), (64, 64), (65, 64), (12544, 2674), (173, 64), (4097, 128)]
 )
 def test_chunks_cover_each_token_once(length: int, most: int) -> None:
-    chunks = KernelChunks(torch.randn(1, 1, length, 3), None, Landmarks.of(torch.randn(1, 1, 1, 3), None), most)
+    chunks = KernelChunks(torch.randn(1, 1, length, 3), None, torch.randn(1, 1, 1, 3), None, most)
     spans = [(chunk.start, chunk.stop) for chunk, _ in chunks._chunks()]
     assert [token for span in spans for token in range(*span)] == list(range(length))
     assert all(stop - start <= most + 15 for start, stop in spans)
