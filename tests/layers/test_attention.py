@@ -1,4 +1,4 @@
-"""The attention modules: what they compute, masks, cross-attention, the length rule, errors."""
+"""The attention modules: their formula, masks, cross-attention, scaling by length, and errors."""
 
 import subprocess
 import sys
@@ -236,7 +236,7 @@ def test_every_backend_can_be_chosen() -> None:
 
 
 def test_trains_under_inductor() -> None:
-    """In a process of its own: a miscompiled gradient of the landmark windows overran memory and killed it."""
+    """Runs in a process of its own, because a miscompiled gradient of the landmark windows crashed the process."""
     code = """
 import torch
 from softformer.layers.attention import SoftAttention

@@ -1,4 +1,4 @@
-"""Landmarks on grids and of sequences, with holes, short rows and rows of pads alone."""
+"""Landmarks on grids and of sequences, with padding between tokens, short rows, and rows without tokens."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ HEADS, WIDTH = 3, 5
 
 
 def _queries(batch: int, length: int) -> Tensor:
-    """Queries as a projection gives them: heads side by side in memory."""
+    """Queries with the memory layout of a projection, in which heads are the second innermost axis."""
     return torch.randn(batch, length, HEADS, WIDTH, dtype=torch.float64).transpose(1, 2)
 
 

@@ -1,4 +1,4 @@
-"""Positions against their formulas written out, and what rotations leave unchanged."""
+"""Position encodings against their formulas, and the invariants of rotations."""
 
 import math
 
@@ -23,7 +23,7 @@ def _angle(position: float, pair: int, width: int) -> float:
 
 
 def _literal_rotation(x: Tensor, positions: Tensor) -> Tensor:
-    """Each pair (x_i, x_(i + D / 2)) as a complex number, turned by its angle."""
+    """Each pair (x_i, x_(i + D / 2)) as a complex number, rotated by its angle."""
     out = torch.empty_like(x)
     half = x.shape[-1] // 2
     for b in range(x.shape[0]):

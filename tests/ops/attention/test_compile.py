@@ -1,4 +1,4 @@
-"""Compilers take the attention whole: torch.compile, torch.export, and the operators' own consistency check."""
+"""The attention under torch.compile and torch.export, and the consistency of its custom operators."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The reference against the definition, exact inverses and numbers worked out by hand."""
+"""The reference against the definition, exact inverses, and numbers computed by hand."""
 
 import math
 from typing import Any
@@ -98,7 +98,7 @@ def test_symmetric_norm_scales_by_the_row_sums_of_the_unridged_kernel() -> None:
 @pytest.mark.parametrize("ridge", [0.0, 0.1])
 @pytest.mark.parametrize("num_landmarks", [1, 5])
 def test_newton_inverts_the_identity(start: str, ridge: float, num_landmarks: int) -> None:
-    """Far-apart landmarks, or one: a start on the edge of convergence would give exactly zero."""
+    """Distant landmarks, or a single one: a start on the edge of convergence would give exactly zero."""
     matrix = torch.eye(num_landmarks, dtype=F64).expand(2, 3, -1, -1)
     inverse = reference.inverse_matrix(matrix, Newton(ridge=ridge, start=start))  # type: ignore[arg-type]
     torch.testing.assert_close(inverse, matrix / (1 + ridge), rtol=1e-10, atol=1e-12)
