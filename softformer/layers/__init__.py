@@ -1,4 +1,4 @@
-"""Modules that own parameters and call `softformer.ops`: attention, landmarks, residual blocks."""
+"""Modules that own parameters and call `softformer.ops`: attention, landmarks, and residual blocks."""
 
 from softformer.layers.attention import SoftAttention as SoftAttention
 from softformer.layers.block import PostNormBlock as PostNormBlock

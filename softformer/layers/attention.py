@@ -1,8 +1,6 @@
 """Softmax-free attention as a module: projections and landmarks around `softformer.ops.soft_attention`.
 
 Letters: B batch, N tokens, S context tokens, C model width, H heads, D = C / H head width, M landmarks.
-
-A block calls any of them as ``mixer(x, mask, grid=grid)``; cross-attention takes a context besides.
 """
 
 from typing import Any, Literal
@@ -35,34 +33,35 @@ _EXACT = Cholesky()
 class SoftAttention(nn.Module):
     """Softmax-free attention as a layer: self- and cross-attention, over sequences or over a grid.
 
-    Self-attention projects x once to queries, which are the keys too, and once to values; cross-attention projects keys
-    and values from the context, and takes its landmarks from those keys. Pads are zeroed before the projections and in
-    the output, so neither a value nor a gradient depends on what stands there.
+    Self-attention projects x to queries, which are also the keys, and to values. Cross-attention projects the context
+    to keys and values, and takes its landmarks from these keys. Padding is set to zero before the projections and in
+    the output, so neither values nor gradients depend on its contents.
 
     Args:
         dim: Model width C.
         num_heads: Number of heads H; divides dim.
-        landmarks: Module that makes landmarks of queries or keys; None means `SegmentLandmarks(64)`.
+        landmarks: Module that computes landmarks from queries or keys; None for `SegmentLandmarks(64)`.
         value_kernel: Side of the depthwise convolution of the values that is added to the output, odd; 0 for none. It
-            runs over the grid where the landmarks are those of a grid, else along the sequence. Self-attention only.
+            runs over the grid with landmarks on a grid, else along the sequence. Self-attention only.
         inverse: `Cholesky` or `Newton`.
         symmetric_norm: Whether to normalize as in SOFT++.
-        context_dim: Width of the context; None makes self-attention.
-        scale_by_length: Multiply the output by kept landmarks / real keys, so that it does not grow with the number of
-            keys and a network trained on short sequences works on long ones. Published image models do not.
-        rotary: Whether queries are turned by their positions, and each landmark by the mean position of its segment,
-            after it was pooled: means of turned queries would cancel. Self-attention over sequences only.
-        qkv_bias: Whether the projections of queries, keys and values have a bias.
+        context_dim: Width of the context; None for self-attention.
+        scale_by_length: Whether to multiply the output by kept landmarks / real keys. Then it does not grow with the
+            number of keys, and a network trained on short sequences works on long ones. The published image models do
+            not scale.
+        rotary: Whether to rotate queries by their positions, and each landmark by the mean position of its segment
+            after pooling, because means of rotated queries would cancel. Self-attention over sequences only.
+        qkv_bias: Whether the projections to queries, keys, and values have a bias.
         proj_drop: Dropout rate of the output.
-        backend: Implementation of the attention.
-        device: Where parameters live.
+        backend: Implementation of the attention, as in `softformer.soft_attention`.
+        device: Device of the parameters.
         dtype: Type of the parameters.
 
     Raises:
-        ValueError: An option is out of range or does not go with another.
+        ValueError: An option is out of range or excludes another.
 
-    Source: Lu et al. 2021 (arXiv 2110.11945), figure 2, and the published code. Masks, cross-attention and the length
-    rule are ours.
+    Source: Lu et al. 2021 (arXiv 2110.11945), figure 2, and the published code. Masks, cross-attention, and the scaling
+    by length are ours.
     """
 
     def __init__(
@@ -102,7 +101,9 @@ class SoftAttention(nn.Module):
         if rotary:
             check_rotary(dim // num_heads)
             if context_dim is not None or not hasattr(self.landmarks, "num_landmarks"):
-                raise ValueError("rotary must be False in cross-attention and on grids: it turns along one sequence")
+                raise ValueError(
+                    "rotary must be False in cross-attention and on grids, which have no single sequence, got True"
+                )
         axes: Literal[1, 2] = 2 if isinstance(landmarks, GridLandmarks) else 1
         self.value_conv = ValueConvolution(num_heads, value_kernel, axes, **factory) if value_kernel else None
         self.proj = nn.Linear(dim, dim, **factory)
@@ -117,20 +118,20 @@ class SoftAttention(nn.Module):
         context_mask: Tensor | None = None,
         grid: Grid | None = None,
     ) -> Tensor:
-        """Tokens mixed with each other, or with those of a context.
+        """Attention among the tokens, or from the tokens to a context.
 
         Args:
             x: (B, N, C).
             mask: (B, N) bool, True at real tokens.
             context: (B, S, context_dim), in cross-attention.
             context_mask: (B, S) bool, True at real tokens of the context.
-            grid: (h, w) of the tokens that make landmarks, for landmarks on a grid.
+            grid: (h, w) of the tokens, for landmarks on a grid.
 
         Returns:
-            (B, N, C), zero at pads.
+            (B, N, C), zero at padding.
 
         Raises:
-            ValueError: A shape or a mask does not fit, or a context is missing or not expected.
+            ValueError: A shape or a mask is wrong, or a context is missing or unexpected.
         """
         inputs, value = self._inputs(x, mask, context, context_mask, grid)
         out = soft_attention(value=split_heads(value, self.num_heads), **inputs, backend=self.backend)
@@ -148,7 +149,7 @@ class SoftAttention(nn.Module):
         context_mask: Tensor | None = None,
         grid: Grid | None = None,
     ) -> AttentionHealth:
-        """Health figures of this layer's attention for an input; arguments as `forward`."""
+        """Health figures of this layer's attention; arguments as in `forward`."""
         with torch.no_grad():
             inputs, _ = self._inputs(x, mask, context, context_mask, grid)
             return attention_health(**inputs)
@@ -161,7 +162,7 @@ class SoftAttention(nn.Module):
         context_mask: Tensor | None,
         grid: Grid | None,
     ) -> tuple[dict[str, Any], Tensor]:
-        """What the op takes besides the values, and the values (B, S, C), whose heads are not yet split."""
+        """The arguments of the op besides the value, and the values (B, S, C) before their heads are split."""
         check_tokens("x", x, mask, self.query.in_features)
         check_context(self.key, context, context_mask, x)
         x = zero_pads(x, mask)
@@ -194,8 +195,8 @@ class SoftAttention(nn.Module):
 
     def _rotated(self, query: Tensor, landmarks: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         length, device = query.shape[2], query.device
-        places = segment_positions(length, landmarks.shape[2], mask, device)
-        return rotate(query, token_positions(length, mask, device)), rotate(landmarks, places)
+        centers = segment_positions(length, landmarks.shape[2], mask, device)
+        return rotate(query, token_positions(length, mask, device)), rotate(landmarks, centers)
 
     def _output_scale(
         self, source: Tensor, mask: Tensor | None, landmarks: Tensor, landmark_mask: Tensor | None

@@ -1,4 +1,4 @@
-"""Residual blocks around a mixer: any module called as ``mixer(x, mask, grid=grid)``.
+"""Residual blocks around a mixer, which is any module called as ``mixer(x, mask, grid=grid)``.
 
 Letters: B batch, N tokens, C model width.
 """
@@ -16,10 +16,10 @@ DropKind = Literal["path", "element"]
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: drops a whole residual branch of a sample, and scales the others by 1 / (1 - rate).
+    """Stochastic depth: drops the residual branch of a sample, or scales it by 1 / (1 - rate).
 
     Args:
-        rate: Probability of a drop, below 1.
+        rate: Probability of dropping, below 1.
     """
 
     def __init__(self, rate: float) -> None:
@@ -37,14 +37,14 @@ class DropPath(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Linear, GELU, linear, token by token.
+    """Linear, GELU, linear for each token.
 
     Args:
         dim: Model width C.
-        hidden_dim: Width between the two.
-        approximate: ``"tanh"`` for the approximated GELU of the published SOFT blocks, ``"none"`` for the exact one.
+        hidden_dim: Width between the two linear layers.
+        approximate: ``"tanh"`` for the approximate GELU of the published SOFT blocks, ``"none"`` for the exact GELU.
         drop: Dropout rate after both layers.
-        device: Where parameters live.
+        device: Device of the parameters.
         dtype: Type of the parameters.
     """
 
@@ -70,21 +70,21 @@ class Mlp(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Base of the blocks: a mixer and an MLP, a norm and a branch drop for each. Subclasses say where the norms stand.
+    """Base of the blocks: a mixer and an MLP, each with a norm and a branch drop. Subclasses place the norms.
 
     Args:
         dim: Model width C.
         mixer: Attention module.
-        mlp_ratio: Width of the MLP over dim.
+        mlp_ratio: Hidden width of the MLP over dim.
         mlp_drop: Dropout rate in the MLP.
         branch_drop: Drop rate of both residual branches.
-        drop_kind: ``"path"`` drops a branch of a sample, ``"element"`` single numbers as the published code does.
-        eps: Epsilon of the norms; None for that of the published blocks.
-        device: Where parameters live.
+        drop_kind: ``"path"`` drops the branch of a sample, ``"element"`` single elements, as the published code does.
+        eps: Epsilon of the norms; None for the epsilon of the published blocks.
+        device: Device of the parameters.
         dtype: Type of the parameters.
 
     Raises:
-        ValueError: drop_kind is unknown or branch_drop out of range.
+        ValueError: drop_kind is unknown or branch_drop is out of range.
     """
 
     published_eps: ClassVar[float]
@@ -115,13 +115,13 @@ class ResidualBlock(nn.Module):
 
 
 class PostNormBlock(ResidualBlock):
-    """The published SOFT block: x <- LN(x + mixer(x)), x <- LN(x + MLP(x)), with the tanh-approximated GELU."""
+    """The published SOFT block: x <- LN(x + mixer(x)), x <- LN(x + MLP(x)), with the tanh approximation of GELU."""
 
     published_eps = 1e-5
     approximate = "tanh"
 
     def forward(self, x: Tensor, mask: Tensor | None = None, *, grid: Grid | None = None) -> Tensor:
-        """Tokens (B, N, C) to tokens; `mask` (B, N) bool and `grid` (h, w) go to the mixer. Pads may hold anything."""
+        """Tokens (B, N, C) -> (B, N, C); the mixer gets `mask` (B, N) bool and `grid` (h, w)."""
         x = zero_pads(x, mask)
         x = self.norm1(x + self.drop1(self.mixer(x, mask, grid=grid)))
         return self.norm2(x + self.drop2(self.mlp(x)))
@@ -134,7 +134,7 @@ class PreNormBlock(ResidualBlock):
     approximate = "none"
 
     def forward(self, x: Tensor, mask: Tensor | None = None, *, grid: Grid | None = None) -> Tensor:
-        """Tokens (B, N, C) to tokens; `mask` (B, N) bool and `grid` (h, w) go to the mixer. Pads may hold anything."""
+        """Tokens (B, N, C) -> (B, N, C); the mixer gets `mask` (B, N) bool and `grid` (h, w)."""
         x = zero_pads(x, mask)
         x = x + self.drop1(self.mixer(self.norm1(x), mask, grid=grid))
         return x + self.drop2(self.mlp(self.norm2(x)))

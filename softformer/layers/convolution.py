@@ -1,7 +1,6 @@
 """Depthwise convolutions of tokens (B, N, C), along a sequence or over a grid, and the value convolution of SOFT.
 
-Tokens are kept where they lie: (B, N, C) is a channels-last picture of C channels, which depthwise kernels take without
-a copy.
+Tokens are not copied: (B, N, C) is a channels-last image with C channels, which depthwise kernels read as it is.
 """
 
 from typing import Literal
@@ -16,36 +15,36 @@ Grid = tuple[int, int]
 
 
 def convolve_grid(x: Tensor, weight: Tensor, grid: Grid) -> Tensor:
-    """Depthwise convolution of x (B, h w, C) over its grid by one filter a channel, (C, 1, k, k); k odd."""
+    """Depthwise convolution of x (B, h w, C) over its grid with one filter for each channel, (C, 1, k, k), k odd."""
     batch, _, width = x.shape
-    picture = x.reshape(batch, *grid, width).permute(0, 3, 1, 2)
-    mixed = F.conv2d(picture, weight, padding=(weight.shape[2] // 2, weight.shape[3] // 2), groups=width)
+    image = x.reshape(batch, *grid, width).permute(0, 3, 1, 2)
+    mixed = F.conv2d(image, weight, padding=(weight.shape[2] // 2, weight.shape[3] // 2), groups=width)
     return mixed.flatten(2).transpose(1, 2)
 
 
 def convolve_sequence(x: Tensor, weight: Tensor) -> Tensor:
-    """Depthwise convolution of x (B, N, C) along its tokens by one filter a channel, (C, 1, k); k odd."""
+    """Depthwise convolution of x (B, N, C) along its tokens with one filter for each channel, (C, 1, k), k odd."""
     if x.shape[1] == 0:
         return x
     return convolve_grid(x, weight.unsqueeze(2), (1, x.shape[1]))
 
 
 class ValueConvolution(nn.Module):
-    """SOFT adds to its output a depthwise convolution of the values: one filter a head, no bias.
+    """The depthwise convolution of the values that SOFT adds to its output, with one filter for each head, no bias.
 
-    Along a sequence, real tokens are neighbours whatever pads lie between them, and pads count as zeros.
+    Along a sequence, real tokens are neighbors even if there is padding between them, and beyond them are zeros.
 
     Args:
-        num_heads: Number of filters H; the C channels are H groups side by side.
+        num_heads: Number of filters H; the C channels are H contiguous groups.
         kernel_size: Side of a filter in tokens, odd.
         axes: 2 for tokens on a grid, 1 for sequences.
-        device: Where parameters live.
+        device: Device of the parameters.
         dtype: Type of the parameters.
 
     Raises:
         ValueError: kernel_size is even or not positive.
 
-    Source: The published code; the 1-D form and the masks are ours.
+    Source: The published code; sequences and masks are ours.
     """
 
     def __init__(
@@ -65,7 +64,7 @@ class ValueConvolution(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Start as torch starts a convolution."""
+        """Initialize as torch initializes a convolution."""
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
 
     def forward(self, value: Tensor, *, grid: Grid | None = None, mask: Tensor | None = None) -> Tensor:
@@ -77,17 +76,19 @@ class ValueConvolution(nn.Module):
             mask: (B, N) bool, True at real tokens, where axes is 1; a grid has no padding.
 
         Returns:
-            (B, N, C), zero at pads.
+            (B, N, C), zero at padding.
 
         Raises:
-            ValueError: axes is 2 and there is no grid, or a mask.
+            ValueError: axes is 2, and the grid is missing or there is a mask.
         """
         weight = self.weight.repeat_interleave(value.shape[-1] // self.weight.shape[0], dim=0)
         if self.axes == 2:
             if grid is None:
                 raise ValueError("grid must be given for a value convolution over two axes, got None")
             if mask is not None:
-                raise ValueError("mask must be None for a value convolution over two axes: grids are not padded")
+                raise ValueError(
+                    "mask must be None for a value convolution over two axes, as grids have no padding, got a mask"
+                )
             return convolve_grid(value, weight, grid)
         if mask is None:
             return convolve_sequence(value, weight)

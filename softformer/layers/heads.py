@@ -1,4 +1,4 @@
-"""What all attention layers share: splitting heads, and what they ask of their arguments.
+"""Splitting and merging of heads, and the checks of arguments that all attention layers share.
 
 Letters: B batch, N tokens, C model width, H heads, D = C / H head width.
 """
@@ -19,38 +19,38 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 def check_heads(dim: int, num_heads: int) -> None:
-    """The heads share the width equally."""
+    """The number of heads divides the model width."""
     if num_heads < 1 or dim < 1 or dim % num_heads:
         raise ValueError(f"num_heads must divide dim, got num_heads={num_heads} and dim={dim}")
 
 
 def check_value_kernel(value_kernel: int, context_dim: int | None) -> None:
-    """A value convolution goes with self-attention, where values lie along the queries.
+    """A value convolution is used in self-attention only, where there is a value at each query.
 
     Raises:
-        ValueError: There is one in cross-attention.
+        ValueError: value_kernel is not 0 in cross-attention.
     """
     if value_kernel and context_dim is not None:
         raise ValueError(
-            f"value_kernel must be 0 in cross-attention (its values lie along the context), got {value_kernel}"
+            f"value_kernel must be 0 in cross-attention, whose values are not at its queries, got {value_kernel}"
         )
 
 
 def check_tokens(name: str, x: Tensor, mask: Tensor | None, width: int) -> None:
-    """Tokens and their mask have the shapes of a layer of that width."""
+    """Tokens (batch, tokens, width) and their mask have shapes that fit a layer of this width."""
     if x.ndim != 3 or x.shape[-1] != width:
         raise ValueError(f"{name} must have shape (batch, tokens, {width}), got {tuple(x.shape)}")
     check_mask("mask" if name == "x" else f"{name}_mask", mask, x.shape[0], x.shape[1], x.device)
 
 
 def check_context(projection: nn.Linear | None, context: Tensor | None, mask: Tensor | None, x: Tensor) -> None:
-    """A context comes if, and only if, there is a projection for it."""
+    """There is a context if and only if the layer has a projection for it."""
     if projection is None:
         if context is not None or mask is not None:
-            raise ValueError("context must be None in self-attention; build the layer with context_dim=... to take one")
+            raise ValueError("context must be None in self-attention, got one; build the layer with context_dim=...")
         return
     if context is None:
-        raise ValueError(f"context must be given, of width {projection.in_features}: the layer has a context_dim")
+        raise ValueError(f"context must be a tensor of width {projection.in_features} in cross-attention, got None")
     check_tokens("context", context, mask, projection.in_features)
     if context.shape[0] != x.shape[0]:
         raise ValueError(f"context must have the batch size of x, {x.shape[0]}, got {context.shape[0]}")

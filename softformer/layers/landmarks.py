@@ -1,10 +1,10 @@
-"""Landmarks: few points that stand for many tokens.
+"""Landmarks: a few points that represent many tokens.
 
-Letters: B batch, H heads, N tokens, M landmarks, D head width. Tokens come as the queries or keys of the attention,
-(B, H, N, D), already divided by D^(1/4).
+Letters: B batch, H heads, N tokens, M landmarks, D head width. Tokens are the queries or keys of the attention,
+(B, H, N, D), divided by D^(1/4).
 
-On a grid (tokens in raster order) a landmark comes from a window of the picture, in a sequence from one of M segments
-of equal share of the real tokens (`softformer.layers.segments`).
+On a grid (tokens in raster order) each landmark is computed from a window of the image, in a sequence from one of M
+segments of the real tokens (`softformer.layers.segments`).
 """
 
 from abc import ABC, abstractmethod
@@ -21,7 +21,7 @@ from softformer.ops.exporting import is_exporting
 
 
 class GridLandmarks(nn.Module, ABC):
-    """Base: lays the tokens out on their grid and asks `pool` for the landmarks."""
+    """Base of landmarks on a grid: arranges the tokens on the grid, where `pool` computes the landmarks."""
 
     def forward(
         self, x: Tensor, *, grid: Grid | None = None, mask: Tensor | None = None
@@ -31,21 +31,23 @@ class GridLandmarks(nn.Module, ABC):
         Args:
             x: Scaled queries or keys, (B, H, N, D).
             grid: (h, w) in tokens, h w = N.
-            mask: Must be None: a picture has no padding.
+            mask: None, as grids have no padding.
 
         Returns:
-            Landmarks (B, H, M, D), and None for their mask: all of them count.
+            Landmarks (B, H, M, D), and None for their mask.
 
         Raises:
-            ValueError: No grid, a grid that does not fit, or a mask.
+            ValueError: The grid is missing or does not have N cells, or there is a mask.
         """
         if mask is not None:
-            raise ValueError(f"mask must be None for {type(self).__name__}: grids are not padded; crop or resize them")
+            raise ValueError(
+                f"mask must be None for {type(self).__name__}, got a mask; crop or resize images of other sizes"
+            )
         if grid is None:
-            raise ValueError(f"grid must be given for {type(self).__name__}, as (rows, columns) of tokens, got None")
+            raise ValueError(f"grid must be the (rows, columns) of the tokens for {type(self).__name__}, got None")
         batch, heads, length, width = x.shape
         if grid[0] * grid[1] != length:
-            raise ValueError(f"grid {tuple(grid)} has {grid[0] * grid[1]} cells, but there are {length} tokens")
+            raise ValueError(f"grid must have one cell for each of the {length} tokens, got {tuple(grid)}")
         points = self.pool(x.transpose(1, 2).reshape(batch, *grid, heads, width))
         return points.transpose(1, 2), None
 
@@ -55,15 +57,15 @@ class GridLandmarks(nn.Module, ABC):
 
 
 class ConvGridLandmarks(GridLandmarks):
-    """Published landmarks: a strided convolution shared by the heads, LayerNorm, exact GELU.
+    """The published landmarks: a strided convolution that the heads share, LayerNorm, exact GELU.
 
-    Windows do not overlap, so the convolution is one matrix product over patches. An incomplete window at the right or
-    lower edge gives no landmark.
+    Windows do not overlap, so the convolution is one matrix product over patches. Incomplete windows at the right and
+    lower edges are dropped.
 
     Args:
         head_dim: Head width D.
         stride: Side of a window, in tokens.
-        device: Where parameters live.
+        device: Device of the parameters.
         dtype: Type of the parameters.
 
     Source: Lu et al. 2021 (arXiv 2110.11945), section 3.2, and the published code.
@@ -80,7 +82,7 @@ class ConvGridLandmarks(GridLandmarks):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Start of the convolution as torch starts one; the norm has its own."""
+        """Initialize the weight as torch initializes a convolution."""
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
 
     def pool(self, x: Tensor) -> Tensor:
@@ -93,7 +95,7 @@ class ConvGridLandmarks(GridLandmarks):
 
 
 class PooledGridLandmarks(GridLandmarks):
-    """Means over windows: no parameters. The paper finds them as accurate as the convolution (table 4).
+    """Means over windows, without parameters. The paper finds them as accurate as the convolution (table 4).
 
     Args:
         stride: Side of a window, in tokens.
@@ -112,13 +114,12 @@ class PooledGridLandmarks(GridLandmarks):
 
 
 class AdaptiveGridLandmarks(GridLandmarks):
-    """A fixed number of means, whatever the size of the picture, so that cost stays linear at high resolution.
+    """A fixed number of means for images of any size, so that the cost is linear in the number of tokens.
 
-    The windows are those of adaptive average pooling on a square of landmarks; a grid with fewer rows or columns than
-    that square gives one landmark a row or column.
+    Adaptive average pooling gives a square of landmarks, with fewer rows or columns if the grid has fewer.
 
     Args:
-        num_landmarks: Number of landmarks, a square number.
+        num_landmarks: Largest number of landmarks, a square number.
 
     Raises:
         ValueError: num_landmarks is not a square.
@@ -144,15 +145,15 @@ class AdaptiveGridLandmarks(GridLandmarks):
 
 
 class SegmentLandmarks(nn.Module):
-    """Means of segments: no parameters.
+    """Means of segments, without parameters.
 
     Args:
-        num_landmarks: Number of segments M; sequences of fewer tokens use fewer.
+        num_landmarks: Number of segments M; shorter sequences have one for each token.
 
     Raises:
         ValueError: num_landmarks is not a positive integer.
 
-    Source: Nystrom landmarks as segment means, Xiong et al. 2021 (arXiv 2102.03902), here over the real tokens only.
+    Source: Segment means as Nystrom landmarks, Xiong et al. 2021 (arXiv 2102.03902); here of the real tokens only.
     """
 
     def __init__(self, num_landmarks: int = 64) -> None:
@@ -166,11 +167,11 @@ class SegmentLandmarks(nn.Module):
 
         Args:
             x: Scaled queries or keys, (B, H, N, D).
-            grid: Not used: tokens are taken in their order.
-            mask: (B, N) bool, True at real tokens. Pads may hold anything, NaN included.
+            grid: Not used.
+            mask: (B, N) bool, True at real tokens.
 
         Returns:
-            Landmarks (B, H, min(M, N), D), and their mask (B, min(M, N)), or None where mask is None.
+            Landmarks (B, H, min(M, N), D), and their mask (B, min(M, N)), or None if mask is None.
         """
         return segment_means(x, self.num_landmarks, mask)
 
@@ -179,16 +180,16 @@ class SegmentLandmarks(nn.Module):
 
 
 class ConvSegmentLandmarks(nn.Module):
-    """Segment means after a depthwise convolution along the tokens, then LayerNorm and exact GELU.
+    """A depthwise convolution along the tokens, segment means, LayerNorm, exact GELU.
 
-    The sequence's answer to the published landmarks of images. The convolution (stride 1, one filter for each of the D
-    channels, shared by the heads) sees the real tokens side by side, whatever pads lie between them.
+    The counterpart for sequences of the published landmarks of images. The convolution has stride 1 and one filter for
+    each of the D channels, which the heads share. It skips padding between real tokens.
 
     Args:
         head_dim: Head width D.
         num_landmarks: Number of segments M.
         kernel_size: Width of the convolution in tokens, odd.
-        device: Where parameters live.
+        device: Device of the parameters.
         dtype: Type of the parameters.
 
     Raises:
@@ -213,13 +214,13 @@ class ConvSegmentLandmarks(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Start of the convolution as torch starts one; the norm has its own."""
+        """Initialize the weight as torch initializes a convolution."""
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
 
     def forward(
         self, x: Tensor, *, grid: Grid | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Landmarks of x; arguments and result as `SegmentLandmarks.forward`."""
+        """Landmarks of x; arguments and result as in `SegmentLandmarks.forward`."""
         heads = x.shape[1]
         tokens = x.transpose(1, 2).flatten(2)
         if mask is not None:
@@ -247,14 +248,14 @@ def _check_window(x: Tensor, stride: int) -> None:
     if x.shape[1] < stride or x.shape[2] < stride:
         raise ValueError(
             f"grid must be at least {stride} x {stride} for a landmark stride of {stride}, got {x.shape[1]} x "
-            f"{x.shape[2]}; use a smaller landmark stride or a larger picture"
+            f"{x.shape[2]}; use a smaller landmark stride or a larger image"
         )
 
 
 def _windows(x: Tensor, stride: int) -> Tensor:
     """(B, h, w, H, D) -> whole windows (B, h // stride, w // stride, H, stride, stride, D), a view."""
     if is_exporting():
-        # Takes any size without a guard; but torch 2.11 compiles its gradient to code that overruns memory.
+        # It fixes no size in the graph, but torch 2.11 compiles its gradient to code that overruns memory.
         return x.unfold(1, stride, stride).unfold(2, stride, stride).permute(0, 1, 2, 3, 5, 6, 4)
     rows, columns = x.shape[1] // stride, x.shape[2] // stride
     whole = x[:, : rows * stride, : columns * stride]
@@ -262,7 +263,7 @@ def _windows(x: Tensor, stride: int) -> Tensor:
 
 
 def _to_map(x: Tensor) -> Tensor:
-    """(B, h, w, H, D) -> (B, H D, h, w), a channels-last view where the heads lie side by side."""
+    """(B, h, w, H, D) -> (B, H D, h, w), a channels-last view."""
     return x.flatten(3).permute(0, 3, 1, 2)
 
 

@@ -1,6 +1,6 @@
-"""Padding masks: pads are selected away, never multiplied, so NaN in a pad reaches nothing.
+"""Padding masks, (B, N) bool, True at real tokens; there may be padding between real tokens.
 
-Masks are (B, N) bool, True at real tokens. They may have holes: pads between real tokens.
+Padding is selected away and never multiplied by zero, so NaN in it has no effect.
 """
 
 from typing import NamedTuple
@@ -10,20 +10,20 @@ from torch import Tensor
 
 
 def zero_pads(x: Tensor, mask: Tensor | None) -> Tensor:
-    """x (B, N, C) with zeros at pads; the gradient there is exactly 0. Without a mask, x itself."""
+    """x (B, N, C) with zeros at padding, where the gradient is exactly 0; x itself if there is no mask."""
     return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0)
 
 
 class Packing(NamedTuple):
-    """How the real tokens of each sequence move to its front, in their order.
+    """A permutation of the tokens of each sequence that moves the real ones to its front and keeps their order.
 
-    What looks at neighbours or at places then sees a sequence as if it had never been padded.
+    Layers that depend on neighbors or on positions then give the results of the sequence without padding.
     """
 
     order: Tensor
-    """(B, N): which token stands at a place of the packed sequence; pads follow the real ones."""
+    """(B, N): index of the token at each position of the packed sequence."""
     places: Tensor
-    """(B, N): where a token stands in the packed sequence."""
+    """(B, N): position of each token in the packed sequence."""
     mask: Tensor
     """(B, N) bool: True at the real tokens of the packed sequence."""
 
@@ -38,17 +38,17 @@ def packing_of(mask: Tensor) -> Packing:
 
 
 def take_tokens(x: Tensor, places: Tensor) -> Tensor:
-    """The tokens of x (B, N, C) at the given places (B, K) of their sequences, (B, K, C)."""
+    """The tokens of x (B, N, C) at the given positions (B, K) of their sequences, (B, K, C)."""
     rows = places + x.shape[1] * torch.arange(x.shape[0], device=x.device).unsqueeze(1)
-    # Whole rows are copied; gather would look up each number by itself.
+    # index_select copies whole rows, where gather would index each number.
     return x.flatten(0, 1).index_select(0, rows.flatten()).view(*places.shape, x.shape[2])
 
 
 def pack(x: Tensor, packing: Packing) -> Tensor:
-    """The real tokens of x (B, N, C) at the front, zeros behind them."""
+    """The real tokens of x (B, N, C) at the front, followed by zeros."""
     return zero_pads(take_tokens(x, packing.order), packing.mask)
 
 
 def unpack(x: Tensor, packing: Packing, mask: Tensor) -> Tensor:
-    """Packed tokens x (B, N, C) back at their places, with zeros at pads."""
+    """Packed tokens x (B, N, C) at their original positions, with zeros at padding."""
     return zero_pads(take_tokens(x, packing.places), mask)

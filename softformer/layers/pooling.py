@@ -1,6 +1,6 @@
-"""One vector of a sequence, from its real tokens.
+"""Pooling of the real tokens of a sequence to one vector.
 
-Letters: B batch, N tokens, C model width. Masks are (B, N) bool, True at real tokens; what pads hold changes nothing.
+Letters: B batch, N tokens, C model width. Masks are (B, N) bool, True at real tokens.
 """
 
 from typing import Literal, get_args
@@ -16,7 +16,7 @@ PoolingKind = Literal["mean", "cls", "attention"]
 
 
 def mean_pool(x: Tensor, mask: Tensor | None) -> Tensor:
-    """The mean of the real tokens, (B, N, C) -> (B, C); zero where there is none."""
+    """The mean of the real tokens, (B, N, C) -> (B, C); zero if there is none."""
     dtype = compute_dtype(x)
     if mask is None:
         return (x.sum(1, dtype=dtype) / max(1, x.shape[1])).to(x.dtype)
@@ -24,7 +24,7 @@ def mean_pool(x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def first_token(x: Tensor, mask: Tensor | None) -> Tensor:
-    """The first real token, (B, N, C) -> (B, C); zero where there is none."""
+    """The first real token, (B, N, C) -> (B, C); zero if there is none."""
     if x.shape[1] == 0:
         return x.sum(1)
     if mask is None:
@@ -34,11 +34,11 @@ def first_token(x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 class AttentionPooling(nn.Module):
-    """A mean of the real tokens whose weights are a softmax of a learned score.
+    """A mean of the real tokens, weighted by the softmax of a learned score.
 
     Args:
         dim: Model width C.
-        device: Where parameters live.
+        device: Device of the parameters.
         dtype: Type of the parameters.
     """
 
@@ -47,11 +47,11 @@ class AttentionPooling(nn.Module):
         self.score = nn.Linear(dim, 1, bias=False, device=device, dtype=dtype)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, N, C) -> (B, C); zero where there is no real token."""
+        """(B, N, C) -> (B, C); zero if there is no real token."""
         x = zero_pads(x, mask)
         scores = self.score(x).to(compute_dtype(x))
         if mask is not None:
-            # Finite, so that a sequence without tokens gives no NaN.
+            # Finite, so that a sequence without real tokens does not give NaN.
             scores = scores.masked_fill(~mask.unsqueeze(-1), torch.finfo(scores.dtype).min)
         return (scores.softmax(1).to(x.dtype) * x).sum(1)
 
@@ -60,7 +60,7 @@ class Pooling(nn.Module):
     """Pools tokens to one vector.
 
     Args:
-        kind: "mean" of the real tokens, the first of them ("cls"), or "attention", a learned mean.
+        kind: ``"mean"`` of the real tokens, ``"cls"`` for the first of them, or ``"attention"`` for a learned mean.
         dim: Model width C.
 
     Raises:

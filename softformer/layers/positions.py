@@ -1,4 +1,4 @@
-"""Positions of tokens in a sequence: added to them (sinusoidal, learned), or turned into them (rotary).
+"""Position encodings of tokens in a sequence: sinusoidal and learned ones are added, rotary ones rotate the tokens.
 
 Letters: B batch, N tokens, C model width, H heads, D head width. Positions count real tokens from 0.
 """
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 PositionKind = Literal["none", "sinusoidal", "learned", "rotary"]
 
 _BASE = 10_000.0
-# Tokens. Waves longer than the training sequences would show longer ones values that were never trained on.
+# In tokens. Longer waves would take values on long sequences that they do not take on the shorter training sequences.
 _LONGEST_WAVE = 256
 
 
@@ -23,12 +23,12 @@ def _angles(positions: Tensor, width: int, base: float) -> Tensor:
 
 
 def sinusoids(positions: Tensor, width: int, base: float = _BASE) -> Tensor:
-    """The position code of Vaswani et al.: sines in even columns, cosines in odd ones.
+    """The position encoding of Vaswani et al.: sines in even columns, cosines in odd columns.
 
     Args:
         positions: Positions, of any shape and number type.
         width: Model width C.
-        base: Waves are 2 pi to 2 pi base tokens long.
+        base: Wavelengths are 2 pi to 2 pi base tokens.
 
     Returns:
         (..., C) float32.
@@ -40,16 +40,16 @@ def sinusoids(positions: Tensor, width: int, base: float = _BASE) -> Tensor:
 
 
 def rotate(x: Tensor, positions: Tensor) -> Tensor:
-    """Turns the pairs (x_i, x_(i + D / 2)) by the angle p / 10000^(2 i / D), in float32.
+    """Rotate the pairs (x_i, x_(i + D / 2)) by the angle p / 10000^(2 i / D), in float32.
 
-    The product and the distance of two rotated points depend on the difference of their positions alone.
+    The inner product and the distance of two rotated points depend only on the difference of their positions.
 
     Args:
         x: Queries, keys or landmarks, (B, H, N, D), D even.
-        positions: (B, N) or (1, N); they may be fractions.
+        positions: (B, N) or (1, N); they may be fractional.
 
     Returns:
-        (B, H, N, D), of x's type.
+        (B, H, N, D), in the type of x.
 
     Source: Su et al. 2021 (arXiv 2104.09864), with the pairs of GPT-NeoX.
     """
@@ -62,28 +62,30 @@ def rotate(x: Tensor, positions: Tensor) -> Tensor:
 
 
 def check_rotary(head_dim: int) -> None:
-    """Rotary positions turn pairs.
+    """The head width is even, as rotary positions rotate pairs.
 
     Raises:
-        ValueError: The head width is odd.
+        ValueError: It is odd.
     """
     if head_dim % 2:
-        raise ValueError(f"rotary positions need an even head width, got {head_dim}; choose another dim or num_heads")
+        raise ValueError(
+            f"head width must be even for rotary positions, got {head_dim}; choose another dim or num_heads"
+        )
 
 
 def token_positions(length: int, mask: Tensor | None, device: torch.device) -> Tensor:
-    """The number of each token among the real ones, (B, N) or (1, N); what pads get says nothing."""
+    """The position of each token among the real tokens, (B, N) or (1, N); meaningless at padding."""
     if mask is None:
         return torch.arange(length, device=device).unsqueeze(0)
     return mask.cumsum(1) - 1
 
 
 class SinusoidalPositions(nn.Module):
-    """Adds sines and cosines of the position; nothing is learned, and any length works.
+    """Adds sines and cosines of the position, for any length and without parameters.
 
-    The waves are 2 pi to 256 tokens long. With those of up to 63,000 tokens of Vaswani et al., a network that was
-    trained on 512 tokens meets values at 4,096 that it never saw: a classifier whose accuracy was 100 % at 512 tokens
-    had 22 % and 43 % there (two seeds), and 100 % with these (`tests/models/test_longer_sequences.py`).
+    The wavelengths are 2 pi to 256 tokens. With the wavelengths of Vaswani et al., up to 63,000 tokens, a network that
+    was trained on 512 tokens gets values at 4,096 that it was not trained on: the accuracy of a classifier, 100 % at
+    512 tokens, fell to 22 % and 43 % (two seeds), and is 100 % with these (`tests/models/test_longer_sequences.py`).
 
     Args:
         dim: Model width C.
@@ -108,7 +110,7 @@ class LearnedPositions(nn.Module):
     Args:
         dim: Model width C.
         max_length: Number of positions in tokens.
-        device: Where parameters live.
+        device: Device of the parameters.
         dtype: Type of the parameters.
 
     Raises:
@@ -125,19 +127,19 @@ class LearnedPositions(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Positions start small beside the tokens."""
+        """Initialize with a standard deviation of 0.02."""
         nn.init.normal_(self.weight, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, N, C) plus their positions, 0 to N - 1.
 
         Raises:
-            ValueError: There are more tokens than positions.
+            ValueError: There are more than max_length tokens.
         """
         if x.shape[1] > self.weight.shape[0]:
             raise ValueError(
-                f"x has {x.shape[1]} tokens, but there are learned positions for {self.weight.shape[0]}: build the "
-                "encoder with a larger max_length, cut the sequences, or use sinusoidal or rotary positions"
+                f"x must have at most {self.weight.shape[0]} tokens, one for each learned position, got {x.shape[1]}; "
+                "build the encoder with a larger max_length, truncate the sequences, or use other positions"
             )
         return x + self.weight[: x.shape[1]]
 

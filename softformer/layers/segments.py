@@ -1,7 +1,7 @@
-"""Segments: the real tokens of a sequence cut into M pieces of equal share.
+"""Segments: M contiguous parts of the real tokens of a sequence, of nearly equal size.
 
-Token i of n goes to segment floor(i M / n); a sequence of fewer than M tokens makes one segment of each. So what a
-sequence gives depends neither on how much padding it carries, nor where, nor on the rest of the batch.
+Token i of n is in segment floor(i M / n). In a sequence of fewer than M tokens each token is a segment. So the segments
+of a sequence depend neither on its padding nor on the rest of the batch.
 """
 
 from typing import Any, NamedTuple
@@ -15,12 +15,12 @@ from softformer.ops.precision import compute_dtype
 
 
 class Segments(NamedTuple):
-    """Where segments lie among the real tokens; the leading axis is 1 where there is no mask."""
+    """Segments as ranges of positions among the real tokens; B is 1 if there is no mask."""
 
     starts: Tensor
-    """(B, M): number of the first token of a segment, counted among the real ones."""
+    """(B, M): position of the first token of each segment."""
     sizes: Tensor
-    """(B, M): its number of tokens, 0 for segments that a short sequence does not have."""
+    """(B, M): number of tokens of each segment; 0 for segments that a short sequence does not have."""
 
 
 def clamp_size(size: Any, least: int, most: int) -> Any:
@@ -34,9 +34,10 @@ def clamp_size(size: Any, least: int, most: int) -> Any:
 
 
 def segments_of(length: int, num_segments: int, mask: Tensor | None, device: torch.device) -> Segments:
-    """The segments of sequences of `length` tokens with the given mask (B, N); min(M, N) of them, one at least.
+    """The segments of sequences of `length` tokens with the given mask (B, N); min(M, N) of them, but at least one.
 
-    An export gets M of them whatever N is, the last ones empty for short sequences: a size that depends on N fixes N.
+    Exported graphs have M segments for any N, because a size that depends on N would fix N; in short sequences the last
+    segments are empty.
     """
     possible = clamp_size(length, 1, num_segments)
     used = num_segments if sizes_are_symbols() else possible
@@ -57,16 +58,16 @@ def segment_positions(length: int, num_segments: int, mask: Tensor | None, devic
 
 
 def segment_means(x: Tensor, num_segments: int, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Means of segments of equal share of the real tokens.
+    """Means of the segments of the real tokens.
 
     Args:
         x: (B, H, N, D).
         num_segments: M.
-        mask: (B, N) bool, or None where all tokens are real.
+        mask: (B, N) bool, or None if all tokens are real.
 
     Returns:
-        Means (B, H, min(M, N), D), at least one (zero where there is no token); and which of them stand for a segment,
-        (B, min(M, N)) bool, or None without a mask. In an export M of them, and always a mask.
+        Means (B, H, min(M, N), D), at least one, zero for empty segments; and their mask (B, min(M, N)), False at empty
+        segments, or None without a mask. Exported graphs have M means and always a mask.
     """
     heads, length = x.shape[1], x.shape[2]
     tokens = x.transpose(1, 2).flatten(2)
@@ -84,7 +85,7 @@ def segment_means(x: Tensor, num_segments: int, mask: Tensor | None) -> tuple[Te
 
 
 def _sums_by_gathering(tokens: Tensor, segments: Segments, mask: Tensor | None) -> Tensor:
-    """Sums of segments, (B, M, C): the tokens of each side by side, with memory linear in N."""
+    """Sums of segments, (B, M, C), by gathering the tokens of each segment; memory is linear in N."""
     starts, sizes = segments
     longest: Any = (tokens.shape[1] + starts.shape[1] - 1) // starts.shape[1]
     inside = torch.arange(longest, device=tokens.device) < sizes.unsqueeze(-1)
@@ -98,7 +99,7 @@ def _sums_by_gathering(tokens: Tensor, segments: Segments, mask: Tensor | None) 
 
 
 def _sums_by_product(tokens: Tensor, segments: Segments, mask: Tensor | None) -> Tensor:
-    """Sums of segments, (B, M, C): which token is in which, times the tokens, without a size that an export fixes."""
+    """Sums of segments, (B, M, C), as the product of a membership matrix and the tokens, for graphs of any length."""
     ranks = torch.arange(tokens.shape[1], device=tokens.device) if mask is None else mask.cumsum(1) - 1
     after = ranks.unsqueeze(-2) - segments.starts.unsqueeze(-1)
     inside = (after >= 0) & (after < segments.sizes.unsqueeze(-1))

@@ -1,4 +1,4 @@
-"""Ordinary softmax attention with the interface of `SoftAttention`.
+"""Softmax attention with the interface of `SoftAttention`.
 
 Letters: B batch, N tokens, S context tokens, C model width, H heads.
 """
@@ -23,22 +23,22 @@ from softformer.layers.positions import check_rotary, rotate, token_positions
 
 
 class SoftmaxAttention(nn.Module):
-    """Ordinary multi-head softmax attention with the interface of `SoftAttention`, for comparison and last stages.
+    """Multi-head softmax attention with the interface of `SoftAttention`, for comparisons and for last stages.
 
     Args:
         dim: Model width C.
         num_heads: Number of heads H; divides dim.
         value_kernel: Side of the depthwise convolution of the values that is added to the output, odd; 0 for none.
-        value_axes: 2 if that convolution runs over a grid, 1 for sequences.
-        context_dim: Width of the context; None makes self-attention.
-        rotary: Whether queries and keys are turned by their positions. Self-attention only.
-        qkv_bias: Whether the projections of queries, keys and values have a bias.
+        value_axes: 2 if this convolution runs over a grid, 1 for sequences.
+        context_dim: Width of the context; None for self-attention.
+        rotary: Whether to rotate queries and keys by their positions. Self-attention only.
+        qkv_bias: Whether the projections to queries, keys, and values have a bias.
         proj_drop: Dropout rate of the output.
-        device: Where parameters live.
+        device: Device of the parameters.
         dtype: Type of the parameters.
 
     Raises:
-        ValueError: An option is out of range or does not go with another.
+        ValueError: An option is out of range or excludes another.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class SoftmaxAttention(nn.Module):
         if rotary:
             check_rotary(dim // num_heads)
             if context_dim is not None:
-                raise ValueError("rotary must be False in cross-attention: it turns along one sequence")
+                raise ValueError("rotary must be False in cross-attention, which has no single sequence, got True")
         self.context_dim = context_dim
         self.rotary = rotary
         self.query = nn.Linear(dim, dim, bias=qkv_bias, **factory)
@@ -81,7 +81,7 @@ class SoftmaxAttention(nn.Module):
         context_mask: Tensor | None = None,
         grid: Grid | None = None,
     ) -> Tensor:
-        """Tokens mixed with each other, or with those of a context; arguments and result as `SoftAttention.forward`."""
+        """Attention among the tokens, or from the tokens to a context; arguments as in `SoftAttention.forward`."""
         check_tokens("x", x, mask, self.query.in_features)
         check_context(None if self.context_dim is None else self.key_value, context, context_mask, x)
         x = zero_pads(x, mask)
@@ -94,7 +94,7 @@ class SoftmaxAttention(nn.Module):
         if source_mask is None:
             out = merge_heads(F.scaled_dot_product_attention(query, keys, values))
         else:
-            # A row without real keys attends to everything and is zeroed: a softmax over nothing would be NaN.
+            # A sample without real keys attends to all keys and is set to zero, since a softmax over no key is NaN.
             any_real = source_mask.any(1, keepdim=True)
             attended = (source_mask | ~any_real)[:, None, None, :]
             out = merge_heads(F.scaled_dot_product_attention(query, keys, values, attn_mask=attended))

@@ -4,7 +4,7 @@
 fast and with their backward.
 """
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from softformer.ops.options import Options, check_choice
 
@@ -20,6 +20,12 @@ class Inverse(Options):
     """
 
     ridge: float
+
+    @property
+    def init_args(self) -> dict[str, Any]:
+        """The arguments of the constructor, which are the attributes."""
+        # The compiler cannot trace how `Options` records arguments, and a compiled function may construct an inverse.
+        return dict(vars(self))
 
     def __init__(self, ridge: float) -> None:
         if isinstance(ridge, bool) or not isinstance(ridge, int | float):
@@ -63,10 +69,10 @@ class Newton(Inverse):
         start: NewtonStart = "row_sum",
         gradient: NewtonGradient = "implicit",
     ) -> None:
-        super().__init__(ridge)
         if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
             raise ValueError(f"iterations must be an integer of at least 1, got {iterations!r}")
         self.iterations = iterations
+        super().__init__(ridge)
         self.start = check_choice("start", start, get_args(NewtonStart))
         self.gradient = check_choice("gradient", gradient, get_args(NewtonGradient))
 

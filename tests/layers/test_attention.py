@@ -1,4 +1,4 @@
-"""The attention modules: what they compute, masks, cross-attention, the length rule, errors."""
+"""The attention modules: their formula, masks, cross-attention, scaling by length, and errors."""
 
 import subprocess
 import sys
@@ -193,11 +193,13 @@ def test_errors_name_the_argument(kind: str) -> None:
     x, mask = _tokens(2, 13, DIM), torch.ones(2, 13, dtype=torch.bool)
     layer, cross = _layer(kind), _layer(kind, context_dim=CONTEXT)
     context = _tokens(2, 5, CONTEXT)
-    with pytest.raises(ValueError, match="context must be None in self-attention; build the layer with context_dim"):
+    with pytest.raises(
+        ValueError, match="context must be None in self-attention, got one; build the layer with context_dim"
+    ):
         layer(x, context=context)
     with pytest.raises(ValueError, match="context must be None in self-attention"):
         layer(x, context_mask=mask)
-    with pytest.raises(ValueError, match="context must be given, of width 11"):
+    with pytest.raises(ValueError, match="context must be a tensor of width 11 in cross-attention, got None"):
         cross(x)
     with pytest.raises(ValueError, match=r"context must have shape \(batch, tokens, 11\), got \(2, 13, 21\)"):
         cross(x, context=x)
@@ -234,7 +236,7 @@ def test_every_backend_can_be_chosen() -> None:
 
 
 def test_trains_under_inductor() -> None:
-    """In a process of its own: a miscompiled gradient of the landmark windows overran memory and killed it."""
+    """Runs in a process of its own, because a miscompiled gradient of the landmark windows crashed the process."""
     code = """
 import torch
 from softformer.layers.attention import SoftAttention

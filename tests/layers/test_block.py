@@ -1,4 +1,4 @@
-"""Residual blocks, the two ways to drop, and the MLP."""
+"""Residual blocks, both kinds of branch drop, and the MLP."""
 
 import pytest
 import torch

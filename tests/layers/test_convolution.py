@@ -31,7 +31,7 @@ def test_sequence_convolution_is_that_of_a_grid_of_one_row() -> None:
 
 
 def _shared_filter(conv: ValueConvolution, value: Tensor, heads: int) -> Tensor:
-    """Head by head: each head's channels are pictures for that head's filter."""
+    """The convolution head by head: the filter of a head convolves an image of each of its channels."""
     parts = value.unflatten(-1, (heads, -1)).unbind(2)
     return torch.cat(
         [

@@ -1,4 +1,4 @@
-"""Landmarks on grids and of sequences, with holes, short rows and rows of pads alone."""
+"""Landmarks on grids and of sequences, with padding between tokens, short rows, and rows without tokens."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ HEADS, WIDTH = 3, 5
 
 
 def _queries(batch: int, length: int) -> Tensor:
-    """Queries as a projection gives them: heads side by side in memory."""
+    """Queries with the memory layout of a projection, in which heads are the second innermost axis."""
     return torch.randn(batch, length, HEADS, WIDTH, dtype=torch.float64).transpose(1, 2)
 
 
@@ -60,9 +60,11 @@ def test_adaptive_gives_a_fixed_number(grid: tuple[int, int], number: int) -> No
 def test_grids_are_checked() -> None:
     x = _queries(1, 12)
     pool = PooledGridLandmarks(4)
-    with pytest.raises(ValueError, match="grid must be given for PooledGridLandmarks"):
+    with pytest.raises(
+        ValueError, match=r"grid must be the \(rows, columns\) of the tokens for PooledGridLandmarks, got None"
+    ):
         pool(x)
-    with pytest.raises(ValueError, match=r"grid \(3, 5\) has 15 cells, but there are 12 tokens"):
+    with pytest.raises(ValueError, match=r"grid must have one cell for each of the 12 tokens, got \(3, 5\)"):
         pool(x, grid=(3, 5))
     with pytest.raises(ValueError, match="mask must be None for PooledGridLandmarks"):
         pool(x, grid=(3, 4), mask=torch.ones(1, 12, dtype=torch.bool))

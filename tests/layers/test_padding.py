@@ -1,4 +1,4 @@
-"""Moving real tokens to the front and back."""
+"""Packing: real tokens moved to the front and back."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Pooling against loops over the real tokens, with holes, rows of pads alone, and NaN in pads."""
+"""Pooling against loops over the real tokens, with padding between tokens, rows without tokens, and NaN in padding."""
 
 from typing import get_args
 
@@ -14,7 +14,7 @@ BATCH, LENGTH, DIM = len(LENGTHS), 17, 7
 
 
 def _mask() -> Tensor:
-    """Holes anywhere; a row without tokens, one with a single one, one without pads."""
+    """Masks with padding anywhere, a row without tokens, a row with one token, and a row without padding."""
     mask = torch.zeros(BATCH, LENGTH, dtype=torch.bool)
     for row, length in enumerate(LENGTHS):
         mask[row, torch.randperm(LENGTH)[:length]] = True
@@ -27,7 +27,7 @@ def _pooling(kind: PoolingKind) -> Pooling:
 
 
 def _literal(pooling: Pooling, tokens: Tensor) -> Tensor:
-    """One vector of the tokens (n, C) of a sequence without pads."""
+    """The pooled vector of the tokens (n, C) of a sequence without padding."""
     if len(tokens) == 0:
         return tokens.new_zeros(DIM)
     if pooling.kind == "cls":

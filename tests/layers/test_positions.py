@@ -1,4 +1,4 @@
-"""Positions against their formulas written out, and what rotations leave unchanged."""
+"""Position encodings against their formulas, and the invariants of rotations."""
 
 import math
 
@@ -23,7 +23,7 @@ def _angle(position: float, pair: int, width: int) -> float:
 
 
 def _literal_rotation(x: Tensor, positions: Tensor) -> Tensor:
-    """Each pair (x_i, x_(i + D / 2)) as a complex number, turned by its angle."""
+    """Each pair (x_i, x_(i + D / 2)) as a complex number, rotated by its angle."""
     out = torch.empty_like(x)
     half = x.shape[-1] // 2
     for b in range(x.shape[0]):
@@ -111,7 +111,7 @@ def test_gradients_are_turned_back() -> None:
 
 def test_pairs_need_an_even_width() -> None:
     check_rotary(14)
-    with pytest.raises(ValueError, match="rotary positions need an even head width, got 7; choose another dim"):
+    with pytest.raises(ValueError, match="head width must be even for rotary positions, got 7; choose another dim"):
         check_rotary(7)
 
 
@@ -136,7 +136,9 @@ def test_learned_positions_are_added() -> None:
 def test_learned_positions_end() -> None:
     positions = LearnedPositions(WIDTH, 13)
     assert positions(torch.zeros(1, 13, WIDTH)).shape == (1, 13, WIDTH)
-    with pytest.raises(ValueError, match=r"x has 17 tokens, but there are learned positions for 13: .* max_length"):
+    with pytest.raises(
+        ValueError, match=r"x must have at most 13 tokens, one for each learned position, got 17; .* max_length"
+    ):
         positions(torch.zeros(1, 17, WIDTH))
     with pytest.raises(ValueError, match="max_length must be an integer of at least 1, got 0"):
         LearnedPositions(WIDTH, 0)

@@ -12,7 +12,7 @@ CPU = torch.device("cpu")
 
 
 def _members(real: list[int], num_segments: int) -> list[list[int]]:
-    """Which tokens, of those at the given places, make each segment."""
+    """The tokens of each segment, from the positions of the real tokens."""
     used = min(num_segments, len(real))
     members: list[list[int]] = [[] for _ in range(used)]
     for number, place in enumerate(real):
@@ -27,7 +27,7 @@ def _literal(x: Tensor, real: list[int], num_segments: int) -> Tensor:
 
 
 def _queries(batch: int, length: int) -> Tensor:
-    """Queries as a projection gives them: heads side by side in memory."""
+    """Queries with the memory layout of a projection, in which heads are the second innermost axis."""
     return torch.randn(batch, length, HEADS, WIDTH, dtype=torch.float64).transpose(1, 2)
 
 
@@ -158,7 +158,7 @@ def test_bfloat16_means_are_summed_in_float32(length: int, masked: bool) -> None
     assert means.dtype == torch.bfloat16
     exact = _literal(x[0].double(), list(range(length)), 2)[None]
     torch.testing.assert_close(means.double(), exact, rtol=2**-8, atol=0)
-    # Summed in bfloat16, where 1 is nothing beside 512, they would be far off.
+    # Sums in bfloat16 would be far off: it rounds 512 + 1 to 512.
     total = torch.zeros(WIDTH, dtype=torch.bfloat16)
     for token in x[0, 0, : length // 2]:
         total = total + token

@@ -176,7 +176,7 @@ def test_any_length_works(attention: SequenceAttention, positions: PositionKind,
 def test_learned_positions_end() -> None:
     encoder = _encoder(positions="learned", max_length=13)
     assert encoder(torch.randn(2, 13, DIM)).isfinite().all()
-    with pytest.raises(ValueError, match="x has 17 tokens, but there are learned positions for 13"):
+    with pytest.raises(ValueError, match="x must have at most 13 tokens, one for each learned position, got 17"):
         encoder(torch.randn(2, 17, DIM))
 
 
@@ -355,8 +355,11 @@ def test_exports_with_any_batch_and_length(name: str, masked: bool) -> None:
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
         ({"drop_path": -0.1}, r"drop_path must be in \[0, 1\), got -0.1"),
         ({"positions": "learned", "max_length": 0}, "max_length must be an integer of at least 1, got 0"),
-        ({"positions": "rotary", "num_heads": 14}, "rotary positions need an even head width, got 3"),
-        ({"attention": "softmax", "positions": "rotary", "num_heads": 14}, "rotary positions need an even head width"),
+        ({"positions": "rotary", "num_heads": 14}, "head width must be even for rotary positions, got 3"),
+        (
+            {"attention": "softmax", "positions": "rotary", "num_heads": 14},
+            "head width must be even for rotary positions",
+        ),
         (
             {"attention": "softmax", "num_landmarks": 7},
             "num_landmarks must be left out with attention='softmax', which does not use it, got 7",

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from softformer.ops.attention.kernel_chunks import KernelChunks, Landmarks
+from softformer.ops.attention.kernel_chunks import KernelChunks
 from softformer.ops.attention.landmark_stage import (
     apply_inverse,
     inverse_state,
@@ -86,12 +86,9 @@ def _landmarks(inputs: Inputs) -> tuple[Tensor, Tensor]:
 
 def _sides(inputs: Inputs, points: Tensor) -> tuple[KernelChunks, KernelChunks]:
     """The kernel matrices of queries and of keys; the same object in self-attention."""
-    landmarks = Landmarks.of(points, inputs.landmark_mask)
-    elements = _chunk_elements(points)
-    queries = KernelChunks(inputs.query, inputs.query_mask, landmarks, elements)
-    if inputs.key is None:
-        return queries, queries
-    return queries, KernelChunks(inputs.key, inputs.key_mask, landmarks, elements)
+    landmarks = points, inputs.landmark_mask, _chunk_elements(points)
+    queries = KernelChunks(inputs.query, inputs.query_mask, *landmarks)
+    return queries, queries if inputs.key is None else KernelChunks(inputs.key, inputs.key_mask, *landmarks)
 
 
 def _chunk_elements(like: Tensor) -> int:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from softformer.ops.attention import reference
-from softformer.ops.attention.checks import check_masks, check_points, scale_tensor
+from softformer.ops.attention.checks import check_inputs, scale_tensor
+from softformer.ops.attention.operands import Inputs
 from softformer.ops.attention.reference import Factors
 from softformer.ops.inverse import Inverse, Newton, check_inverse
 from softformer.ops.precision import compute_dtype, full_precision
@@ -66,13 +67,13 @@ def attention_factors(
     Raises:
         ValueError: As `softformer.soft_attention`.
     """
-    check_points(query, landmarks, key)
-    check_masks(query, landmarks, key, query_mask, key_mask, landmark_mask)
+    # The keys take the place of the value, on which no factor depends.
+    inputs = Inputs(query, query if key is None else key, landmarks, key, query_mask, key_mask, landmark_mask)
+    check_inputs(inputs)
     check_inverse(inverse)
-    dtype = compute_dtype(query)
-    points = (query.to(dtype), landmarks.to(query.dtype).to(dtype), None if key is None else key.to(dtype))
+    inputs = inputs._replace(landmarks=landmarks.to(query.dtype)).to(compute_dtype(query))
     with full_precision(query.device.type):
-        return reference.attention_factors(*points, query_mask, key_mask, landmark_mask, inverse, symmetric_norm)
+        return reference.attention_factors(inputs, inverse, symmetric_norm)
 
 
 @torch.no_grad()

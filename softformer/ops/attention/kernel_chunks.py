@@ -6,7 +6,6 @@ A chunk is the M x n transpose P^T, whose rows run over tokens. Its exponents st
 
 from collections.abc import Iterator
 from math import exp
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,38 +19,24 @@ _CACHED_ELEMENTS = 1 << 23
 _INTEGER_OF_SIZE = {4: torch.int32, 8: torch.int64}
 
 
-class Landmarks(NamedTuple):
-    """Landmarks of G matrices in the compute type, zero where removed, and the bit masks of the kept ones."""
-
-    points: Tensor
-    bits: Tensor | None
-
-    @classmethod
-    def of(cls, points: Tensor, mask: Tensor | None) -> "Landmarks":
-        """The landmarks of points (b, H, M, D) with mask (b, M)."""
-        bits = None if mask is None else _bits(mask, points.shape[1], points.dtype).unsqueeze(-1)
-        return cls(points.flatten(0, 1), bits)
-
-
 class KernelChunks:
     """P = k(x, landmarks) of G = b H matrices, in chunks.
 
     Args:
         x: Queries or keys (b, H, N, D); the heads of a single sample are not copied.
         mask: (b, N) bool, True at real tokens, or None.
-        landmarks: Landmarks of the same samples.
+        landmarks: Landmarks (b, H, M, D) in the compute type, zero where removed.
+        landmark_mask: (b, M) bool, True at landmarks to keep, or None.
         chunk_elements: Approximate number of elements of a chunk of P, over its G matrices.
     """
 
-    def __init__(self, x: Tensor, mask: Tensor | None, landmarks: Landmarks, chunk_elements: int) -> None:
-        points = landmarks.points
-        self._landmarks = landmarks
-        self._x = x.flatten(0, 1)
-        self._real = None if mask is None else _bits(mask, x.shape[1], points.dtype)
-        squares = _minus_half_squares(self._x, points.dtype)
-        self._x_squares = (
-            squares if self._real is None else (squares.view(self._real.dtype) & self._real).view(squares.dtype)
-        )
+    def __init__(
+        self, x: Tensor, mask: Tensor | None, landmarks: Tensor, landmark_mask: Tensor | None, chunk_elements: int
+    ) -> None:
+        self._x, self._points = x.flatten(0, 1), landmarks.flatten(0, 1)
+        points = self._points
+        self._real, self._kept = (_bits(each, x.shape[1], points.dtype) for each in (mask, landmark_mask))
+        self._x_squares = _selected(_minus_half_squares(self._x, points.dtype), self._real)
         self._landmark_squares = _minus_half_squares(points, points.dtype)
         self._least = _LEAST_EXPONENT[points.dtype]
         self._far = _longest_distance(self._x_squares, self._landmark_squares) ** 2 / 2 > -self._least
@@ -63,7 +48,7 @@ class KernelChunks:
 
     def project(self, right: Tensor) -> Tensor:
         """P^T right for right (b, H, N, E), as (b, H, M, E)."""
-        flat, points = right.flatten(0, 1), self._landmarks.points
+        flat, points = right.flatten(0, 1), self._points
         result = points.new_zeros((*points.shape[:2], right.shape[3]))
         for chunk, kernel in self._chunks():
             result.baddbmm_(kernel, self._chunk_of(flat, chunk))
@@ -88,7 +73,7 @@ class KernelChunks:
             (b, H, M, D).
         """
         pairs = [(left.flatten(0, 1), right.flatten(0, 1)) for left, right in outer]
-        points = self._landmarks.points
+        points = self._points
         buffer, result = points.new_empty(points.shape[0] * points.shape[1] * self._rows), torch.zeros_like(points)
         column_sums = points.new_zeros((*points.shape[:2], 1))
         for chunk, kernel in self._chunks():
@@ -125,7 +110,7 @@ class KernelChunks:
             yield chunk, kernel
 
     def _kernel(self, chunk: slice) -> Tensor:
-        points, landmark_bits = self._landmarks
+        points = self._points
         matrices, num_landmarks = points.shape[:2]
         begin = matrices * num_landmarks * chunk.start if self._caches else 0
         kernel = self._buffer[begin : begin + matrices * num_landmarks * (chunk.stop - chunk.start)]
@@ -135,22 +120,25 @@ class KernelChunks:
         kernel.baddbmm_(points, x.mT).clamp_(min=self._least if self._far else None, max=0).exp_()
         if self._far:
             torch.threshold_(kernel, exp(self._least) * 1.001, 0)
-        for bits in (None if self._real is None else self._real[:, None, chunk], landmark_bits):
-            if bits is not None:
-                kernel.view(bits.dtype).bitwise_and_(bits)
+        if self._real is not None:
+            kernel.view(self._real.dtype).bitwise_and_(self._real[:, None, chunk])
+        if self._kept is not None:
+            kernel.view(self._kept.dtype).bitwise_and_(self._kept.unsqueeze(-1))
         return kernel
 
     def _chunk_of(self, x: Tensor, chunk: slice) -> Tensor:
         """A chunk of x (G, N, E) in the compute type, with zeros at padding, whatever it holds."""
-        x = x[:, chunk].to(self._landmarks.points.dtype)
-        if self._real is None:
-            return x
-        return (x.view(self._real.dtype) & self._real[:, chunk].unsqueeze(-1)).view(x.dtype)
+        real = None if self._real is None else self._real[:, chunk].unsqueeze(-1)
+        return _selected(x[:, chunk].to(self._points.dtype), real)
 
 
-def _bits(mask: Tensor, heads: int, dtype: torch.dtype) -> Tensor:
-    """All bits at True and none at False, (b, N) to (b H, N): an AND selects much faster than a fill by a mask."""
-    return mask.repeat_interleave(heads, 0).to(_INTEGER_OF_SIZE[dtype.itemsize]).neg_()
+def _bits(mask: Tensor | None, heads: int, dtype: torch.dtype) -> Tensor | None:
+    """All bits at True and none at False, (b, N) -> (b H, N): an AND selects much faster than a fill by a mask."""
+    return None if mask is None else mask.repeat_interleave(heads, 0).to(_INTEGER_OF_SIZE[dtype.itemsize]).neg_()
+
+
+def _selected(x: Tensor, bits: Tensor | None) -> Tensor:
+    return x if bits is None else (x.view(bits.dtype) & bits).view(x.dtype)
 
 
 def _minus_half_squares(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -91,9 +91,8 @@ def newton_start(matrix: Tensor, ridge: float, start: str) -> Tensor:
         largest = sums.amax(-2, keepdim=True)
         return torch.minimum(1.8 / largest.square(), 1.9 / (largest + ridge).square())
     full = 2 / (sums + ridge).amax((-3, -2), keepdim=True).square()
-    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    regular = matrix + ridge * identity
-    square, step = regular @ regular, full
+    regular, step = _regular(matrix, ridge), full
+    square, identity = regular @ regular, torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
     for _ in range(10):
         distance = (identity - step * square).abs().sum(-2, keepdim=True).amax((-3, -1), keepdim=True)
         step = torch.where(distance > 1.01, step / 2, step)

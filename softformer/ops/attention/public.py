@@ -69,12 +69,11 @@ def soft_attention(
     Source: Lu et al. 2021 (arXiv 2110.11945); Lu et al. 2024 (arXiv 2207.03341). Masks, cross-attention, the exact
     inverse, and the output scale are ours.
     """
-    check_inputs(query, value, landmarks, key, query_mask, key_mask, landmark_mask)
+    inputs = Inputs(query, value, landmarks, key, query_mask, key_mask, landmark_mask)
+    check_inputs(inputs)
     check_inverse(inverse)
-    scale = scale_tensor(output_scale, query)
-    landmarks = landmarks.to(query.dtype)
-    inputs = Inputs(query, value, landmarks, key, query_mask, key_mask, landmark_mask, scale)
     check_backend(backend)
+    inputs = inputs._replace(landmarks=landmarks.to(query.dtype), output_scale=scale_tensor(output_scale, query))
     if is_exporting():
         if isinstance(inverse, Cholesky) and is_exporting_to_onnx():
             raise ValueError("inverse must be a Newton for ONNX, which has no Cholesky factorization, got a Cholesky")

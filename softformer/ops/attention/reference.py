@@ -118,17 +118,9 @@ def inverse_matrix(matrix: Tensor, inverse: Inverse) -> Tensor:
     raise ValueError(f"inverse must be a Newton or a Cholesky, got {inverse!r}")
 
 
-def attention_factors(
-    query: Tensor,
-    landmarks: Tensor,
-    key: Tensor | None,
-    query_mask: Tensor | None,
-    key_mask: Tensor | None,
-    landmark_mask: Tensor | None,
-    inverse: Inverse,
-    symmetric_norm: bool,
-) -> Factors:
+def attention_factors(inputs: Inputs, inverse: Inverse, symmetric_norm: bool) -> Factors:
     """P_q (B, H, N, M), A+ (B, H, M, M) and P_k (B, H, S, M); with symmetric_norm A+ is T^(-1/2) A+ T^(-1/2)."""
+    query, _, landmarks, key, query_mask, key_mask, landmark_mask, _ = inputs
     matrix = landmark_kernel(landmarks, landmark_mask)
     plus = inverse_matrix(matrix, inverse)
     if symmetric_norm:
@@ -141,12 +133,12 @@ def attention_factors(
 
 def soft_attention(inputs: Inputs, inverse: Inverse, symmetric_norm: bool) -> Tensor:
     """out = P_q (A+ (P_k^T V)) times output_scale (B,), (B, H, N, Dv)."""
-    query, value, landmarks, key, query_mask, key_mask, landmark_mask, output_scale = inputs
-    factors = attention_factors(query, landmarks, key, query_mask, key_mask, landmark_mask, inverse, symmetric_norm)
-    product = factors.key_kernel.mT @ select_rows(value, query_mask if key is None else key_mask)
-    if output_scale is not None:
-        product = product * output_scale[:, None, None, None]
-    return select_rows(factors.query_kernel @ (factors.inverse @ product), query_mask)
+    factors = attention_factors(inputs, inverse, symmetric_norm)
+    mask = inputs.query_mask if inputs.key is None else inputs.key_mask
+    product = factors.key_kernel.mT @ select_rows(inputs.value, mask)
+    if inputs.output_scale is not None:
+        product = product * inputs.output_scale[:, None, None, None]
+    return select_rows(factors.query_kernel @ (factors.inverse @ product), inputs.query_mask)
 
 
 def gaussian_attention(query: Tensor, value: Tensor, key: Tensor | None = None) -> Tensor:

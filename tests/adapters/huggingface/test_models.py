@@ -373,7 +373,7 @@ def test_attentions_are_refused(kind: Any) -> None:
 @pytest.mark.parametrize("kind", MODELS)
 def test_inputs_that_do_not_fit(kind: Any) -> None:
     model = _model(kind, **OTHER)
-    with pytest.raises(ValueError, match="x has 19 tokens, but there are learned positions for 17"):
+    with pytest.raises(ValueError, match="x must have at most 17 tokens, one for each learned position, got 19"):
         model(torch.zeros(BATCH, 19, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"attention_mask must have the shape .* got \(2, 1, 1, 13\)"):
         model(IDS, MASK[:, None, None])

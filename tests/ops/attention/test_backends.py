@@ -1,4 +1,4 @@
-"""Every backend of the table against the reference in float64: values and every gradient."""
+"""Every backend of the table against the reference in float64: outputs and all gradients."""
 
 import itertools
 import re
@@ -16,7 +16,7 @@ from softformer.ops.attention import reference
 from softformer.ops.attention.backends import BACKENDS, available_backends, choose_backend
 from softformer.ops.attention.operands import Inputs
 
-# Backends that can run on this machine's CPU, all of which are held to the law here.
+# Backends that this machine's CPU supports; all of them are compared with the reference here.
 RUNNABLE = [backend for backend in BACKENDS if takes(backend, torch.float32)]
 PRECISE = [backend for backend in RUNNABLE if takes(backend, torch.float64)]
 SWITCHES = [

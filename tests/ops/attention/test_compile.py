@@ -1,4 +1,4 @@
-"""Compilers take the attention whole: torch.compile, torch.export, and the operators' own consistency check."""
+"""The attention under torch.compile and torch.export, and the consistency of its custom operators."""
 
 from typing import Any
 
@@ -88,7 +88,7 @@ def test_exports_with_dynamic_batch_and_length(name: str) -> None:
 
 @pytest.mark.parametrize("backend", [backend for backend in BACKENDS if takes(backend, torch.float32)])
 @pytest.mark.parametrize("cross", [False, True])
-@pytest.mark.parametrize("inverse", [vars(Newton()), vars(Cholesky())], ids=["newton", "cholesky"])
+@pytest.mark.parametrize("inverse", [Newton().init_args, Cholesky().init_args], ids=["newton", "cholesky"])
 def test_operators_are_consistent(backend: str, cross: bool, inverse: dict[str, Any]) -> None:
     options = {"backend": backend, "symmetric_norm": True, **inverse}
     leaves = make_case(cross=cross, sizes=(2, 3, 11, 13, 3, 5, 7), dtype=widest_type(backend)).leaves()

@@ -1,17 +1,17 @@
-"""Kernel matrices in chunks: their values at any distance and mask, and how tokens are shared among chunks."""
+"""Kernel matrices in chunks: their values for any distances and masks, and the division of tokens into chunks."""
 
 import pytest
 import torch
 from torch import Tensor
 
 from softformer.ops.attention import reference
-from softformer.ops.attention.kernel_chunks import KernelChunks, Landmarks
+from softformer.ops.attention.kernel_chunks import KernelChunks
 
 
 def kernel_of(x: Tensor, mask: Tensor | None, points: Tensor, landmark_mask: Tensor | None, size: int) -> Tensor:
-    """P (b, H, N, M), column by column: what it gives for the unit vectors on its right."""
+    """P (b, H, N, M), as its product with the identity."""
     batch, heads, num_landmarks = points.shape[:3]
-    chunks = KernelChunks(x, mask, Landmarks.of(points, landmark_mask), size)
+    chunks = KernelChunks(x, mask, points, landmark_mask, size)
     out = points.new_full((batch, heads, x.shape[2], num_landmarks), torch.nan)
     chunks.expand(torch.eye(num_landmarks, dtype=points.dtype).expand(batch, heads, -1, -1), out)
     return out
@@ -21,7 +21,7 @@ def kernel_of(x: Tensor, mask: Tensor | None, points: Tensor, landmark_mask: Ten
 @pytest.mark.parametrize("scale", [1.0, 7.0, 60.0])
 @pytest.mark.parametrize("size", [1, 1 << 20])
 def test_kernel_at_any_distance(dtype: torch.dtype, scale: float, size: int) -> None:
-    """What falls below the smallest normal number is zero, because processors are slow with such numbers."""
+    """Subnormal kernel entries are zero, because processors are slow with subnormal numbers."""
     generator = torch.Generator().manual_seed(0)
     x = scale * torch.randn(2, 3, 173, 5, generator=generator, dtype=dtype)
     points = torch.randn(2, 3, 7, 5, generator=generator, dtype=dtype)
@@ -49,7 +49,7 @@ def test_selected_away_whatever_stands_there() -> None:
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_bad_real_tokens_stay_visible(bad: float) -> None:
-    """A NaN among real tokens is the user's to see."""
+    """NaN in a real token is not hidden."""
     x, points = torch.randn(1, 1, 13, 5), torch.randn(1, 1, 7, 5)
     x[0, 0, 3, 2] = bad
     kernel = kernel_of(x, None, points, None, 1 << 20)
@@ -61,7 +61,7 @@ def test_bad_real_tokens_stay_visible(bad: float) -> None:
     ("length", "most"), [(0, 64), (1, 64), (64, 64), (65, 64), (12544, 2674), (173, 64), (4097, 128)]
 )
 def test_chunks_cover_each_token_once(length: int, most: int) -> None:
-    chunks = KernelChunks(torch.randn(1, 1, length, 3), None, Landmarks.of(torch.randn(1, 1, 1, 3), None), most)
+    chunks = KernelChunks(torch.randn(1, 1, length, 3), None, torch.randn(1, 1, 1, 3), None, most)
     spans = [(chunk.start, chunk.stop) for chunk, _ in chunks._chunks()]
     assert [token for span in spans for token in range(*span)] == list(range(length))
     assert all(stop - start <= most + 15 for start, stop in spans)

@@ -1,4 +1,4 @@
-"""The reference against the definition, exact inverses and numbers worked out by hand."""
+"""The reference against the definition, exact inverses, and numbers computed by hand."""
 
 import math
 from typing import Any
@@ -53,7 +53,7 @@ def test_landmarks_at_all_keys_give_the_full_gaussian_attention() -> None:
 
 def test_low_rank_form_equals_its_dense_matrix() -> None:
     query, key, landmarks, value = points(2, 3, 13, 5), points(2, 3, 11, 5), points(2, 3, 7, 5), points(2, 3, 11, 2)
-    factors = reference.attention_factors(query, landmarks, key, None, None, None, Newton(), True)
+    factors = reference.attention_factors(Inputs(query, value, landmarks, key), Newton(), True)
     out = plain(query, value, landmarks, key, inverse=Newton(), symmetric_norm=True)
     torch.testing.assert_close(out, reference.attention_matrix(factors) @ value, rtol=1e-10, atol=1e-12)
 
@@ -90,7 +90,7 @@ def test_symmetric_norm_scales_by_the_row_sums_of_the_unridged_kernel() -> None:
     kernel = reference.landmark_kernel(landmarks, None)
     scale = torch.diag_embed(kernel.sum(-1) ** -0.5)
     plus = torch.linalg.inv(kernel + 0.01 * torch.eye(7, dtype=F64))
-    factors = reference.attention_factors(landmarks, landmarks, None, None, None, None, Cholesky(), True)
+    factors = reference.attention_factors(Inputs(landmarks, landmarks, landmarks), Cholesky(), True)
     torch.testing.assert_close(factors.inverse, scale @ plus @ scale, rtol=1e-9, atol=1e-12)
 
 
@@ -98,7 +98,7 @@ def test_symmetric_norm_scales_by_the_row_sums_of_the_unridged_kernel() -> None:
 @pytest.mark.parametrize("ridge", [0.0, 0.1])
 @pytest.mark.parametrize("num_landmarks", [1, 5])
 def test_newton_inverts_the_identity(start: str, ridge: float, num_landmarks: int) -> None:
-    """Far-apart landmarks, or one: a start on the edge of convergence would give exactly zero."""
+    """Distant landmarks, or a single one: a start on the edge of convergence would give exactly zero."""
     matrix = torch.eye(num_landmarks, dtype=F64).expand(2, 3, -1, -1)
     inverse = reference.inverse_matrix(matrix, Newton(ridge=ridge, start=start))  # type: ignore[arg-type]
     torch.testing.assert_close(inverse, matrix / (1 + ridge), rtol=1e-10, atol=1e-12)

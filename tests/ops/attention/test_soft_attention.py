@@ -1,4 +1,4 @@
-"""The contract of the public function: layout, types, masks, empty inputs, memory, and what it says to the user."""
+"""The contract of the public function: layout, types, masks, empty inputs, memory, and messages."""
 
 from typing import Any
 
@@ -208,7 +208,7 @@ def test_other_derivatives_point_to_the_reference() -> None:
 
 
 class LargestTensor(TorchDispatchMode):
-    """Remembers the number of elements of the largest tensor that an operation gave."""
+    """Records the number of elements of the largest tensor that an operation returned."""
 
     largest = 0
 
@@ -221,7 +221,7 @@ class LargestTensor(TorchDispatchMode):
 
 
 def test_eager_makes_no_kernel_matrix_over_all_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """N x M would be 128 times a chunk here; results are the largest tensors that are allowed."""
+    """No tensor is larger than a result; N x M would be 128 times as large as a chunk."""
     monkeypatch.setattr(eager, "_CHUNK_ELEMENTS_A_THREAD", (1 << 18) // torch.get_num_threads())
     length, num_landmarks = 1 << 17, 256
     query, value, landmarks = torch.randn(1, 1, length, 2), torch.randn(1, 1, length, 3), torch.randn(1, 1, 256, 2)
