@@ -91,7 +91,7 @@ def test_files_that_do_not_exist(folder: Path, tmp_path: Path) -> None:
         _predict([str(folder / "b.flac"), str(folder / "*.gsm")])
     (tmp_path / "empty").mkdir()
     with pytest.raises(
-        ValueError, match=r"sounds='.*empty': no sound files there; expected files ending in .wav, .flac"
+        ValueError, match=r"sounds='.*empty': no audio files there; expected files ending in .wav, .flac"
     ):
         _predict(str(tmp_path / "empty"))
 
