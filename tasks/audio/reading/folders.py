@@ -22,7 +22,7 @@ AUDIO_COLUMN = "audio"
 _FILE_COLUMNS = ("file_name", "file")
 _SPLITS = {name: name for name in ("train", *VALIDATION_NAMES, "test")}
 _TABLES = ("csv", "json", "parquet", "arrow")
-# JSON files that libraries write beside data.
+# JSON files that libraries write next to data.
 _DESCRIPTIONS = ("config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 _EXPECTED = (
     f"must hold CLASS/FILE or SPLIT/CLASS/FILE with SPLIT one of {', '.join(_SPLITS)}, or a {METADATA} with a row for "
@@ -39,7 +39,7 @@ class AudioFolder:
     Attributes:
         recordings: Audio files by their relative paths.
         split_tables: Tables that name a split, and others that may hold the recordings themselves, by split.
-        other_tables: Tables beside the recordings.
+        other_tables: Other tables in the folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -96,7 +96,7 @@ class AudioFolder:
         return read_classes(str(self.folder), self.recordings, column=AUDIO_COLUMN, kind="audio", words=_SPLITS)
 
     def _check_classes(self) -> None:
-        """Check that recordings lie in folders of classes, of several if there are tables beside them."""
+        """Check that recordings lie in folders of classes, and in at least two if the folder has other tables."""
         layout = find_layout(list(self.recordings), _SPLITS)
         outside = [path for path in self.recordings if len(path) < layout.label + 2]
         classes = {path[layout.label] for path in self.recordings if path not in outside}
@@ -105,14 +105,14 @@ class AudioFolder:
         elif layout.split is None and classes <= _SPLITS.keys():
             fault = f"no folders of classes in {', '.join(sorted(classes))}"
         elif self.other_tables and len(classes) < 2:
-            fault = f"a single folder {classes.pop()!r} beside a table"
+            fault = f"a single folder {classes.pop()!r} and a table"
         else:
             return
         message = f"{self.folder} {_EXPECTED}, got {fault}"
         for table in self.other_tables[:1]:
             message += (
                 f". Read the table by --data.path {format_of(table)} --data.data_files.train {shlex.quote(table)}, and "
-                "name its columns, that of the files by --data.audio_column"
+                "name its columns, the column of files by --data.audio_column"
             )
         raise ValueError(message)
 

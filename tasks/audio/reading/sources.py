@@ -77,7 +77,7 @@ class AudioSource(Source):
 
     @cached_property
     def _tables(self) -> Source | None:
-        """Tables that are read in place of the audio files beside them."""
+        """Tables that are read in place of the audio files of the folder."""
         contents = self._contents
         if contents is None or self.path == FOLDER_FORMAT or not (contents.split_tables and contents.recordings):
             return None
@@ -86,5 +86,7 @@ class AudioSource(Source):
             return None
         if len(kinds) > 1:
             tables = ", ".join(file for files in contents.split_tables.values() for file in files)
-            raise ValueError(f"{self}: tables beside audio files must have one format, got {tables}; convert them")
+            raise ValueError(
+                f"{self}: tables in a folder of audio files must have one format, got {tables}; convert them"
+            )
         return Source(kinds.pop(), None, None, {**contents.split_tables}, self.streaming, {})

@@ -114,6 +114,18 @@ def test_broken_files(folder: Path) -> None:
         _predict(str(folder))
 
 
+def test_a_name_that_is_not_utf_8_is_escaped_and_skipped_where_its_file_is_broken(folder: Path) -> None:
+    (folder / "a.WAV").rename(folder / "\udce9a [1].WAV")
+    (folder / "b.flac").rename(folder / "\udcfc.flac")
+    (folder / "\udcfc.flac").write_bytes(b"broken")
+    with pytest.raises(ReadError, match=r"the recording '.*xfc.flac' cannot be read: .*Repair"):
+        _predict(str(folder))
+    batches = _predict(str(folder), on_bad_sound="skip")
+    files = sorted(Path(file).name for batch in batches for file in batch["file"])
+    assert files == [r"\xe9a [1].WAV", "c.aiff", "d.au", "e.wav"]
+    assert sorted(length for batch in batches for length in batch["length"].tolist()) == [211, 413, 514, 615]
+
+
 def test_short_files(folder: Path) -> None:
     with pytest.raises(ReadError, match=r"row 0: the recording '.*a.WAV' must last at least 30.0 ms .*, got 26.4 ms"):
         _predict(str(folder), shortest=0.03)
