@@ -67,7 +67,7 @@ def error_rates(checkpoint: Path, folder: str | None) -> dict[str, float]:
 
     Args:
         checkpoint: A recognizer of connected digits.
-        folder: Folder of single digits; None for those of the hub.
+        folder: Folder of single digits; None for the data set of the hub.
     """
     task: Any = softformer.load(checkpoint)
     digits, rate = recordings_of(single_digits(folder), "test")

@@ -53,7 +53,7 @@ def sound_files(
         ReadError: A file cannot be read and `on_bad` is "error", or none can.
         ValueError: No file is a sound.
     """
-    files = list_files("sounds", sounds, AUDIO_SUFFIXES, "sound")
+    files = list_files("sounds", sounds, AUDIO_SUFFIXES, "audio")
     facts = ReadHeaders(_COLUMN, shortest=shortest)({_COLUMN: files})
     split = Split("sounds", datasets.Dataset.from_dict({_COLUMN: files}), np.arange(len(files)))
     examples = RecordingExamples(

@@ -124,7 +124,7 @@ class SpeechRecognizer(Task[AudioProcessor]):
         short = (~long_enough(num_tokens, *target)).nonzero().flatten().tolist()
         self._rows_of_loss = len(batch["index"]) - len(short)
         rows, files = batch["index"].tolist(), batch.get("file") or [""] * len(batch["index"])
-        self._left_out.add(stage, [rows[i] for i in short], [files[i] for i in short], kept=self._rows_of_loss)
+        self._left_out.add(stage, [rows[i] for i in short], [files[i] for i in short], used=self._rows_of_loss)
         counted = slice(_COUNTED if stage == "train" else None)
         heard, spoken = self._texts(log_probs.detach()[counted], num_tokens[counted]), batch["transcript"][counted]
         self.log_metrics(stage, heard, spoken)

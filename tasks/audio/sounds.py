@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader
 from tasks.audio.examples import RecordingExamples, RecordingReader
 from tasks.audio.files import sound_files
 from tasks.audio.processor import AudioProcessor
+from tasks.audio.reading.folders import AudioSource
 from tasks.audio.reading.headers import read_headers
-from tasks.audio.reading.sources import AudioSource
 from tasks.audio.reading.waveforms import LEAST_RATE, MOST_RATE
 from tasks.data.examples import Examples, OnBad, Split
 from tasks.data.length_batches import RowCosts

@@ -143,8 +143,9 @@ class Source:
         text = str(cause) or type(cause).__name__
         if "corresponds to no data" in text:  # what load_dataset says of a split with no rows
             return f"a split has no rows ({text})"
-        if "fields in line" in text:  # of CSV
-            return f"cannot be read: {text.strip()}; put texts that contain the delimiter between quotes"
+        if "fields in line" in text or "inside string" in text:  # of CSV
+            remedy = "put texts that contain the delimiter between quotes, with each quote in them written twice"
+            return f"cannot be read: {text.strip()}; {remedy}"
         if isinstance(cause, UnicodeDecodeError) or "Invalid" in text:
             files = _by_split(datasets.load_dataset_builder(**self._arguments).config)
             for file in (file for members in files.values() for file in members):

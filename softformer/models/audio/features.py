@@ -49,15 +49,15 @@ class LogMel(nn.Module):
         min_hz: Lowest frequency of the bands (Hz).
         max_hz: Highest frequency of the bands (Hz); None for half the sample rate.
         normalize: Over which values of a recording the mean becomes 0 and the standard deviation 1: "recording", all
-            bands together, which removes the loudness; "bands", each band, which also removes the mean spectrum (that
-            of microphone and room, and in short recordings that of the speech itself); None for no normalization.
+            bands together, which removes the loudness; "bands", each band, which also removes the mean spectrum (of
+            the microphone, the room, and in short recordings the speech itself); None for no normalization.
         top_db: Dynamic range of a recording before it is normalized (dB); None for no floor.
 
     Raises:
         ValueError: An argument is out of range, or bands are narrower than the resolution of the window.
 
-    Source: S. Davis and P. Mermelstein, 1980; torchaudio's mel filters (HTK scale, triangles of height 1). The floor is
-    that of librosa's ``power_to_db`` and, with 80 dB, of Whisper (A. Radford et al., 2022, arXiv 2212.04356).
+    Source: S. Davis and P. Mermelstein, 1980; torchaudio's mel filters (HTK scale, triangles of height 1). librosa's
+    ``power_to_db`` has the same floor, and so has Whisper, at 80 dB (A. Radford et al., 2022, arXiv 2212.04356).
     """
 
     def __init__(

@@ -64,7 +64,7 @@ def readable_copy(file: BinaryIO, name: str) -> BytesIO | None:
 
 
 def missing_bytes(file: BinaryIO) -> int:
-    """At least how many bytes were cut off the end of a file; 0 where the container does not tell.
+    """At least how many bytes were cut off the end of a file; 0 if the container does not show it.
 
     Args:
         file: A seekable file: WAV (RIFF), AIFF, Ogg, or another.

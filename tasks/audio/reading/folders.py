@@ -1,152 +1,186 @@
-"""Local folders of audio files: a folder for each class, or a table metadata.csv that names the files.
+"""Folders of audio files as data sets: class folders, and tables that name audio files."""
 
-`datasets` would need a decoder of its own for them.
-"""
-
-import csv
 import shlex
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import datasets
 
 from tasks.audio.reading.waveforms import AUDIO_SUFFIXES
 from tasks.data.files import escaped, log_left_out, visible_files
 from tasks.data.folders import Parts, find_layout, read_classes, relative_parts, split_of
-from tasks.data.sources import VALIDATION_NAMES
+from tasks.data.sources import FILE_FORMATS, VALIDATION_NAMES, Source, sliced
 from tasks.data.tables import format_of
 
-METADATA = "metadata.csv"
-AUDIO_COLUMN = "audio"
-
-# Columns of the table that may name the files.
+_FORMAT = "audiofolder"
+_COLUMN = "audio"
+_METADATA = "metadata.csv"
+# Columns of metadata.csv that may name the files.
 _FILE_COLUMNS = ("file_name", "file")
 _SPLITS = {name: name for name in ("train", *VALIDATION_NAMES, "test")}
 _TABLES = ("csv", "json", "parquet", "arrow")
-# JSON files that libraries write beside data.
+# JSON files that libraries write next to data.
 _DESCRIPTIONS = ("config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 _EXPECTED = (
-    f"must hold CLASS/FILE or SPLIT/CLASS/FILE with SPLIT one of {', '.join(_SPLITS)}, or a {METADATA} with a row for "
+    f"must hold CLASS/FILE or SPLIT/CLASS/FILE with SPLIT one of {', '.join(_SPLITS)}, or a {_METADATA} with a row for "
     "each recording, in the folder or in each SPLIT"
 )
 
 
-class AudioFolder:
-    """The files of a local folder, by their use.
+class AudioSource(Source):
+    """A data set of recordings: a `Source` that reads local folders of audio files itself, as "audiofolder" or not.
 
-    Args:
-        folder: The folder.
-
-    Attributes:
-        recordings: Audio files by their relative paths.
-        split_tables: Tables that name a split, and others that may hold the recordings themselves, by split.
-        other_tables: Tables beside the recordings.
+    - FOLDER/CLASS/FILE is the split train, FOLDER/SPLIT/CLASS/FILE the split SPLIT. Files may lie deeper; the columns
+      are audio, the name of the file, and label, a `ClassLabel` of all classes in alphabetical order.
+    - FOLDER/metadata.csv is the split train, FOLDER/SPLIT/metadata.csv the split SPLIT. It has a row for each recording
+      and names its file, relative to itself, in the column file_name or file, which becomes audio.
+    - Tables that name a split, such as train.csv, are read instead of class folders.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder = folder.expanduser().absolute()
-        files = sorted(visible_files(str(folder)))
-        self._files: dict[Parts, str] = dict(zip(relative_parts(str(folder), files), files))
-        self.recordings = {path: file for path, file in self._files.items() if file.lower().endswith(AUDIO_SUFFIXES)}
-        self.split_tables: dict[str, list[str]] = {}
-        self.other_tables: list[str] = []
-        for path, file in self._files.items():
-            kind, name = format_of(file), path[-1]
-            if kind in _TABLES and path[:-1] in ((), ("data",)) and name not in (METADATA, *_DESCRIPTIONS):
-                split = split_of(name, _SPLITS) or ("train" if kind in ("parquet", "arrow") else None)
-                self.split_tables.setdefault(split, []).append(file) if split else self.other_tables.append(file)
-        self._listed = {path[:-1] for path in self._files if path[-1] == METADATA and len(path) < 3}
+    def load(self, split: str | None = None) -> Any:
+        """As `Source.load`."""
+        if self.folder is not None:
+            splits = self._read_metadata() if self._metadata else self._read_classes()
+        elif self._tables is not None:
+            splits = self._tables.load()
+        else:
+            try:
+                return super().load(split)
+            except ValueError as error:
+                if "torchcodec" not in str(error):
+                    raise
+                raise ValueError(
+                    f"{self}: audio files must be in a local folder. Download them (hf download {self.path} "
+                    "--repo-type dataset --local-dir FOLDER) and give the folder by --data.path FOLDER"
+                ) from error
+        return splits if split is None else sliced(splits, split)
 
-    @property
-    def has_table(self) -> bool:
-        """Whether the folder, or a folder in it, has a table metadata.csv."""
-        return bool(self._listed)
+    def folder_of(self, split: str) -> Path:
+        """As `Source.folder_of`; names of files in class folders and of metadata.csv are absolute."""
+        if self._tables is not None:
+            return self._tables.folder_of(split)
+        return super().folder_of(split) if self.folder is None else Path()
 
-    def read(self) -> datasets.DatasetDict:
-        """The recordings by split.
-
-        - FOLDER/CLASS/FILE is the split train, FOLDER/SPLIT/CLASS/FILE the split SPLIT. Files may lie deeper; the
-          columns are audio, the name of the file, and label, a `ClassLabel` of all classes in alphabetical order.
-        - FOLDER/metadata.csv is the split train, FOLDER/SPLIT/metadata.csv the split SPLIT. A table has a row for each
-          recording and names its file, relative to the folder of the table, in the column file_name or file; the other
-          columns are text.
-
-        Names that begin with a dot are ignored. The log has the files and folders that are left out.
+    @cached_property
+    def folder(self) -> Path | None:
+        """The folder, if its class folders or its metadata.csv are read.
 
         Raises:
-            ValueError: The folder has no recordings, their files do not lie as above, or a table cannot be read.
+            ValueError: An argument does not suit such a folder.
+            FileNotFoundError: There is no such folder.
         """
-        if () in self._listed:
-            return datasets.DatasetDict(train=_read_table(self.folder))
-        if self._listed:
-            listed = sorted(name for (name,) in self._listed)
-            tops = {path[0] for path in self.recordings}
-            if unlisted := sorted(tops & set(_SPLITS) - set(listed)):
-                raise ValueError(
-                    f"{self.folder} {_EXPECTED}, got recordings but no {METADATA} in {', '.join(unlisted)}, unlike "
-                    f"{', '.join(listed)}; add the table"
-                )
-            return datasets.DatasetDict({name: _read_table(self.folder / name) for name in listed})
-        if not self.recordings:
-            raise ValueError(
-                f"{self.folder} {_EXPECTED}, got no audio files; audio files end in {', '.join(AUDIO_SUFFIXES)}"
-            )
-        self._check_classes()
-        others = [file for path, file in self._files.items() if path not in self.recordings]
-        log_left_out(str(self.folder), others, "audio")
-        return read_classes(str(self.folder), self.recordings, column=AUDIO_COLUMN, kind="audio", words=_SPLITS)
+        if self._tables is not None or not (self.path == _FORMAT or self._metadata or self._recordings):
+            return None
+        if extra := [argument for argument in ("name", "streaming") if getattr(self, argument)]:
+            raise ValueError(f"{self} is a folder of audio files, which takes no {', '.join(extra)}; leave these out")
+        return self._place
 
-    def _check_classes(self) -> None:
-        """Check that recordings lie in folders of classes, of several if there are tables beside them."""
-        layout = find_layout(list(self.recordings), _SPLITS)
-        outside = [path for path in self.recordings if len(path) < layout.label + 2]
-        classes = {path[layout.label] for path in self.recordings if path not in outside}
+    @cached_property
+    def _place(self) -> Path | None:
+        """The local folder that the arguments name."""
+        if self.path == _FORMAT:
+            self._check_local()
+            if self.data_files or not self.data_dir:
+                raise ValueError(
+                    f"path={_FORMAT!r} must come with the folder of the audio files, --data.data_dir FOLDER, and "
+                    "without data_files"
+                )
+            return Path(self.data_dir).expanduser().absolute()
+        folder = Path(self.path).expanduser() / (self.data_dir or "")
+        local = self.path not in (*FILE_FORMATS, *self.built_in) and not self.data_files and folder.is_dir()
+        return folder.absolute() if local else None
+
+    @cached_property
+    def _files(self) -> dict[Parts, str]:
+        """Files of the folder by their relative paths."""
+        folder = str(self._place or "")
+        files = sorted(visible_files(folder)) if folder else []
+        return dict(zip(relative_parts(folder, files), files))
+
+    @cached_property
+    def _recordings(self) -> dict[Parts, str]:
+        return {path: file for path, file in self._files.items() if file.lower().endswith(AUDIO_SUFFIXES)}
+
+    @cached_property
+    def _metadata(self) -> dict[str, str]:
+        """The files metadata.csv by split: that of the folder, or those of the folders in it."""
+        tables = {path[:-1]: file for path, file in self._files.items() if path[-1] == _METADATA and len(path) < 3}
+        return {"train": tables[()]} if () in tables else {name: file for (name,), file in tables.items()}
+
+    @cached_property
+    def _other_tables(self) -> dict[str, list[str]]:
+        """Other tables by split, "" for tables that name none. Parquet and arrow files may contain recordings."""
+        found: dict[str, list[str]] = {}
+        for path, file in self._files.items():
+            kind, name = format_of(file), path[-1]
+            if kind in _TABLES and path[:-1] in ((), ("data",)) and name not in (_METADATA, *_DESCRIPTIONS):
+                split = split_of(name, _SPLITS) or ("train" if kind in ("parquet", "arrow") else "")
+                found.setdefault(split, []).append(file)
+        return found
+
+    @cached_property
+    def _tables(self) -> Source | None:
+        """Tables of splits that are read instead of the audio files of the folder."""
+        files = {split: members for split, members in self._other_tables.items() if split}
+        if self.path == _FORMAT or not (files and self._recordings):
+            return None
+        kinds = {str(format_of(file)) for members in files.values() for file in members}
+        if self._metadata and not kinds & {"parquet", "arrow"}:
+            return None
+        if len(kinds) > 1:
+            tables = ", ".join(file for members in files.values() for file in members)
+            raise ValueError(f"{self}: tables beside audio files must have one format, got {tables}; convert them")
+        return Source(kinds.pop(), None, None, {**files}, self.streaming, {})
+
+    def _read_metadata(self) -> datasets.DatasetDict:
+        tops = {path[0] for path in self._recordings if (_METADATA,) not in self._files}
+        if unlisted := sorted(tops & _SPLITS.keys() - self._metadata.keys()):
+            raise ValueError(
+                f"{self.folder} {_EXPECTED}, got recordings but no {_METADATA} in {', '.join(unlisted)}, unlike "
+                f"{', '.join(self._metadata)}; add the table"
+            )
+        splits = Source("csv", None, None, {**self._metadata}, False, {}).load()
+        return datasets.DatasetDict(
+            {name: _with_recordings(rows, self._metadata[name]) for name, rows in splits.items()}
+        )
+
+    def _read_classes(self) -> datasets.DatasetDict:
+        folder, recordings = str(self.folder), self._recordings
+        if not recordings:
+            raise ValueError(
+                f"{folder} {_EXPECTED}, got no audio files; audio files end in {', '.join(AUDIO_SUFFIXES)}"
+            )
+        layout, tables = find_layout(list(recordings), _SPLITS), self._other_tables.get("", [])
+        outside = [path for path in recordings if len(path) < layout.label + 2]
+        classes = {path[layout.label] for path in recordings if len(path) > layout.label + 1}
+        fault = ""
         if outside:
             fault = f"{len(outside):,} recordings outside the folders of classes, such as {str(Path(*outside[0]))!r}"
         elif layout.split is None and classes <= _SPLITS.keys():
             fault = f"no folders of classes in {', '.join(sorted(classes))}"
-        elif self.other_tables and len(classes) < 2:
-            fault = f"a single folder {classes.pop()!r} beside a table"
-        else:
-            return
-        message = f"{self.folder} {_EXPECTED}, got {fault}"
-        for table in self.other_tables[:1]:
-            message += (
-                f". Read the table by --data.path {format_of(table)} --data.data_files.train {shlex.quote(table)}, and "
-                "name its columns, that of the files by --data.audio_column"
+        elif tables and len(classes) < 2:
+            fault = f"a single folder {classes.pop()!r} and a table"
+        if fault and tables:
+            fault += (
+                f". Read the table by --data.path {format_of(tables[0])} --data.data_files.train "
+                f"{shlex.quote(tables[0])}, and name its columns, the column of files by --data.audio_column"
             )
-        raise ValueError(message)
+        if fault:
+            raise ValueError(f"{folder} {_EXPECTED}, got {fault}")
+        log_left_out(folder, [file for path, file in self._files.items() if path not in recordings], "audio")
+        return read_classes(folder, recordings, column=_COLUMN, kind="audio", words=_SPLITS)
 
 
-def _read_table(folder: Path) -> datasets.Dataset:
-    """The rows of the metadata.csv of a folder."""
-    table = folder / METADATA
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines, strict=True)
-            columns = list(reader.fieldnames or [])
-            rows = list(reader)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{table} must be UTF-8 text ({error.reason}); save it as UTF-8") from error
-    except csv.Error as error:
-        raise ValueError(
-            f"{table} must be a CSV table, got a fault after line {reader.line_num} ({error}); put texts with commas "
-            'or quotes between quotes, and write a quote in them twice ("")'
-        ) from error
-    file_column = next((name for name in _FILE_COLUMNS if name in columns), None)
-    if file_column is None:
+def _with_recordings(rows: datasets.Dataset, table: str) -> datasets.Dataset:
+    """The rows of a metadata.csv with the files of the recordings in the column audio."""
+    column = next((name for name in _FILE_COLUMNS if name in rows.column_names), None)
+    if column is None:
         raise ValueError(
             f"{table} must have a column {' or '.join(_FILE_COLUMNS)} with the names of the audio files, got the "
-            f"columns {', '.join(columns) or 'none'}"
+            f"columns {', '.join(rows.column_names)}"
         )
-    if not rows:
-        raise ValueError(f"{table} must have a row for each recording, got no rows")
-    for number, row in enumerate(rows):
-        if None in row:
-            raise ValueError(
-                f"{table}, row {number} must have {len(columns)} cells, as the header has, got "
-                f"{len(columns) + len(row[None])}; put texts with commas between quotes"
-            )
-    files = [escaped(str(folder / row[file_column])) if row[file_column] else None for row in rows]
-    others = {name: [row[name] or None for row in rows] for name in columns if name not in (file_column, AUDIO_COLUMN)}
-    features = datasets.Features({name: datasets.Value("string") for name in (AUDIO_COLUMN, *others)})
-    return datasets.Dataset.from_dict({AUDIO_COLUMN: files, **others}, features=features)
+    files = [name and escaped(str(Path(table).parent / name)) for name in rows[column]]
+    others = {name: cells for name, cells in rows[:].items() if name not in (column, _COLUMN)}
+    features = datasets.Features({name: datasets.Value("string") for name in (_COLUMN, *others)})
+    return datasets.Dataset.from_dict({_COLUMN: files, **others}, features=features)

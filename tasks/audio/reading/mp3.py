@@ -3,7 +3,7 @@
 libsndfile stops at the length of the tag in the first frame (Xing or Info), which counts the frames of one file even if
 another was appended; without a tag it stops at an estimate from the size of the file, far too early where the bit rate
 varies. No library finds a file that was cut: soundfile, mutagen, tinytag, and miniaudio give the length of the tag, or
-decode what there is. PyAV counts frames, but does not say whether its length is that of a tag or an estimate, and takes
+decode what there is. PyAV counts frames, but does not say whether its length is from a tag or an estimate, and takes
 100 MB. So the frames are counted here, an hour of audio in half a second.
 """
 

@@ -174,7 +174,7 @@ def _reason(error: Exception) -> str:
     if not isinstance(error, soundfile.LibsndfileError):
         return getattr(error, "strerror", None) or str(error)
     if error.code in (1, 7):  # libsndfile takes a file name without any format that it knows for a missing file
-        return "it holds no audio in a format that libsndfile reads, or tags alone; save it as WAV or FLAC"
+        return "it holds no audio in a format that libsndfile reads, or only tags; save it as WAV or FLAC"
     return error.error_string.removeprefix("Error : ").rstrip(".")
 
 

@@ -1,4 +1,4 @@
-"""Whether the weights, the data and the batches of a speech recognizer mean the same units."""
+"""Checks that weights, data, and batches of a speech recognizer have the same units."""
 
 from typing import Any
 
@@ -9,22 +9,22 @@ from softformer.training.checkpoints.weights import WeightReport
 from tasks.audio.speech.units import UNITS_FILE, units_from
 
 REMEDY = (
-    "take the units that the weights were trained with, and the same writing: --data.units FileUnits --data.units.path "
-    f"FOLDER, where FOLDER is that of the run and holds {UNITS_FILE}"
+    "use the units and the writing that the weights were trained with: --data.units FileUnits --data.units.path FOLDER"
+    f", where FOLDER is the folder of that run, with its {UNITS_FILE}"
 )
 
 
 def check_unit_weights(report: WeightReport | None, head: nn.Linear) -> None:
-    """Accept starting weights of the encoder's width, with a row for each unit or without any.
+    """Accept pretrained weights that have the width of the encoder, and a row for each unit if they have a head.
 
-    The head of a classifier is no obstacle: that of the recognizer then keeps its start.
+    The head of a classifier may differ; that of the recognizer then keeps its initial weights.
 
     Args:
-        report: What was loaded; None where nothing was.
-        head: The network's layer `head`, which names the units.
+        report: Report of the loaded weights; None without pretrained weights.
+        head: The last layer of the network, of one output for each unit.
 
     Raises:
-        ValueError: The file has a layer of another width, or of another number of units.
+        ValueError: The weights have another width, or another number of units.
     """
     if report is None:
         return
@@ -33,7 +33,7 @@ def check_unit_weights(report: WeightReport | None, head: nn.Linear) -> None:
     if width is not None:
         raise ValueError(
             f"weights: {report.path} must have the width of the encoder, {head.in_features}, but the shapes of its "
-            f"first linear layer differ: {width}. Set the encoder's options as they were"
+            f"first linear layer differ: {width}; set the options of the encoder that was trained"
         )
     if units is not None and not ((report.processor or {}).get("init_args") or {}).get("class_names"):
         raise ValueError(
@@ -46,12 +46,12 @@ def check_same_units(name: str, theirs: dict[str, Any], ours: dict[str, Any]) ->
     """Accept data whose units have the same numbers as in trained weights.
 
     Args:
-        name: What to call the weights.
+        name: Name of the weights in messages.
         theirs: Units of the weights as plain values.
         ours: Units of the data as plain values.
 
     Raises:
-        ValueError: A number stands for another unit.
+        ValueError: A unit has another number.
     """
     if difference := unit_difference(theirs, ours, "the weights"):
         raise ValueError(f"{name} belongs to other units: {difference}; {REMEDY}")
@@ -67,24 +67,24 @@ def unit_difference(ours: dict[str, Any], data: dict[str, Any], name: str) -> st
 
 
 def check_batch_units(units: Tensor, num_units: Tensor, size: int) -> None:
-    """Accept transcripts that a network can write.
+    """Accept transcripts of the units of a network.
 
     Args:
         units: (B, U) int64, padded.
-        num_units: (B,) int64, how many of the U are real.
+        num_units: (B,) int64, number of real units.
         size: Number of units V of the network.
 
     Raises:
-        ValueError: A transcript is empty, or holds the blank or a unit outside the network's.
+        ValueError: A transcript is empty, or has the blank or a unit that the network lacks.
     """
     if int(num_units.min()) < 1:
-        raise ValueError("a transcript of the batch is empty; leave such recordings out")
+        raise ValueError("transcripts must have at least one unit, got an empty one; leave such recordings out")
     real = units[torch.arange(units.shape[1]) < num_units.unsqueeze(1)]
     least, most = int(real.min()), int(real.max())
     if least < 1 or most >= size:
         raise ValueError(
             f"transcripts must be of units 1 to {size - 1}, those of the network without the blank, got {least} to "
-            f"{most}: use the units that it was trained with"
+            f"{most}; use the units that the network was trained with"
         )
 
 

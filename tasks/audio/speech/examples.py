@@ -61,13 +61,13 @@ class SpeechReader:
     """Maps a row to its waveform (T,), its normalized transcript, its units, and its file.
 
     Args:
-        sound: Reads the recording.
+        recording: Reads the recording.
         column: Column of the transcripts.
         transcript: Reads the transcript.
     """
 
-    def __init__(self, sound: RecordingReader, column: str, transcript: TranscriptReader) -> None:
-        self.sound = sound
+    def __init__(self, recording: RecordingReader, column: str, transcript: TranscriptReader) -> None:
+        self.recording = recording
         self.column = column
         self.transcript = transcript
 
@@ -80,8 +80,8 @@ class SpeechReader:
         try:
             text, units = self.transcript(row[self.column])
         except ReadError as error:
-            raise ReadError(f"{error}{of_recording(self.sound.file(row))}") from error
-        return self.sound(row), text, units, self.sound.file(row)
+            raise ReadError(f"{error}{of_recording(self.recording.file(row))}") from error
+        return self.recording(row), text, units, self.recording.file(row)
 
 
 def of_recording(file: str) -> str:
@@ -99,9 +99,9 @@ class SpeechCollator:
 
     def __call__(self, examples: list[tuple[Tensor, str, list[int], str]], rows: np.ndarray, epoch: int) -> Batch:
         """Collate examples of `SpeechReader` with their row numbers."""
-        sounds, texts, units, files = zip(*examples)
+        waveforms, texts, units, files = zip(*examples)
         return {
-            **pad_waveforms(sounds),
+            **pad_waveforms(waveforms),
             "units": pad_sequence([torch.tensor(numbers) for numbers in units], batch_first=True, padding_value=BLANK),
             "num_units": torch.tensor([len(numbers) for numbers in units]),
             "transcript": list(texts),

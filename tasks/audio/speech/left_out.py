@@ -20,19 +20,19 @@ class LeftOut:
         self._logged: Counter[Stage] = Counter()
         self._used: Counter[Stage] = Counter()
 
-    def add(self, stage: Stage, rows: Sequence[int], names: Sequence[str], *, kept: int) -> None:
+    def add(self, stage: Stage, rows: Sequence[int], names: Sequence[str], *, used: int) -> None:
         """Count the recordings of a batch, and name the first that are left out in the log, each once.
 
         Args:
             stage: Stage of the batch.
             rows: Row numbers of the recordings that are left out.
             names: Files of these recordings; empty for rows without a file.
-            kept: Number of other recordings in the batch.
+            used: Number of other recordings in the batch.
         """
         known = self.rows.setdefault(stage, set())
         new = [(row, name) for row, name in zip(rows, names) if row not in known][: max(0, MOST_TOLD - len(known))]
         known.update(rows)
-        self._used[stage] += kept
+        self._used[stage] += used
         if new:
             shown = ", ".join(f"{row} ({name})" if name else str(row) for row, name in new)
             rows_shown = f"row{'s' if len(new) > 1 else ''} {shown}"

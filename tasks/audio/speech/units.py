@@ -28,7 +28,7 @@ class Units(ABC):
     """Numbered units.
 
     Args:
-        table: (V,) text of each unit in the order of their numbers; that of the blank, the first one, is empty.
+        table: (V,) text of each unit in the order of their numbers; the text of the blank, unit 0, is empty.
     """
 
     def __init__(self, table: Sequence[str]) -> None:

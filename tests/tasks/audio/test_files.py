@@ -91,7 +91,7 @@ def test_files_that_do_not_exist(folder: Path, tmp_path: Path) -> None:
         _predict([str(folder / "b.flac"), str(folder / "*.gsm")])
     (tmp_path / "empty").mkdir()
     with pytest.raises(
-        ValueError, match=r"sounds='.*empty': no sound files there; expected files ending in .wav, .flac"
+        ValueError, match=r"sounds='.*empty': no audio files there; expected files ending in .wav, .flac"
     ):
         _predict(str(tmp_path / "empty"))
 
@@ -112,6 +112,18 @@ def test_broken_files(folder: Path) -> None:
     (folder / "c.aiff").unlink()
     with pytest.raises(ReadError, match=f"row 2: the recording '{folder / 'd.au'}' is silent"):
         _predict(str(folder))
+
+
+def test_a_name_that_is_not_utf_8_is_escaped_and_skipped_where_its_file_is_broken(folder: Path) -> None:
+    (folder / "a.WAV").rename(folder / "\udce9a [1].WAV")
+    (folder / "b.flac").rename(folder / "\udcfc.flac")
+    (folder / "\udcfc.flac").write_bytes(b"broken")
+    with pytest.raises(ReadError, match=r"the recording '.*xfc.flac' cannot be read: .*Repair"):
+        _predict(str(folder))
+    batches = _predict(str(folder), on_bad_sound="skip")
+    files = sorted(Path(file).name for batch in batches for file in batch["file"])
+    assert files == [r"\xe9a [1].WAV", "c.aiff", "d.au", "e.wav"]
+    assert sorted(length for batch in batches for length in batch["length"].tolist()) == [211, 413, 514, 615]
 
 
 def test_short_files(folder: Path) -> None:

@@ -180,7 +180,7 @@ def test_options_are_checked(options: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_units": 7}, r"the data must have the 7 units of the network, got 6; leave num_units out, or take"),
+        ({"num_units": 7}, r"the data must have the 7 units of the network, got 6; leave num_units out, or use"),
         ({"sample_rate": 16_000}, r"the data must have the sample rate of the network, 16000 Hz, got 8000 Hz"),
         ({"processor": AudioProcessor(RATE)}, r"the data must have transcripts, got none; .* on a SpeechDataModule"),
     ],
@@ -193,11 +193,13 @@ def test_options_that_contradict_the_processor(options: dict[str, Any], message:
 def test_batches_are_checked() -> None:
     task, data = recognizer(), batch()
     assert task.on_before_batch_transfer(data, 0) is data
-    with pytest.raises(ValueError, match=r"transcripts must be of units 1 to 5, .* got 1 to 6: use the units that it"):
+    with pytest.raises(
+        ValueError, match=r"transcripts must be of units 1 to 5, .* got 1 to 6; use the units that the net"
+    ):
         task.on_before_batch_transfer({**data, "units": data["units"].masked_fill(data["units"] == 5, 6)}, 0)
     with pytest.raises(ValueError, match=r"transcripts must be of units 1 to 5, .* got 0 to 5"):
         task.on_before_batch_transfer({**data, "num_units": data["num_units"].index_fill(0, torch.tensor([2]), 3)}, 0)
-    with pytest.raises(ValueError, match="a transcript of the batch is empty; leave such recordings out"):
+    with pytest.raises(ValueError, match="transcripts must have at least one unit, got an empty one; leave"):
         task.on_before_batch_transfer({**data, "num_units": data["num_units"] * 0}, 0)
     with pytest.raises(ValueError, match=r"row 18 lasts 12.5 ms, less than one window"):
         task.on_before_batch_transfer({**data, "length": data["length"].index_fill(0, torch.tensor([1]), 100)}, 0)

@@ -168,7 +168,7 @@ def test_files_without_audio_name_the_formats(tmp_path: Path, content: bytes, na
     (tmp_path / name).write_bytes(content)
     for form in (content, {"bytes": content, "path": name}, tmp_path / name):
         with pytest.raises(
-            ReadError, match=r"cannot be read: it holds no audio in a format that .* or tags alone; save"
+            ReadError, match=r"cannot be read: it holds no audio in a format that .* or only tags; save"
         ):
             read_header(form)
 

@@ -97,7 +97,7 @@ def test_weights_of_another_width(tmp_path: Path) -> None:
 
 def test_weights_of_another_number_of_units(tmp_path: Path) -> None:
     message = (
-        r"weights: .* as many units as the data, .*: \(6, 6\) for \(7, 6\); take the units .* --data.units FileUnits"
+        r"weights: .* as many units as the data, .*: \(6, 6\) for \(7, 6\); use the units .* --data.units FileUnits"
     )
     with pytest.raises(ValueError, match=message):
         bare(num_units=7, weights=checkpoint(tmp_path))
