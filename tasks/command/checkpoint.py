@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonargparse import Namespace
 
 from softformer.models.weight_files import read_weight_file
 from softformer.training.checkpoints.content import DATA_KEY, processor_description, read_checkpoint, task_description
 from softformer.training.run.folder import CONFIG, RunFolder
 from tasks.command.recipes import recipe_files
 from tasks.command.run import RunSettings
-from tasks.processor import Processor
 
 # Arguments of a data module that say what to read within its path.
 _WITHIN_PATH = ("name", "data_dir", "data_files")
@@ -87,10 +87,13 @@ def settings_of(checkpoint: Path) -> dict[str, Any]:
     return {"model": task, "data": data} if data else {"model": task}
 
 
-def stored_processor(checkpoint: str) -> Processor | None:
-    """The processor in a checkpoint, or in another file of weights; None where it holds none."""
+def stored_processor(checkpoint: str) -> Namespace | None:
+    """The processor in a checkpoint, or in another file of weights, as configuration; None where it holds none."""
     description = processor_description(read_weight_file(checkpoint))
-    return None if description is None else Processor.from_dict(description)
+    if description is None:
+        return None
+    # An object could not be written into the configuration, and jsonargparse would warn.
+    return Namespace(class_path=description["class_path"], init_args=Namespace(description["init_args"]))
 
 
 def option(args: list[str], name: str) -> str | None:

@@ -4,7 +4,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-import datasets
 from torch.utils.data import DataLoader
 
 from tasks.data.examples import Examples, OnBad, Split
@@ -16,6 +15,7 @@ from tasks.data.sources import choose_split
 from tasks.data.streams import StreamExamples
 from tasks.text.augment import TokenDropout
 from tasks.text.built_in.listops import listops, listops_512
+from tasks.text.built_in.lra_image import lra_image
 from tasks.text.collating import Gaps, TextCollator, TokenReader
 from tasks.text.files import check_texts, text_files
 from tasks.text.processor import TextProcessor
@@ -42,15 +42,14 @@ class TextDataModule(LabelledDataModule):
     with text_pair where they are pairs.
 
     Args:
-        path: hub name, local folder, a format of local files (parquet, csv, json, text, ...), or "listops" or
-            "listops/512".
-        text_column: column of the texts; or of images, which then are the sequence of their grayscale pixels, row by
-            row, each a character from U+2800 on.
+        path: hub name, local folder, a format of local files (parquet, csv, json, text, ...), or a built-in data set:
+            "listops", "listops/512", or "lra/image".
+        text_column: column of the texts.
         text_pair_column: column of second texts, where rows are pairs.
         label_column: column of the labels: class labels, whole numbers or strings, or lists of these. None (null) for
             masked language modelling.
-        tokenizer: BytesSpec; CharactersSpec, WordsSpec, or BpeSpec, which learn from the training split (of a stream,
-            from its first 10,000 rows); or AutoTokenizerSpec. Not used with a given processor.
+        tokenizer: BytesSpec or CodePointsSpec; CharactersSpec, WordsSpec, or BpeSpec, which learn from the training
+            split (of a stream, from its first 10,000 rows); or AutoTokenizerSpec. Not used with a given processor.
         max_length: maximum number of tokens of a text, special tokens included; the log counts the longer texts. None:
             that of the processor, or 512.
         long_texts: "cut" cuts off the end of a longer text; where there are no labels, "split" makes several rows of
@@ -71,7 +70,7 @@ class TextDataModule(LabelledDataModule):
         kwargs: as in `LabelledDataModule` and `TaskDataModule`.
     """
 
-    built_in: ClassVar = {"listops": listops, "listops/512": listops_512}
+    built_in: ClassVar = {"listops": listops, "listops/512": listops_512, "lra/image": lra_image}
     on_bad_argument: ClassVar[str] = "on_bad_text"
 
     def __init__(
@@ -172,18 +171,14 @@ class TextDataModule(LabelledDataModule):
         if self.source.streaming:
             rows = choose_split(self.source, self.splits, "train_split", self.train_split)
             self._check_columns(rows.features if rows.features is not None else self.features, self.train_split)
-            rows = self._undecoded(rows)
+            self._check_texts(rows)
         else:
             rows = self.split_for("train").rows
-        return learned_settings(self.tokenizer_spec, rows, columns, pictures=self._pictures)
+        return learned_settings(self.tokenizer_spec, rows, columns)
 
     def write_run_files(self, folder: Path) -> None:
         """Write the tokenizer into the folder "tokenizer", from which `transformers.AutoTokenizer` reads it."""
         self.processor.tokenizer.save_pretrained(str(folder / "tokenizer"))
-
-    @property
-    def _pictures(self) -> bool:
-        return any(isinstance(self.features[column], datasets.Image) for column in self.text_columns.values())
 
     # What the base asks of a domain.
 
@@ -193,19 +188,15 @@ class TextDataModule(LabelledDataModule):
 
     def prepare_rows(self, rows: Any) -> Any:
         """Check the types of columns; streamed texts become tokens."""
-        rows = self._undecoded(rows)
+        self._check_texts(rows)
         if not self.source.streaming:
             return rows
         features = {column: self.features[column] for column in self.columns().values()}
         return tokenized(rows, self._tokenize(), features=features)
 
-    def _undecoded(self, rows: Any) -> Any:
-        """With pictures left to us, who say what cannot be decoded."""
+    def _check_texts(self, rows: Any) -> None:
         for argument, column in self.text_columns.items():
-            feature = (rows.features or self.features)[column]
-            if check_texts(argument, column, feature):
-                rows = rows.cast_column(column, datasets.Image(decode=False))
-        return rows
+            check_texts(argument, column, (rows.features or self.features)[column])
 
     def _tokenize(self) -> Tokenize:
         split, join = self.long_texts != "cut", self.long_texts == "join"

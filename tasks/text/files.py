@@ -10,7 +10,6 @@ import numpy as np
 from tasks.data.examples import OnBad
 from tasks.data.sources import Source
 from tasks.text.collating import TextCollator, TokenReader
-from tasks.text.pixels import as_text
 from tasks.text.tokenized import Tokenize, TokenizedExamples, tokenized
 
 _FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
@@ -83,12 +82,7 @@ def _rows(file: Path, columns: list[str]) -> datasets.Dataset:
                 f"{argument}={column!r}: the file {str(file)!r} has no such column; it has: "
                 f"{', '.join(rows.column_names)}"
             )
-        if check_texts(argument, column, rows.features[column]):
-            # What the network sees of a picture; one that cannot be read is an empty text, which is told below.
-            pictures = rows.cast_column(column, datasets.Image(decode=False))[column]
-            others = [other for other in columns if other != column]
-            kept = rows.select_columns(others).to_dict() if others else {}
-            rows = datasets.Dataset.from_dict({**kept, column: [as_text(value)[0] for value in pictures]})
+        check_texts(argument, column, rows.features[column])
     rows = rows.select_columns(columns)
     features = datasets.Features({column: datasets.Value("string") for column in columns})
     return rows if rows.features == features else rows.cast(features)
@@ -114,15 +108,16 @@ def _lines(file: Path, columns: list[str]) -> datasets.Dataset:
     return datasets.Dataset.from_dict({columns[0]: lines[:-1] if lines[-1] == "" else lines})
 
 
-def check_texts(argument: str, column: str, feature: object) -> bool:
-    """Accept a column of texts, or of pictures; whether it holds pictures.
+def check_texts(argument: str, column: str, feature: object) -> None:
+    """Accept a column of texts.
 
     Raises:
         ValueError: It holds something else.
     """
-    if isinstance(feature, datasets.Image):
-        return True
     # A column without any value has no type of its own.
-    if isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string", "string_view", "null"):
-        return False
-    raise ValueError(f"{argument}={column!r}: expected a column of texts, or of pictures, got one of type {feature}")
+    texts = ("string", "large_string", "string_view", "null")
+    if not (isinstance(feature, datasets.Value) and feature.dtype in texts):
+        raise ValueError(
+            f"{argument}={column!r}: expected a column of texts, got a column of type {feature}; choose another "
+            "column, or store it as strings"
+        )

@@ -9,7 +9,6 @@ from tokenizers import Tokenizer
 
 from tasks.data.examples import Examples, OnBad, ReadError, Split
 from tasks.text.collating import TextCollator, TokenReader
-from tasks.text.pixels import as_text
 
 # Raise it when the same settings give other tokens: it is part of what the cache goes by.
 _VERSION = 2
@@ -128,6 +127,19 @@ class Tokenize:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_made": None}
+
+
+def as_text(value: Any) -> tuple[str, str | None]:
+    """A value of a column of texts as a string, and None; or "" and why the value is not a text.
+
+    Lone surrogates, which UTF-8 cannot encode, become U+FFFD; pairs of surrogates become their character.
+    """
+    if value is None:
+        return "", "the text is missing"
+    if not isinstance(value, str):
+        return "", f"expected a text, got {value!r}, which is of type {type(value).__name__}"
+    value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return (value, None) if value.strip() else ("", "the text is empty")
 
 
 def tokenized(

@@ -87,17 +87,8 @@ def test_tables(tmp_path: Path, kind: str) -> None:
     assert _found(_predict(str(file), text_column="review")) == _LINES
     with pytest.raises(ValueError, match=rf"text_column='text': the file '{file}' has no such column; it has: id, rev"):
         _predict(str(file))
-    with pytest.raises(ValueError, match=r"text_column='id': expected a column of texts, or of pictures, got .*int64"):
+    with pytest.raises(ValueError, match=r"text_column='id': expected a column of texts, got .*int64"):
         _predict(str(file), text_column="id")
-
-
-def test_pictures_are_the_texts_of_their_pixels(tmp_path: Path) -> None:
-    arrays = [np.full((2, 3), value, dtype=np.uint8) for value in (0, 7, 255)]
-    features = datasets.Features({"img": datasets.Image()})
-    rows = datasets.Dataset.from_dict({"img": [Image.fromarray(array) for array in arrays]}, features=features)
-    rows.to_parquet(tmp_path / "pictures.parquet")
-    batches = _predict(str(tmp_path / "pictures.parquet"), text_column="img")
-    assert _found(batches) == [chr(0x2800 + int(array[0, 0])) * 6 for array in arrays]
 
 
 def test_pairs_come_from_tables(tmp_path: Path, lines: str) -> None:
