@@ -1,4 +1,4 @@
-"""Tokenizers that learn from texts, learned once and kept in the cache of `datasets`."""
+"""Tokenizers that learn from texts, cached beside the data sets of `datasets`."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
