@@ -8,5 +8,6 @@ from tasks.text.tokens.tokenizers import AutoTokenizerSpec as AutoTokenizerSpec
 from tasks.text.tokens.tokenizers import BpeSpec as BpeSpec
 from tasks.text.tokens.tokenizers import BytesSpec as BytesSpec
 from tasks.text.tokens.tokenizers import CharactersSpec as CharactersSpec
+from tasks.text.tokens.tokenizers import CodePointsSpec as CodePointsSpec
 from tasks.text.tokens.tokenizers import TokenizerSpec as TokenizerSpec
 from tasks.text.tokens.tokenizers import WordsSpec as WordsSpec

@@ -1,4 +1,4 @@
-"""What chance does to texts that a classifier trains on."""
+"""Token dropout: a classifier trains on texts without some of their tokens."""
 
 from typing import Any
 
@@ -7,19 +7,19 @@ import numpy as np
 from tasks.data.batches import row_seeds
 from tasks.text.tokens.tokenizers import tokenizer_from
 
-_DROPOUT = 2  # the gaps of masked language modelling draw for purposes 0 and 1
+_DROPOUT = 2  # token masking draws for purposes 0 and 1
 
 
 class TokenDropout:
-    """Leaves tokens of a text out, each with the same probability; the rest moves together.
+    """Drops each token of a text with the same probability.
 
-    Special tokens stay; where no other token would, all do. What is left out follows from (seed, epoch, row number)
-    alone, so it differs from epoch to epoch, and a run that is resumed leaves out the same.
+    Special tokens always stay, and all tokens stay in a text that would lose all others. The dropped tokens depend on
+    (seed, epoch, row number) alone: they differ from epoch to epoch, and a resumed run drops the same ones.
 
     Args:
-        tokenizer: Its settings, as `tasks.text.tokens.tokenizers.tokenizer_settings` gives them.
-        probability: That of a token to be left out, in [0, 1).
-        seed: The data seed.
+        tokenizer: The tokenizer as plain values (`tasks.text.tokens.tokenizers.tokenizer_settings`).
+        probability: Probability of dropping a token, in [0, 1).
+        seed: Seed of the data.
 
     Source: M. Iyyer et al., "Deep Unordered Composition Rivals Syntactic Methods for Text Classification", ACL 2015,
     section 3.1 (word dropout).
@@ -31,10 +31,10 @@ class TokenDropout:
         self.seed = seed
 
     def __call__(self, ids: np.ndarray, seed: int) -> np.ndarray:
-        """Which tokens stay: (n,) bool for ids (n,)."""
+        """Mask (n,) of the tokens that stay, for ids (n,)."""
         special = np.isin(ids, self.special)
-        kept = special | (np.random.default_rng(seed).random(len(ids)) >= self.probability)
-        return kept if (kept & ~special).any() else np.ones_like(kept)
+        stays = special | (np.random.default_rng(seed).random(len(ids)) >= self.probability)
+        return stays if (stays & ~special).any() else np.ones_like(stays)
 
     def seeds(self, rows: np.ndarray, epoch: int) -> list[int]:
         """A seed for each of the row numbers (B,)."""

@@ -1,4 +1,4 @@
-"""Rows of tokens as batches: padded to the longest, and with gaps for masked language modelling."""
+"""Rows of tokens as batches: padded to the longest row, and masked for masked language modelling."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -19,44 +19,44 @@ _TRAINING, _EVALUATION = 0, 1
 
 
 class TokenRow(NamedTuple):
-    """One text: n tokens, their types where there are such, the class number or numbers, and the texts themselves."""
+    """A text: its n tokens, their types or None, its class number or numbers, and the text or the pair of texts."""
 
     ids: np.ndarray
     types: np.ndarray | None
     label: Any
     texts: tuple[str, ...]
 
-    def kept(self, which: np.ndarray) -> "TokenRow":
-        """The row with some of its tokens alone: which (n,) bool."""
-        return self._replace(ids=self.ids[which], types=None if self.types is None else self.types[which])
+    def select(self, stays: np.ndarray) -> "TokenRow":
+        """The row with the tokens where `stays` (n,) is True."""
+        return self._replace(ids=self.ids[stays], types=None if self.types is None else self.types[stays])
 
 
 class TokenReader:
-    """A row of tokens as a `TokenRow`.
+    """Turns a row of tokens into a `TokenRow`.
 
     Args:
-        labels: How the label column is read; None for rows without labels.
-        texts: Columns of texts that a batch is to hold.
+        labels: How to read the label column. None for rows without labels.
+        texts: Columns of texts that a batch contains.
     """
 
     def __init__(self, labels: Labels | None, texts: Sequence[str] = ()) -> None:
         self.labels = labels
         self.texts = texts
-        self._told = False
+        self._logged = False
 
     def __call__(self, row: dict[str, Any]) -> TokenRow:
         """Read one row.
 
         Raises:
-            ReadError: It has no tokens.
+            ReadError: The row has no tokens.
         """
         if row.get("_fault") is not None:
             raise ReadError(row["_fault"])
-        if row.get("_cut") and not self._told:  # only streams have the column left: nobody counted before
-            self._told = True
+        if row.get("_cut") and not self._logged:  # rows of streams alone have this column
+            self._logged = True
             rank_zero_info(
-                f"A text of the stream is longer than {len(row['_ids']):,} tokens (max_length): its end is left out, "
-                "as are those of others (a stream does not count them)"
+                f"A text of the stream is longer than {len(row['_ids']):,} tokens (max_length); its end is cut off, as "
+                "are the ends of other long texts, which are not counted in a stream"
             )
         types = row.get("_types")
         return TokenRow(
@@ -67,16 +67,16 @@ class TokenReader:
         )
 
 
-class Gaps:
-    """BERT's masking: a share of the tokens is asked for; 80 % of these are masked, 10 % replaced, 10 % left.
+class TokenMasking:
+    """BERT's masking: a share of the tokens becomes targets, of which 80 % are masked, 10 % replaced, and 10 % stay.
 
-    Special tokens are never asked for. Which ones are follows from (seed, epoch, row number) alone; in evaluation from
-    the row number alone, so that all runs are asked the same.
+    Special tokens are never targets. The targets depend on (seed, epoch, row number) alone; in evaluation they depend
+    on the row number alone, so that all runs are evaluated on the same targets.
 
     Args:
-        tokenizer: Its settings, as `tasks.text.tokens.tokenizers.tokenizer_settings` gives them.
-        probability: The share.
-        seed: The data seed; None in evaluation.
+        tokenizer: The tokenizer as plain values (`tasks.text.tokens.tokenizers.tokenizer_settings`).
+        probability: Share of the tokens that become targets.
+        seed: Seed of the data. None in evaluation.
 
     Source: J. Devlin et al. 2019 (arXiv 1810.04805), by `transformers.DataCollatorForLanguageModeling`.
     """
@@ -90,11 +90,11 @@ class Gaps:
         self.seed = seed
 
     def __call__(self, ids: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens (n,) with gaps, and what belongs there: (n,), -100 where nothing is asked."""
+        """Masked tokens (n,), and targets (n,), which are -100 at the other tokens."""
         tokens = torch.from_numpy(ids.astype(np.int64))[None]
         self.collator.generator = torch.Generator().manual_seed(seed)
         masked, target = self.collator.torch_mask_tokens(tokens, special_tokens_mask=torch.isin(tokens, self.special))
-        self.collator.generator = None  # it cannot be sent to a worker
+        self.collator.generator = None  # generators cannot be sent to a worker
         return masked[0].numpy(), target[0].numpy()
 
     def seeds(self, rows: np.ndarray, epoch: int) -> list[int]:
@@ -105,16 +105,17 @@ class Gaps:
 
 
 class TextCollator:
-    """Rows of tokens as a batch, padded to the longest N of them.
+    """Turns rows of tokens into a batch, padded to its longest row of N tokens.
 
-    It holds ids (B, N) int64, mask (B, N) bool, True at real tokens, index (B,) int64, and, where there are such, types
-    (B, N) int64, label as `Labels.targets` gives it, target (B, N) int64 of gaps, and the lists text and text_pair.
+    A batch contains ids (B, N) int64; mask (B, N) bool, True at real tokens; index (B,) int64; and, where the rows have
+    them, types (B, N) int64, label as `Labels.targets` returns it, target (B, N) int64 of masked tokens, and the lists
+    text and text_pair.
 
     Args:
-        pad: Token that fills up ids; the mask tells it apart.
-        labels: Gives the labels.
-        gaps: Makes gaps.
-        dropout: Leaves tokens out.
+        pad: Token at padding.
+        labels: How to encode labels. None for rows without labels.
+        masking: Masks tokens. None for no masking.
+        dropout: Drops tokens. None for no dropout.
     """
 
     def __init__(
@@ -122,25 +123,25 @@ class TextCollator:
         pad: int,
         *,
         labels: Labels | None = None,
-        gaps: Gaps | None = None,
+        masking: TokenMasking | None = None,
         dropout: TokenDropout | None = None,
     ) -> None:
         self.pad = pad
         self.labels = labels
-        self.gaps = gaps
+        self.masking = masking
         self.dropout = dropout
 
     def __call__(self, examples: list[TokenRow], rows: np.ndarray, epoch: int) -> Batch:
-        """Rows, their numbers and the epoch to a batch."""
+        """A batch of rows, with their row numbers (B,), in an epoch."""
         if self.dropout is not None:
             seeds = self.dropout.seeds(rows, epoch)
-            examples = [example.kept(self.dropout(example.ids, seed)) for example, seed in zip(examples, seeds)]
+            examples = [example.select(self.dropout(example.ids, seed)) for example, seed in zip(examples, seeds)]
         ids = [example.ids for example in examples]
         batch: Batch = {}
-        if self.gaps is not None:
-            gaps = [self.gaps(tokens, seed) for tokens, seed in zip(ids, self.gaps.seeds(rows, epoch))]
-            ids = [tokens for tokens, _ in gaps]
-            batch["target"] = padded([target for _, target in gaps], IGNORED)[0]
+        if self.masking is not None:
+            masked = [self.masking(tokens, seed) for tokens, seed in zip(ids, self.masking.seeds(rows, epoch))]
+            ids = [tokens for tokens, _ in masked]
+            batch["target"] = padded([target for _, target in masked], IGNORED)[0]
         batch["ids"], batch["mask"] = padded(ids, self.pad)
         if examples[0].types is not None:
             batch["types"] = padded([example.types for example in examples], 0)[0]  # type: ignore[misc]
@@ -153,7 +154,7 @@ class TextCollator:
 
 
 def padded(rows: Sequence[np.ndarray], fill: int) -> tuple[Tensor, Tensor]:
-    """Rows of n numbers each, filled up at the end: (B, N) int64, and the mask (B, N) bool of what is real."""
+    """Rows of n numbers each, padded at the end to (B, N) int64, and the mask (B, N) bool, True at real numbers."""
     lengths = np.array([len(row) for row in rows])
     mask = np.arange(lengths.max()) < lengths[:, None]
     filled = np.full(mask.shape, fill, dtype=np.int64)

@@ -1,10 +1,9 @@
-"""Texts for the text tasks: their tokens, with classes, or with gaps for masked language modelling."""
+"""The data module of texts: tokens with classes, or with masks for masked language modelling."""
 
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-import datasets
 from torch.utils.data import DataLoader
 
 from tasks.data.examples import Examples, OnBad, Split
@@ -16,7 +15,8 @@ from tasks.data.sources import choose_split
 from tasks.data.streams import StreamExamples
 from tasks.text.augment import TokenDropout
 from tasks.text.built_in.listops import listops, listops_512
-from tasks.text.collating import Gaps, TextCollator, TokenReader
+from tasks.text.built_in.lra_image import lra_image
+from tasks.text.collating import TextCollator, TokenMasking, TokenReader
 from tasks.text.files import check_texts, text_files
 from tasks.text.processor import TextProcessor
 from tasks.text.tokenized import Tokenize, TokenizedExamples, tokenized
@@ -35,26 +35,25 @@ class TextDataModule(LabelledDataModule):
     Texts become tokens once, before training, and are cached by `datasets`; streamed texts become tokens as they are
     read.
 
-    A batch holds ids (B, N) int64, padded to its longest text, mask (B, N) bool, True at real tokens, and index (B,),
-    the row number; label (B,) int64 or, where a row has several, (B, K) float32 of zeros and ones; without labels
-    target (B, N) int64, the tokens that were masked and -100 elsewhere; of pairs types (B, N) int64, where the
-    tokenizer gives them. A batch of texts to predict holds ids, mask, types, index, and text, the texts themselves,
-    with text_pair where they are pairs.
+    A batch contains ids (B, N) int64, padded to its longest text; mask (B, N) bool, True at real tokens; and index
+    (B,), the row numbers. With labels it contains label, (B,) int64, or (B, K) float32 of zeros and ones where a row
+    has a list of labels. Without labels it contains target (B, N) int64, the tokens that were masked, and -100
+    elsewhere. Pairs of texts have types (B, N) int64 if the tokenizer has token types. A batch of texts to predict also
+    contains the lists text and, of pairs, text_pair.
 
     Args:
-        path: hub name, local folder, a format of local files (parquet, csv, json, text, ...), or "listops" or
-            "listops/512".
-        text_column: column of the texts; or of images, which then are the sequence of their grayscale pixels, row by
-            row, each a character from U+2800 on.
+        path: hub name, local folder, a format of local files (parquet, csv, json, text, ...), or a built-in data set:
+            "listops", "listops/512", or "lra/image".
+        text_column: column of the texts.
         text_pair_column: column of second texts, where rows are pairs.
         label_column: column of the labels: class labels, whole numbers or strings, or lists of these. None (null) for
             masked language modelling.
-        tokenizer: BytesSpec; CharactersSpec, WordsSpec, or BpeSpec, which learn from the training split (of a stream,
-            from its first 10,000 rows); or AutoTokenizerSpec. Not used with a given processor.
+        tokenizer: BytesSpec or CodePointsSpec; CharactersSpec, WordsSpec, or BpeSpec, which learn from the training
+            split (of a stream, from its first 10,000 rows); or AutoTokenizerSpec. Not used with a given processor.
         max_length: maximum number of tokens of a text, special tokens included; the log counts the longer texts. None:
             that of the processor, or 512.
         long_texts: "cut" cuts off the end of a longer text; where there are no labels, "split" makes several rows of
-            it, and "join" joins neighbors, 128 at a time with newlines between, and then makes rows: for files
+            it, and "join" joins neighboring rows, 128 at a time with newlines between, and then makes rows: for files
             whose lines are one long text.
         mask_probability: share of the tokens that masked language modelling masks.
         token_dropout: probability of dropping a token when a classifier trains on its text, drawn again in each
@@ -67,12 +66,12 @@ class TextDataModule(LabelledDataModule):
             and counts it (`skipped`).
         num_proc: processes that turn texts into tokens before training.
         batch_size: rows in a batch on one device.
-        processor: the processor of a trained task: its tokenizer and classes are used. By default the data makes its
+        processor: the processor of a trained task, whose tokenizer and classes are used. By default the data makes its
             own.
         kwargs: as in `LabelledDataModule` and `TaskDataModule`.
     """
 
-    built_in: ClassVar = {"listops": listops, "listops/512": listops_512}
+    built_in: ClassVar = {"listops": listops, "listops/512": listops_512, "lra/image": lra_image}
     on_bad_argument: ClassVar[str] = "on_bad_text"
 
     def __init__(
@@ -101,27 +100,27 @@ class TextDataModule(LabelledDataModule):
         )
         for argument, value in (("max_length", max_length), ("max_tokens", max_tokens), ("num_proc", num_proc)):
             if value is not None and value < 1:
-                raise ValueError(f"{argument}: expected a whole number of at least 1, got {value}")
+                raise ValueError(f"{argument} must be a whole number of at least 1, got {value}")
         if not 0 < mask_probability < 1:
-            raise ValueError(f"mask_probability: expected a share of the tokens in (0, 1), got {mask_probability}")
+            raise ValueError(f"mask_probability must be a share of the tokens in (0, 1), got {mask_probability}")
         if not 0 <= token_dropout < 1:
-            raise ValueError(f"token_dropout: expected a probability in [0, 1), got {token_dropout}")
+            raise ValueError(f"token_dropout must be a probability in [0, 1), got {token_dropout}")
         if token_dropout > 0 and label_column is None:
             raise ValueError(
-                "token_dropout: expected 0 without a label_column: masked language modelling makes gaps instead "
-                "(mask_probability)"
+                f"token_dropout must be 0 without a label_column, got {token_dropout}; masked language modelling masks "
+                "tokens instead (mask_probability)"
             )
         if long_texts not in get_args(LongTexts):
-            raise ValueError(f"long_texts: expected 'cut', 'split' or 'join', got {long_texts!r}")
+            raise ValueError(f"long_texts must be 'cut', 'split', or 'join', got {long_texts!r}")
         if long_texts != "cut" and (label_column is not None or text_pair_column is not None):
             raise ValueError(
-                f"long_texts={long_texts!r}: a label, or a second text, belongs to a text as a whole; expected 'cut', "
-                "or no label_column (null) and no text_pair_column"
+                f"long_texts must be 'cut' where texts have labels or second texts, which belong to the whole text, "
+                f"got {long_texts!r}; set it to 'cut', or label_column to null and leave text_pair_column out"
             )
         if max_tokens is not None and self.source.streaming:
             raise ValueError(
-                "max_tokens: the lengths of streamed texts are not known beforehand; leave it out, and choose "
-                "batch_size so that batch_size times max_length tokens fit"
+                f"max_tokens must be null with streaming, as the lengths of streamed texts are not known, got "
+                f"{max_tokens}; choose batch_size so that batch_size times max_length tokens fit into memory"
             )
         self.text_columns = {"text_column": text_column}
         if text_pair_column is not None:
@@ -144,15 +143,16 @@ class TextDataModule(LabelledDataModule):
     @cached_property
     def processor(self) -> TextProcessor:
         """The processor of the texts; a given one with the max_length of this module."""
+        if self.given_processor is not None:
+            return self.prediction_processor
+        return self.prediction_processor.replace(class_names=self.class_names, multi_label=self.multi_label)
+
+    @cached_property
+    def prediction_processor(self) -> TextProcessor:
+        """The processor of texts to predict: without classes if the data makes it, as these would have to be read."""
         given: dict[str, Any] = {} if self.max_length is None else {"max_length": self.max_length}
         if self.given_processor is not None:
             return self.given_processor.replace(**given)
-        return self._own_processor.replace(class_names=self.class_names, multi_label=self.multi_label)
-
-    @cached_property
-    def _own_processor(self) -> TextProcessor:
-        """The processor that this module makes, without classes."""
-        given: dict[str, Any] = {} if self.max_length is None else {"max_length": self.max_length}
         return TextProcessor(self._own_tokenizer, pairs=len(self.text_columns) == 2, **given)
 
     @property
@@ -173,65 +173,61 @@ class TextDataModule(LabelledDataModule):
         if self.source.streaming:
             rows = choose_split(self.source, self.splits, "train_split", self.train_split)
             self._check_columns(rows.features if rows.features is not None else self.features, self.train_split)
-            rows = self._undecoded(rows)
+            self._check_texts(rows)
         else:
             rows = self.split_for("train").rows
-        return learned_settings(self.tokenizer_spec, rows, columns, pictures=self._pictures)
+        return learned_settings(self.tokenizer_spec, rows, columns)
 
     def write_run_files(self, folder: Path) -> None:
         """Write the tokenizer into the folder "tokenizer", from which `transformers.AutoTokenizer` reads it."""
         self.processor.tokenizer.save_pretrained(str(folder / "tokenizer"))
 
-    @property
-    def _pictures(self) -> bool:
-        return any(isinstance(self.features[column], datasets.Image) for column in self.text_columns.values())
-
-    # What the base asks of a domain.
+    # Methods of the base that a domain defines.
 
     def columns(self) -> dict[str, str]:
-        """Texts, and labels."""
+        """The columns of the texts and of the labels."""
         return {**self.text_columns, **({} if self.label_column is None else {"label_column": self.label_column})}
 
     def prepare_rows(self, rows: Any) -> Any:
-        """Check the types of columns; streamed texts become tokens."""
-        rows = self._undecoded(rows)
+        """A split whose columns hold texts; a streamed split with tokens instead of texts."""
+        self._check_texts(rows)
         if not self.source.streaming:
             return rows
         features = {column: self.features[column] for column in self.columns().values()}
         return tokenized(rows, self._tokenize(), features=features)
 
-    def _undecoded(self, rows: Any) -> Any:
-        """With pictures left to us, who say what cannot be decoded."""
+    def _check_texts(self, rows: Any) -> None:
         for argument, column in self.text_columns.items():
-            feature = (rows.features or self.features)[column]
-            if check_texts(argument, column, feature):
-                rows = rows.cast_column(column, datasets.Image(decode=False))
-        return rows
+            check_texts(argument, column, (rows.features or self.features)[column])
 
     def _tokenize(self) -> Tokenize:
         split, join = self.long_texts != "cut", self.long_texts == "join"
         return self.processor.tokenize(list(self.text_columns.values()), split=split, join=join)
 
     def reader(self, role: Role) -> TokenReader:
-        """Takes tokens and labels."""
+        """Reads tokens and labels."""
         return TokenReader(self.labels)
 
     def collator(self, role: Role) -> TextCollator:
-        """Pads, and makes gaps where there are no labels; in training leaves tokens out."""
-        settings, gaps, dropout = self.processor.settings, None, None
+        """Pads; masks tokens if there are no labels; in training drops tokens.
+
+        Raises:
+            ValueError: the tokenizer has no mask token, and there are no labels.
+        """
+        settings, masking, dropout = self.processor.settings, None, None
         if role == "train" and self.token_dropout > 0:
             dropout = TokenDropout(settings, self.token_dropout, self.seed)
         if self.task == "masked":
             if self.processor.tokenizer.mask_token_id is None:
                 raise ValueError(
-                    "tokenizer: masked language modelling needs one with a mask token, and this one has none; choose "
-                    "another, or BytesSpec, CharactersSpec or BpeSpec"
+                    "tokenizer must have a mask token for masked language modelling, got one without; choose another, "
+                    "or BytesSpec, CharactersSpec, WordsSpec, or BpeSpec"
                 )
-            gaps = Gaps(settings, self.mask_probability, self.seed if role == "train" else None)
-        return TextCollator(self.processor.pad, labels=self.labels, gaps=gaps, dropout=dropout)
+            masking = TokenMasking(settings, self.mask_probability, self.seed if role == "train" else None)
+        return TextCollator(self.processor.pad, labels=self.labels, masking=masking, dropout=dropout)
 
     def map_examples(self, role: Role, split: Split) -> Examples:
-        """The examples of a split, as tokens."""
+        """The examples of a split."""
         rows = tokenized(split.rows, self._tokenize(), name=split.name, num_proc=self.num_proc)
         return TokenizedExamples(
             split.name,
@@ -245,28 +241,30 @@ class TextDataModule(LabelledDataModule):
         )
 
     def row_costs(self, examples: Examples | StreamExamples) -> RowCosts | None:
-        """The lengths of texts in tokens."""
+        """The lengths of the texts in tokens. None for streamed texts."""
         if not isinstance(examples, TokenizedExamples):
             return None
         return RowCosts(examples.lengths, self.max_tokens, self.group_by_length, argument="max_tokens")
 
     def prepare_data(self) -> None:
-        """Download, learn the tokenizer and turn texts into tokens on one process, for the others to find."""
+        """Download, learn the tokenizer, and turn texts into tokens on one process, for the cache of the others."""
         super().prepare_data()
         if self.trainer is not None and self.trainer.state.fn == "fit":
             self.setup("fit")
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Batches of the texts to predict, prepared as the checkpoint says, or else as this module does.
+        """Batches of the texts to predict.
 
         Raises:
-            ValueError: no files are given, or they hold no texts.
+            ValueError: no files are given, or they contain no texts.
             FileNotFoundError: a file does not exist.
         """
         if self.texts is None:
-            raise ValueError("texts: expected texts to predict: --data.texts FILE (.txt, .csv, .json or .parquet)")
-        # Files have no labels, so the data set need not be read for its classes.
-        processor = self._own_processor if self.given_processor is None else self.processor
+            raise ValueError(
+                "texts must be files of texts to predict, got None; give them by --data.texts FILE (.txt, .csv, .json, "
+                "or .parquet)"
+            )
+        processor = self.prediction_processor
         examples = text_files(
             self.texts,
             processor.tokenize(list(self.text_columns.values()), keep=True),

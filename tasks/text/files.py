@@ -12,7 +12,6 @@ from tasks.data.files import list_files, located
 from tasks.data.sources import Source
 from tasks.data.tables import FORMATS, TABLE_SUFFIXES, format_of, not_utf8, open_table
 from tasks.text.collating import TextCollator, TokenReader
-from tasks.text.pixels import as_text
 from tasks.text.tokenized import Tokenize, TokenizedExamples, tokenized
 
 _TABLES = "(.csv, .tsv, .json, .jsonl or .parquet)"
@@ -77,12 +76,7 @@ def _rows(file: str, columns: list[str]) -> datasets.Dataset:
             raise ValueError(
                 f"{argument}={column!r}: the file {file!r} has no such column; it has: {', '.join(rows.column_names)}"
             )
-        if check_texts(argument, column, rows.features[column]):
-            # An image that cannot be read is an empty text, which is an error later.
-            images = rows.cast_column(column, datasets.Image(decode=False))[column]
-            others = [other for other in columns if other != column]
-            other_columns = rows.select_columns(others).to_dict() if others else {}
-            rows = datasets.Dataset.from_dict({**other_columns, column: [as_text(value)[0] for value in images]})
+        check_texts(argument, column, rows.features[column])
     rows = rows.select_columns(columns)
     features = datasets.Features({column: datasets.Value("string") for column in columns})
     return rows if rows.features == features else rows.cast(features)
@@ -105,18 +99,16 @@ def _lines(file: str, columns: list[str]) -> datasets.Dataset:
     return datasets.Dataset.from_dict({columns[0]: lines[:-1] if lines[-1] == "" else lines})
 
 
-def check_texts(argument: str, column: str, feature: object) -> bool:
-    """Whether a column holds images.
+def check_texts(argument: str, column: str, feature: object) -> None:
+    """Accept a column of texts.
 
     Raises:
-        ValueError: It holds neither texts nor images.
+        ValueError: It holds something else.
     """
-    if isinstance(feature, datasets.Image):
-        return True
     # A column without any value has no type of its own.
-    if isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string", "string_view", "null"):
-        return False
-    raise ValueError(
-        f"{argument}={column!r}: expected a column of texts, or of images, got a column of type {feature}; choose "
-        "another column, or store it as strings"
-    )
+    texts = ("string", "large_string", "string_view", "null")
+    if not (isinstance(feature, datasets.Value) and feature.dtype in texts):
+        raise ValueError(
+            f"{argument}={column!r}: expected a column of texts, got a column of type {feature}; choose another "
+            "column, or store it as strings"
+        )

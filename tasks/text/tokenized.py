@@ -1,4 +1,4 @@
-"""Texts to tokens: in several processes, kept in the cache of `datasets`, or on the fly where rows are streamed."""
+"""Tokenization of rows of texts: in parallel and cached by `datasets`, or on the fly where rows are streamed."""
 
 from typing import Any
 
@@ -9,29 +9,29 @@ from tokenizers import Tokenizer
 
 from tasks.data.examples import Examples, OnBad, ReadError, Split
 from tasks.text.collating import TextCollator, TokenReader
-from tasks.text.pixels import as_text
 
-# Raise it when the same settings give other tokens: it is part of what the cache goes by.
+# Raise it when the same settings give other tokens: the name of the cache depends on it.
 _VERSION = 2
-# Texts that become tokens together; they may be books.
-_TOGETHER = 128
+# Number of rows that become tokens together; few, as a text may be a book.
+_BATCH_SIZE = 128
 
 
 class Tokenize:
-    """Rows of texts as rows of tokens; called with a batch of rows and their numbers, as `map` does.
+    """Turns rows of texts into rows of tokens; called with a batch of rows and their numbers, as `map` calls it.
 
-    The new columns are _ids (list of int32), _types (list of int8) if asked for, _length, the number of tokens, _row,
-    the number of the row that a text came from, _cut, whether its end was left out, and _fault, which says why a row
-    holds no tokens; None for good rows.
+    The new columns are _ids (list of int32); _types (list of int8) with `types`; _length, the number of tokens; _row,
+    the number of the row of texts; _cut, whether the end of the text was cut off; and _fault, the reason why a row has
+    no tokens, None for good rows.
 
     Args:
-        settings: The tokenizer, as `tasks.text.tokens.tokenizers.tokenizer_settings` describes it.
-        columns: The column of the texts, and that of second texts where there are pairs.
-        max_length: Most tokens of a row, special ones included. What is cut is the end; of a pair, that of the longer.
-        types: Whether token types are wanted.
-        split: Whether the rest of a long text makes further rows, which then have no other columns.
-        join: Whether the texts of a batch, empty ones too, are one text, with newlines between.
-        keep: Whether the texts stay beside their tokens.
+        settings: The tokenizer as plain values (`tasks.text.tokens.tokenizers.tokenizer_settings`).
+        columns: The column of the texts, and the column of second texts where there are pairs.
+        max_length: Maximum number of tokens of a row, special tokens included. The end of a longer text is cut off; of
+            a pair, the end of the longer text.
+        types: Whether the result has token types.
+        split: Whether the rest of a long text becomes further rows, which then have no other columns.
+        join: Whether the texts of a batch, empty texts included, are joined to one text, with newlines between.
+        keep: Whether the columns of texts stay.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Tokenize:
         join: bool = False,
         keep: bool = False,
     ) -> None:
-        # The state, which `datasets` makes the name of its cache from, does not change with use.
+        # `datasets` names its cache by this state, so it must not change with use.
         self.settings = settings
         self.columns = columns
         self.max_length = max_length
@@ -89,7 +89,7 @@ class Tokenize:
         return columns
 
     def _joined(self, batch: dict[str, list[Any]], numbers: list[int]) -> tuple[dict[str, list[Any]], list[int]]:
-        """The strings of a batch as one row, and what is no string as the rows that it was."""
+        """The strings of a batch as one row, and values that are not strings as rows of their own."""
         (column,) = self.columns
         values = batch[column]
         others = [place for place, value in enumerate(values) if not isinstance(value, str)]
@@ -103,21 +103,21 @@ class Tokenize:
     def _texts(self, batch: dict[str, list[Any]]) -> tuple[list[tuple[str, ...]], list[str | None]]:
         texts, faults = [], []
         for values in zip(*(batch[column] for column in self.columns)):
-            several = [as_text(value) for value in values]
-            texts.append(tuple(text for text, _ in several))
-            faults.append(next((fault for _, fault in several if fault is not None), None))
+            found = [as_text(value) for value in values]
+            texts.append(tuple(text for text, _ in found))
+            faults.append(next((fault for _, fault in found if fault is not None), None))
         return texts, faults
 
     def _encoded(self, texts: list[tuple[str, ...]]) -> list[list[dict[str, Any]]]:
         """The pieces of each text."""
         pieces = []
-        # Given pairs of one, the library would take them for texts that are divided already.
+        # The library would take tuples of one text for texts that are divided into words.
         for first in self._backend().encode_batch_fast(
             texts if len(self.columns) == 2 else [text for (text,) in texts]
         ):
-            several = [first, *first.overflowing] if self.split else [first]
+            parts = [first, *first.overflowing] if self.split else [first]
             cut = bool(first.overflowing) and not self.split
-            pieces.append([{"_ids": one.ids, "_types": one.type_ids, "_cut": cut} for one in several])
+            pieces.append([{"_ids": part.ids, "_types": part.type_ids, "_cut": cut} for part in parts])
         return pieces
 
     def _backend(self) -> Tokenizer:
@@ -130,24 +130,37 @@ class Tokenize:
         return {**vars(self), "_made": None}
 
 
+def as_text(value: Any) -> tuple[str, str | None]:
+    """A value of a column of texts as a string, and None; or "" and why the value is not a text.
+
+    Lone surrogates, which UTF-8 cannot encode, become U+FFFD; pairs of surrogates become their character.
+    """
+    if value is None:
+        return "", "the text is missing"
+    if not isinstance(value, str):
+        return "", f"expected a text, got {value!r}, which is of type {type(value).__name__}"
+    value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return (value, None) if value.strip() else ("", "the text is empty")
+
+
 def tokenized(
     rows: Any, tokenize: Tokenize, *, name: str = "", num_proc: int = 1, features: dict[str, Any] | None = None
 ) -> Any:
-    """Rows of tokens: a prepared data set, from the cache where it was made before, or a stream that makes them.
+    """Rows of tokens: a prepared data set, which may come from the cache, or a stream.
 
     Args:
-        rows: Rows with the columns of texts and others.
+        rows: Rows with columns of texts, and others.
         tokenize: How texts become tokens.
-        name: What to call the rows beside the progress bar.
-        num_proc: Processes that share the work on a prepared data set.
-        features: Column types of streamed rows that do not tell theirs.
+        name: Name of the rows on the progress bar.
+        num_proc: Number of processes that work on a prepared data set.
+        features: Column types of streamed rows without column types.
     """
     before = rows.features if rows.features is not None else features or {}
     after = tokenize.features(before)
     options: dict[str, Any] = {
         "with_indices": True,
         "batched": True,
-        "batch_size": _TOGETHER,
+        "batch_size": _BATCH_SIZE,
         "features": after,
         "remove_columns": [column for column in before if column not in after],
     }
@@ -157,22 +170,31 @@ def tokenized(
     return rows.map(tokenize, **options, num_proc=processes if processes > 1 else None, desc=f"Tokenizing {name}")
 
 
+def log_cut(name: str, cut: int, count: int, max_length: int) -> None:
+    """Log how many of the texts of a split were cut, if any."""
+    if cut:
+        rank_zero_info(
+            f"{name}: {cut:,} of {count:,} texts are longer than {max_length:,} tokens (max_length); their ends are "
+            "cut off"
+        )
+
+
 class TokenizedExamples(Examples):
-    """Rows of tokens; those without tokens are found at once, not when they are read, and cut texts are counted.
+    """Rows of tokens. Rows without tokens are found at once and not when they are read; cut texts are counted.
 
     Args:
-        name: What to call the split in messages.
-        rows: The rows, as `tokenized` gives them.
-        numbers: (N,) numbers of the rows before, in the data set's own split. Where texts were divided, each piece is
-            then numbered by itself.
+        name: Name of the split in messages.
+        rows: The rows, as `tokenized` returns them.
+        numbers: (N,) numbers of the rows of texts in the data set's own split. Pieces of divided texts have numbers of
+            their own instead.
         read: As in `Examples`.
         collate: As in `Examples`.
-        max_length: Where texts were cut, for the log.
+        max_length: Length at which texts were cut, for the log.
         on_bad: "error" raises at the first row without tokens, "skip" leaves such rows out.
         remedy: As in `Examples`.
 
     Raises:
-        ReadError: A row has no tokens and `on_bad` is "error", or none has any.
+        ReadError: A row has no tokens and `on_bad` is "error", or no row has tokens.
     """
 
     def __init__(
@@ -194,23 +216,19 @@ class TokenizedExamples(Examples):
         tokens = [column for column in ("_ids", "_types") if column in rows.column_names]
         reading = rows.remove_columns(["_length", "_row", "_cut", "_fault"])
         reading = reading.with_format("numpy", columns=tokens, output_all_columns=True)
-        # Pieces of a text would share its number, by which gaps are drawn.
+        # Pieces of a text would share its number and so draw the same masks.
         whole = len(np.unique(sources)) == len(sources)
         split = Split(name, reading, sources if whole else np.arange(len(rows)))
         super().__init__(split, read, collate, on_bad=on_bad, remedy=remedy)
         self._lengths = facts["_length"].to_numpy()
         faults = facts["_fault"].to_pylist()
         self.leave_out({place: fault for place, fault in enumerate(faults) if fault is not None}, sources)
-        if cut := int(facts["_cut"].to_numpy().sum()):
-            rank_zero_info(
-                f"{name}: {cut:,} of {len(rows):,} texts are longer than {max_length:,} tokens (max_length); their "
-                "ends are left out"
-            )
+        log_cut(name, int(facts["_cut"].to_numpy().sum()), len(rows), max_length)
 
     @property
     def lengths(self) -> np.ndarray:
-        """(N,) numbers of tokens of the rows that are read."""
+        """(N,) numbers of tokens of the rows that can be read."""
         return self._lengths[self.positions]
 
     def remove_unreadable(self, num_threads: int = 1) -> None:
-        """Nothing: they are left out already."""
+        """Do nothing, as such rows are left out already."""

@@ -314,52 +314,6 @@ def test_examples_can_be_sent_to_processes_that_share_nothing(files: dict[str, s
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def _pictures(file: Path, rows: int, broken: int | None = None) -> tuple[str, list[np.ndarray]]:
-    random = np.random.default_rng(0)
-    arrays = [random.integers(0, 256, (3, 5), dtype=np.uint8) for _ in range(rows)]
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=NAMES)})
-    content = {"image": [Image.fromarray(array) for array in arrays], "label": [i % 3 for i in range(rows)]}
-    table = datasets.Dataset.from_dict(content, features=features)
-    if broken is not None:
-        encoded = table.cast_column("image", datasets.Image(decode=False)).to_list()
-        encoded[broken]["image"] = {"bytes": b"broken", "path": None}
-        table = datasets.Dataset.from_list(encoded, features=features)
-    table.to_parquet(file)
-    return str(file), arrays
-
-
-@pytest.mark.parametrize("streaming", [False, True])
-def test_pictures_are_the_sequence_of_their_pixels(tmp_path: Path, streaming: bool) -> None:
-    file, arrays = _pictures(tmp_path / "train.parquet", 7)
-    options: dict[str, Any] = {"text_column": "image", "tokenizer": CharactersSpec(), "streaming": streaming}
-    data = TextDataModule("parquet", data_files=file, test_split="train", **options, **_NO_VALIDATION)
-    assert data.vocab_size == 5 + 256
-    rows = _rows(data.test_dataloader())
-    for number, array in enumerate(arrays):
-        assert rows[number]["ids"] == [2, *(5 + array.ravel().astype(int)), 3]
-        assert rows[number]["label"] == number % 3
-
-
-def test_pictures_of_colour_become_grey(tmp_path: Path) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (3, 5, 3), dtype=np.uint8)
-    content = {"image": [Image.fromarray(pixels)] * 2, "label": [0, 1]}
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=NAMES)})
-    datasets.Dataset.from_dict(content, features=features).to_parquet(tmp_path / "train.parquet")
-    options: dict[str, Any] = {"text_column": "image", "tokenizer": CharactersSpec(), "test_split": "train"}
-    data = TextDataModule("parquet", data_files=str(tmp_path / "train.parquet"), **options, **_NO_VALIDATION)
-    grey = np.asarray(Image.fromarray(pixels).convert("L")).ravel().astype(int)
-    assert _rows(data.test_dataloader())[1]["ids"] == [2, *(5 + grey), 3]
-
-
-def test_pictures_that_cannot_be_decoded(tmp_path: Path) -> None:
-    file, _ = _pictures(tmp_path / "train.parquet", 7, broken=4)
-    options: dict[str, Any] = {"text_column": "image", "tokenizer": CharactersSpec(), **_NO_VALIDATION}
-    with pytest.raises(ReadError, match="split 'train', row 4: the picture cannot be decoded: cannot identify image"):
-        TextDataModule("parquet", data_files=file, **options).setup("fit")
-    data = TextDataModule("parquet", data_files=file, on_bad_text="skip", batch_size=6, **options)
-    assert sorted(_rows(data.train_dataloader())) == [0, 1, 2, 3, 5, 6]
-
-
 def _bad(file: Path, *values: Any) -> str:
     rows = labelled(31)
     for place, value in zip((4, 9, 19), values):
@@ -427,7 +381,7 @@ def test_a_split_of_bad_texts_alone(tmp_path: Path) -> None:
         ({"text_column": "txt"}, "text_column='txt': split 'train' has no such column; it has: text, other, label"),
         ({"text_pair_column": "b"}, "text_pair_column='b': split 'train' has no such column; it has"),
         ({"label_column": "class"}, "label_column='class': split 'train' has no such column; it has"),
-        ({"text_column": "number"}, "text_column='number': expected a column of texts, or of images, got .*int64"),
+        ({"text_column": "number"}, "text_column='number': expected a column of texts, got .*int64"),
         ({"label_column": "share"}, "label_column='share': expected class labels"),
         ({"max_length": 0}, "max_length: expected a whole number of at least 1, got 0"),
         ({"max_length": 2}, "max_length must be at least 3, which leaves room for a token .*, got 2"),
@@ -493,8 +447,9 @@ def test_the_tokenizer_can_be_written(files: dict[str, str], tmp_path: Path) -> 
 
 
 def test_built_in_data() -> None:
-    assert set(TextDataModule.built_in) == {"listops", "listops/512"}
-    assert all(function.__module__ == "tasks.text.built_in.listops" for function in TextDataModule.built_in.values())
+    assert set(TextDataModule.built_in) == {"listops", "listops/512", "lra/image"}
+    files = {function.__module__ for function in TextDataModule.built_in.values()}
+    assert files == {"tasks.text.built_in.listops", "tasks.text.built_in.lra_image"}
 
 
 @pytest.mark.parametrize(

@@ -93,18 +93,9 @@ def test_tables(tmp_path: Path, kind: str) -> None:
     if kind == "csv":
         assert _found(_predict(str(file), text_column="id")) == list("01234")
         return
-    message = r"text_column='id': expected a column of texts, or of images, got .*int64.*; .* or store it as strings"
+    message = r"text_column='id': expected a column of texts, got .*int64.*; .* or store it as strings"
     with pytest.raises(ValueError, match=message):
         _predict(str(file), text_column="id")
-
-
-def test_pictures_are_the_texts_of_their_pixels(tmp_path: Path) -> None:
-    arrays = [np.full((2, 3), value, dtype=np.uint8) for value in (0, 7, 255)]
-    features = datasets.Features({"img": datasets.Image()})
-    rows = datasets.Dataset.from_dict({"img": [Image.fromarray(array) for array in arrays]}, features=features)
-    rows.to_parquet(tmp_path / "pictures.parquet")
-    batches = _predict(str(tmp_path / "pictures.parquet"), text_column="img")
-    assert _found(batches) == [chr(0x2800 + int(array[0, 0])) * 6 for array in arrays]
 
 
 def test_pairs_come_from_tables(tmp_path: Path, lines: str) -> None:

@@ -19,6 +19,7 @@ from tasks.text.tokens.tokenizers import (
     BpeSpec,
     BytesSpec,
     CharactersSpec,
+    CodePointsSpec,
     TokenizerSpec,
     WordsSpec,
     tokenizer_from,
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 
 _TEXTS = ["the cat sat on the mat", "a cat, a Cat!\n", "Ünïcode 中 \U0001f600", "mat mat mat [MASK] the"]
 _LEARNING: list[TokenizerSpec] = [CharactersSpec(), WordsSpec(), BpeSpec(267)]
-_ALL = [BytesSpec(), *_LEARNING]
+_ALL = [BytesSpec(), CodePointsSpec(0x20, 300), *_LEARNING]
 
 
 def _ids(spec: TokenizerSpec, *text: str, texts: list[str] = _TEXTS) -> list[int]:
@@ -78,6 +79,16 @@ def test_characters_are_those_of_the_texts_in_their_order() -> None:
     assert 1 in expected
     assert tokenizer(text)["input_ids"] == [2, *expected, 3]
     assert tokenizer.decode(tokenizer("a cat, a\nCat!")["input_ids"], skip_special_tokens=True) == "a cat, a\nCat!"
+
+
+def test_code_points_are_a_range() -> None:
+    tokenizer = CodePointsSpec(0x2800, 256).build(["not read"])
+    assert len(tokenizer) == 261
+    text = "".join(map(chr, range(0x2800, 0x2900)))
+    assert tokenizer(text)["input_ids"] == [2, *range(5, 261), 3]
+    assert tokenizer("a\u27ff\u2900")["input_ids"] == [2, 1, 1, 1, 3]
+    assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == text
+    assert len(CodePointsSpec(0xE000, 0x10FFFF - 0xE000 + 1).build([])) == 5 + 0x102000
 
 
 def test_words_are_those_between_blanks_the_frequent_ones_first() -> None:
@@ -192,6 +203,11 @@ def test_a_tokenizer_that_a_checkpoint_cannot_keep(monkeypatch: pytest.MonkeyPat
         (BpeSpec, {"min_frequency": 0}, r"tokenizer.min_frequency: expected at least 1 .*, got 0"),
         (WordsSpec, {"vocab_size": 5}, r"tokenizer.vocab_size: expected at least 6 .*, got 5"),
         (WordsSpec, {"min_frequency": -1}, r"tokenizer.min_frequency: expected at least 1 .*, got -1"),
+        (CodePointsSpec, {"first": 0, "count": 0}, r"tokenizer.first and tokenizer.count must give .*, got 0 and 0"),
+        (CodePointsSpec, {"first": -1}, r"must give code points from 0 to 0xD7FF or from 0xE000 to .*, got -1 and 256"),
+        (CodePointsSpec, {"first": 0xD700, "count": 257}, r"tokenizer.first and .*, got 55040 and 257"),
+        (CodePointsSpec, {"first": 0xDFFF, "count": 2}, r"tokenizer.first and .*, got 57343 and 2"),
+        (CodePointsSpec, {"first": 0x10FFFF, "count": 2}, r"tokenizer.first and .*, got 1114111 and 2"),
     ],
 )
 def test_options_out_of_range(kind: Any, options: dict[str, int], message: str) -> None:
@@ -207,27 +223,27 @@ def _rows(texts: list[str] = _TEXTS, **more: list[str]) -> datasets.Dataset:
 @pytest.mark.parametrize("streamed", [False, True])
 def test_what_was_learned_is_kept(spec: TokenizerSpec, streamed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = _rows().to_iterable_dataset() if streamed else _rows()
-    first = learned_settings(spec, rows, ["text"], pictures=False)
+    first = learned_settings(spec, rows, ["text"])
     assert first == tokenizer_settings(spec.build(_TEXTS))
     other = _rows([*_TEXTS, "other"]).to_iterable_dataset() if streamed else _rows([*_TEXTS, "other"])
     monkeypatch.setattr(type(spec), "build", None)  # cannot be called
-    assert learned_settings(spec, rows, ["text"], pictures=False) == first
+    assert learned_settings(spec, rows, ["text"]) == first
     with pytest.raises(TypeError):
-        learned_settings(spec, other, ["text"], pictures=False)
+        learned_settings(spec, other, ["text"])
     files = list((Path(datasets.config.HF_DATASETS_CACHE) / "softformer").glob("tokenizer-*"))
     assert sorted(file.suffix for file in files) == [".json", ".lock", ".lock"]
 
 
 def test_both_columns_are_learned_from_and_what_is_no_text_is_left_out() -> None:
     rows = _rows(["ab", None, ""], other=["c", "d", "e"])  # type: ignore[list-item]
-    tokenizer = tokenizer_from(learned_settings(CharactersSpec(), rows, ["text", "other"], pictures=False))
+    tokenizer = tokenizer_from(learned_settings(CharactersSpec(), rows, ["text", "other"]))
     assert len(tokenizer) == 5 + len("abcde")
 
 
 def test_a_stream_gives_its_first_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.text.tokens.learned.MOST_STREAMED", 3)
     rows = _rows(list("abcdef")).to_iterable_dataset()
-    assert len(tokenizer_from(learned_settings(CharactersSpec(), rows, ["text"], pictures=False))) == 5 + 3
+    assert len(tokenizer_from(learned_settings(CharactersSpec(), rows, ["text"]))) == 5 + 3
 
 
 @pytest.mark.parametrize(
@@ -236,6 +252,7 @@ def test_a_stream_gives_its_first_rows(monkeypatch: pytest.MonkeyPatch) -> None:
         ([], BytesSpec()),
         (["--data.tokenizer.lowercase=true"], BytesSpec(True)),
         (["--data.tokenizer=CharactersSpec"], CharactersSpec()),
+        (["--data.tokenizer=CodePointsSpec", "--data.tokenizer.first=0x2800"], CodePointsSpec(0x2800)),
         (["--data.tokenizer=WordsSpec", "--data.tokenizer.min_frequency=3"], WordsSpec(min_frequency=3)),
         (["--data.tokenizer=BpeSpec", "--data.tokenizer.vocab_size=300"], BpeSpec(300)),
         (["--data.tokenizer=AutoTokenizerSpec", "--data.tokenizer.name=a/b"], AutoTokenizerSpec("a/b")),
