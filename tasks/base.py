@@ -95,9 +95,15 @@ class Task(SoftformerModule, Generic[P]):
                 f"{difference}; build the data with processor=task.processor"
             )
 
+    def accepts(self, processor: Processor) -> bool:
+        """Whether the task can use a processor that is stored with its starting weights; always, here."""
+        return True
+
     def _take_processor_of_weights(self) -> None:
         if self.processor is None and self.weight_report is not None and self.weight_report.processor is not None:
-            self.keep_processor(Processor.from_dict(self.weight_report.processor))  # type: ignore[arg-type]
+            stored: Any = Processor.from_dict(self.weight_report.processor)
+            if self.accepts(stored):
+                self.keep_processor(stored)
 
     # Checkpoints.
 

@@ -1,4 +1,4 @@
-"""How audio tasks turn sound into frames, as configuration; and that the sounds have the sample rate it is made for."""
+"""Log-mel features as configuration, and the check that a checkpoint was trained on the same features."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ from softformer.training.checkpoints.content import processor_description
 
 
 class FeatureSpec(Options):
-    """Log-mel frames; `softformer.models.audio.features.LogMel` describes them.
+    """Options of log-mel features, as in `softformer.models.audio.features.LogMel`.
 
     Args:
         window: Length of a window (ms).
-        hop: Distance of windows (ms).
+        hop: Distance between the starts of windows (ms).
         num_mels: Number of mel bands.
         min_hz: Lowest frequency of the bands (Hz).
         max_hz: Highest frequency (Hz); None for half the sample rate.
-        normalize: What is brought to mean 0 and standard deviation 1 over the frames of a recording: "bands", each of
-            them; "recording", all together; null for nothing.
+        normalize: Values that are normalized to mean 0 and standard deviation 1 over the frames of a recording: each
+            band by itself ("bands") or all bands together ("recording"). None normalizes nothing.
     """
 
     def __init__(
@@ -37,15 +37,13 @@ class FeatureSpec(Options):
         self.normalize = normalize
 
     def build(self, sample_rate: int | None) -> LogMel:
-        """The features of sounds at a sample rate (Hz).
+        """The features of recordings at a sample rate (Hz).
 
         Raises:
-            ValueError: The rate is unknown, or an option is out of range at it.
+            ValueError: The sample rate is unknown, or an option is out of range at this rate.
         """
         if sample_rate is None:
-            raise ValueError(
-                "sample_rate must be given in Hz, got None; an audio data module sets it on the command line"
-            )
+            raise ValueError("sample_rate must be given in Hz, got None; pass the processor of an audio data module")
         return LogMel(
             sample_rate,
             window=self.window,
@@ -82,6 +80,6 @@ def check_features(features: FeatureSpec, sample_rate: int, checkpoint: dict[str
 
 
 def _options(features: Any) -> dict[str, Any]:
-    """The options in a description of features."""
+    """The options that a checkpoint holds of its features."""
     given = features.get("init_args", features) if isinstance(features, dict) else {}
     return vars(FeatureSpec(**given)) if features else {}

@@ -1,4 +1,4 @@
-"""Whether the weights, the data and the batches of a speech recognizer mean the same units."""
+"""Checks that the weights, the data, and the batches of a speech recognizer have the same units."""
 
 from typing import Any
 
@@ -15,16 +15,16 @@ REMEDY = (
 
 
 def check_unit_weights(report: WeightReport | None, head: nn.Linear) -> None:
-    """Accept starting weights of the encoder's width, with a row for each unit or without any.
+    """Accept pretrained weights that have the width of the encoder, and the units of the head or class names instead.
 
-    The head of a classifier is no obstacle: that of the recognizer then keeps its start.
+    The head of a classifier is not loaded, so the head of the recognizer keeps its initial weights.
 
     Args:
-        report: What was loaded; None where nothing was.
-        head: The network's layer `head`, which names the units.
+        report: Report of the loaded weights; None without any.
+        head: The layer of the network that computes the units.
 
     Raises:
-        ValueError: The file has a layer of another width, or of another number of units.
+        ValueError: The weights have another width, or another number of units.
     """
     if report is None:
         return
@@ -32,34 +32,25 @@ def check_unit_weights(report: WeightReport | None, head: nn.Linear) -> None:
     width, units = shapes.get("backbone.subsampling.project.weight"), shapes.get("head.weight")
     if width is not None:
         raise ValueError(
-            f"weights: {report.path} must have the width of the encoder, {head.in_features}, but the shapes of its "
-            f"first linear layer differ: {width}. Set the encoder's options as they were"
+            f"weights must have the width of the encoder, {head.in_features}, got another in {report.path}: the shapes "
+            f"of the first linear layer differ, {width}; set the options of the encoder as they were"
         )
     if units is not None and not ((report.processor or {}).get("init_args") or {}).get("class_names"):
         raise ValueError(
-            f"weights: {report.path} must have as many units as the data, but the shapes (units, width) differ: "
-            f"{units}; {REMEDY}"
+            f"weights must have as many units as the data, got another number in {report.path}: the shapes (units, "
+            f"width) differ, {units}; {REMEDY}"
         )
 
 
-def check_same_units(name: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    """Accept data whose units have the same numbers as in trained weights.
+def unit_difference(trained: dict[str, Any], data: dict[str, Any], name: str) -> str | None:
+    """The first unit whose number differs between trained weights and data; None for equal units.
 
     Args:
-        name: What to call the weights.
-        theirs: Units of the weights as plain values.
-        ours: Units of the data as plain values.
-
-    Raises:
-        ValueError: A number stands for another unit.
+        trained: Units of the weights as plain values.
+        data: Units of the data as plain values.
+        name: Name of the weights in the answer.
     """
-    if difference := unit_difference(theirs, ours, "the weights"):
-        raise ValueError(f"{name} belongs to other units: {difference}; {REMEDY}")
-
-
-def unit_difference(ours: dict[str, Any], data: dict[str, Any], name: str) -> str | None:
-    """The first unit that has another number in the data, with units as plain values; None without one."""
-    before, now = units_from(ours).table, units_from(data).table
+    before, now = units_from(trained).table, units_from(data).table
     if before == now:
         return None
     number = next(i for i in range(max(len(before), len(now))) if before[i : i + 1] != now[i : i + 1])
@@ -67,24 +58,24 @@ def unit_difference(ours: dict[str, Any], data: dict[str, Any], name: str) -> st
 
 
 def check_batch_units(units: Tensor, num_units: Tensor, size: int) -> None:
-    """Accept transcripts that a network can write.
+    """Accept transcripts of the units of a network.
 
     Args:
         units: (B, U) int64, padded.
-        num_units: (B,) int64, how many of the U are real.
+        num_units: (B,) int64, number of real units of each transcript.
         size: Number of units V of the network.
 
     Raises:
-        ValueError: A transcript is empty, or holds the blank or a unit outside the network's.
+        ValueError: A transcript is empty, or holds the blank or a unit that the network does not have.
     """
     if int(num_units.min()) < 1:
-        raise ValueError("a transcript of the batch is empty; leave such recordings out")
+        raise ValueError("transcripts must have at least one unit, got an empty one in a batch; leave it out")
     real = units[torch.arange(units.shape[1]) < num_units.unsqueeze(1)]
     least, most = int(real.min()), int(real.max())
     if least < 1 or most >= size:
         raise ValueError(
-            f"transcripts must be of units 1 to {size - 1}, those of the network without the blank, got {least} to "
-            f"{most}: use the units that it was trained with"
+            f"transcripts must have units 1 to {size - 1}, those of the network without the blank, got {least} to "
+            f"{most}; use the units that the network was trained with"
         )
 
 

@@ -64,6 +64,7 @@ def test_the_written_configuration_is_a_recipe(trained: Path, tmp_path: Path) ->
     outcome = softformer(tmp_path, "fit", "--config", config, "--print_config")
     assert outcome.code == 0, outcome.err
     assert "Unable to serialize" not in outcome.out
+    assert "num_units: null" in Path(config).read_text()
     assert "processor" not in Path(config).read_text()
 
 
@@ -156,9 +157,9 @@ def test_only_tables_are_written_over(trained: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "name"),
     [
-        ("--model.features.window", "60", "model.features.window is 25.0 in the checkpoint and 60.0 here"),
-        ("--model.features.normalize", "null", "model.features.normalize is bands in the checkpoint and None here"),
-        ("--model.sample_rate", "16000", "the sample rate of the network, 16000 Hz, got 8000 Hz"),
+        ("--model.features.window", "60", "features.window is 25.0 in the checkpoint and 60.0 here"),
+        ("--model.features.normalize", "null", "features.normalize is bands in the checkpoint and None here"),
+        ("--model.sample_rate", "16000", "sample_rate must be the same for network and data, got 16000 Hz and 8000 Hz"),
     ],
 )
 def test_a_trained_network_hears_by_its_own_features(
@@ -167,6 +168,7 @@ def test_a_trained_network_hears_by_its_own_features(
     outcome = softformer(tmp_path, *_checkpoint(trained), "--data.sounds", str(trained / "test"), option, value)
     assert outcome.code == 2
     assert name in " ".join(outcome.err.split())
+    assert option.removeprefix("--") in outcome.err
 
 
 def test_a_recipe_for_another_task_than_that_of_the_checkpoint(trained: Path, tmp_path: Path) -> None:
