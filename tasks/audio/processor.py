@@ -61,7 +61,7 @@ class AudioProcessor(Processor):
         if self.unit_settings is None:
             raise ValueError(
                 "the processor must have units to read and write transcripts, got None; take that of a "
-                "SpeechDataModule, or load a SpeechRecognizer with softformer.load(checkpoint)"
+                "SpeechDataModule or SpeechRecognizer, or use a classifier with an AudioDataModule"
             )
         return units_from(self.unit_settings)
 
