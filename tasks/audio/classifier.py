@@ -180,9 +180,10 @@ class AudioClassifier(Classifier[AudioProcessor]):
             For each recording its top-k classes and their probabilities, best first.
 
         Raises:
-            ValueError: The task has no processor; or a recording cannot be read, or is shorter than a window.
+            ValueError: A recording cannot be read, or is shorter than a window.
         """
-        processor, found = self.needed_processor(), list[list[Prediction]]()
+        processor = self.known_processor() or AudioProcessor(self.sample_rate)
+        found: list[list[Prediction]] = []
         with self.predicting():
             for batch in processor.batches(sounds, max_seconds):
                 check_recordings(batch, self.network.backbone.features)

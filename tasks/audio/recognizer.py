@@ -33,6 +33,7 @@ from tasks.audio.speech.ctc import ctc_loss, likeliest_units, long_enough
 from tasks.audio.speech.error_rates import CharacterErrors, WordErrors
 from tasks.audio.speech.left_out import LeftOut
 from tasks.audio.speech.transcripts import Transcript, write_transcripts
+from tasks.audio.speech.units import Units
 from tasks.audio.speech.word_times import WordTime, word_times
 from tasks.base import Task
 
@@ -147,7 +148,7 @@ class SpeechRecognizer(Task[AudioProcessor]):
         return self._rows_of_loss
 
     def _hypotheses(self, log_probs: Tensor, num_tokens: Tensor) -> list[str]:
-        units = self.needed_processor().units
+        units = self.units
         return [units.decode(ids) for ids in likeliest_units(log_probs, num_tokens)]
 
     def on_train_epoch_end(self) -> None:
@@ -186,6 +187,11 @@ class SpeechRecognizer(Task[AudioProcessor]):
         if self._example is not None and not self.trainer.sanity_checking:
             transcript, hypothesis = (textwrap.shorten(text, _SHOWN, placeholder=" ...") for text in self._example)
             rank_zero_info(f"epoch {self.current_epoch}\n  transcript: {transcript}\n  hypothesis: {hypothesis}")
+
+    @property
+    def units(self) -> Units:
+        """The units of the transcripts."""
+        return self.needed_processor().units
 
     def meet(self, data: Any) -> None:
         """Compare processors.
@@ -241,7 +247,7 @@ class SpeechRecognizer(Task[AudioProcessor]):
         ]
 
     def _transcripts(self, lengths: Tensor, log_probs: Tensor, num_tokens: Tensor) -> list[Transcript]:
-        token_seconds, units = self.network.backbone.token_seconds, self.needed_processor().units
+        token_seconds, units = self.network.backbone.token_seconds, self.units
         durations = (lengths.double() / self.sample_rate).tolist()
         words_of = [
             word_times(logs[:count], units, token_seconds=token_seconds, seconds=seconds)

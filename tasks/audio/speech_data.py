@@ -14,7 +14,7 @@ from tasks.audio.reading.sound import file_of
 from tasks.audio.recording_data import RecordingDataModule
 from tasks.audio.speech.examples import SpeechCollator, SpeechReader, TranscriptReader, of_sound, transcript_faults
 from tasks.audio.speech.normalization import Writing
-from tasks.audio.speech.units import UNITS_FILE, CharacterUnits, UnitsSpec
+from tasks.audio.speech.units import UNITS_FILE, CharacterUnits, Units, UnitsSpec
 from tasks.data.cache import kept
 from tasks.data.examples import ReadError, Split, logger
 from tasks.data.labels import shortened
@@ -71,9 +71,14 @@ class SpeechDataModule(RecordingDataModule):
         return self.given_processor or AudioProcessor(self.sample_rate, self._own_units, self.writing.settings)
 
     @property
+    def units(self) -> Units:
+        """The units of the transcripts."""
+        return self.processor.units
+
+    @property
     def num_units(self) -> int:
         """Number of units, the blank included."""
-        return self.processor.units.size
+        return self.units.size
 
     @cached_property
     def _own_units(self) -> dict[str, Any]:
@@ -128,7 +133,7 @@ class SpeechDataModule(RecordingDataModule):
             ReadError: Transcripts have characters that the units lack, all of which are listed, and `on_bad_sound` is
                 "error".
         """
-        read = TranscriptReader(self.processor.writing, self.processor.units)
+        read = TranscriptReader(self.processor.writing, self.units)
         faults, lacking = transcript_faults(split.rows, self.transcript_column, read)
         for place in faults:
             faults[place] += of_sound(file_of(split.rows[place][self.audio_column]))
@@ -143,7 +148,7 @@ class SpeechDataModule(RecordingDataModule):
 
     def reader(self, role: Role) -> SpeechReader:
         """The reader of recordings and transcripts."""
-        transcript = TranscriptReader(self.processor.writing, self.processor.units)
+        transcript = TranscriptReader(self.processor.writing, self.units)
         return SpeechReader(self.recording_reader(role), self.transcript_column, transcript)
 
     def collator(self, role: Role) -> SpeechCollator:

@@ -38,6 +38,11 @@ def recognizer(**options: Any) -> SpeechRecognizer:
     return SpeechRecognizer(**{"encoder": ENCODER, "processor": PROCESSOR, "features": FEATURES, **options})
 
 
+def bare(**options: Any) -> SpeechRecognizer:
+    """A recognizer without a processor."""
+    return recognizer(**{"processor": None, "num_units": NUM_UNITS, "sample_rate": RATE, **options})
+
+
 def noise(samples: int, seed: int = 0) -> Tensor:
     return 0.1 * torch.randn(samples, generator=torch.Generator().manual_seed(seed))
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from command_line import softformer
 from sounds import RATE, noise, write_sound
-from speech_tasks import ENCODER, FEATURES, NUM_UNITS, PROCESSOR, recognizer
+from speech_tasks import ENCODER, FEATURES, PROCESSOR, bare, recognizer
 from tiny_images import TinyImages
 from toy_rows import quiet_trainer
 
@@ -54,11 +54,10 @@ def test_a_classifier_on_transcripts(table: str, function: str) -> None:
 @pytest.mark.parametrize("function", ["fit", "validate", "test"])
 def test_a_recognizer_on_labels(table: str, function: str) -> None:
     data = data_module(AudioDataModule, table)
-    for options in ({}, {"processor": None, "num_units": NUM_UNITS, "sample_rate": RATE}):
-        task = recognizer(**options)
+    for task, kept in ((recognizer(), PROCESSOR), (bare(), None)):
         with pytest.raises(ValueError, match=NO_TRANSCRIPTS):
             getattr(quiet_trainer(max_epochs=1), function)(task, data)
-        assert task.processor == (PROCESSOR if not options else None)
+        assert task.processor == kept
     with pytest.raises(ValueError, match=NO_TRANSCRIPTS):
         recognizer(processor=data.processor)
 
@@ -86,15 +85,20 @@ def test_the_processor_of_starting_weights_is_taken_where_it_fits(table: str, tm
     trainer.fit(task, data_module(AudioDataModule, table, processor=task.processor, val_fraction=0.0))
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     weights, file = str(tmp_path / "a.ckpt"), str(tmp_path / "recordings" / "0.wav")
-    ((first, _),) = classifier(num_classes=2, sample_rate=RATE, weights=weights).predict(file)
-    assert first.label in ("a", "b")
-    # At another rate than that of the network, or without units, it would be wrong.
-    for other in (
-        classifier(num_classes=2, sample_rate=16_000, weights=weights),
-        recognizer(processor=None, num_units=NUM_UNITS, sample_rate=RATE, weights=weights),
-    ):
-        with pytest.raises(ValueError, match="must have a processor to prepare raw inputs, got None"):
-            other.predict(file)
+
+    def started(sample_rate: int) -> AudioClassifier:
+        return classifier(num_classes=2, sample_rate=sample_rate, weights=weights)
+
+    expected = task.predict(file)
+    assert {label for label, _ in expected[0]} == {"a", "b"}
+    assert started(RATE).predict(file) == expected
+    data = data_module(AudioDataModule, table, sounds=file)
+    ((row,),) = quiet_trainer().predict(started(RATE), data) or ()
+    assert row["class_1"] == expected[0][0].label  # type: ignore[index, call-overload]
+    # A network of another sample rate reads at that, and its classes have no names.
+    assert {label for label, _ in started(16_000).predict(file)[0]} == {"0", "1"}
+    with pytest.raises(ValueError, match="SpeechRecognizer must have a processor to prepare raw inputs, got None"):
+        bare(weights=weights).predict(file)
 
 
 MODEL = [

@@ -251,7 +251,7 @@ def test_files_and_arrays_give_the_same_predictions(tmp_path: Path) -> None:
 
 def test_one_pass_is_one_pass() -> None:
     """Over a minute here; what limits a batch does not divide a recording."""
-    task = classifier(windows=None, processor=AudioProcessor(RATE)).eval()
+    task = classifier(windows=None).eval()
     task.network.backbone.longest.fill_(17)
     seen: list[tuple[int, ...]] = []
     task.network.backbone.encoder.register_forward_hook(lambda module, inputs, out: seen.append(tuple(out.shape)))

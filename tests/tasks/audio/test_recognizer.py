@@ -7,12 +7,12 @@ import pytest
 import torch
 from speech_tasks import (
     LENGTHS,
-    NUM_UNITS,
     OTHERS,
     PROCESSOR,
     RATE,
     TEXTS,
     OneBatch,
+    bare,
     batch,
     noise,
     processor,
@@ -194,9 +194,8 @@ def test_only_the_head_trains() -> None:
     ],
 )
 def test_options_are_checked(options: dict[str, Any], message: str) -> None:
-    given = {"processor": None, "num_units": NUM_UNITS, "sample_rate": RATE} if "processor" not in options else {}
     with pytest.raises(ValueError, match=message):
-        recognizer(**{**given, **options})
+        (recognizer if "processor" in options else bare)(**options)
 
 
 def test_batches_are_checked() -> None:
@@ -219,16 +218,12 @@ def test_batches_are_checked() -> None:
     assert task.on_before_batch_transfer(files, 0) is files
 
 
-def without_processor(**options: Any) -> Any:
-    return recognizer(**{"processor": None, "num_units": NUM_UNITS, "sample_rate": RATE, **options})
-
-
 def test_a_task_without_a_processor() -> None:
     message = r"SpeechRecognizer must have a processor .*, got None; load the task with softformer.load.*data.processor"
     with pytest.raises(ValueError, match=message):
-        without_processor().predict(noise(3001))
+        bare().predict(noise(3001))
     with pytest.raises(ValueError, match=message):
-        without_processor().align(noise(3001), "a")
+        bare().align(noise(3001), "a")
 
 
 REFUSED = [
@@ -254,7 +249,7 @@ def test_data_with_another_processor(function: str, other: AudioProcessor, messa
 def test_a_task_without_a_processor_does_not_take_one_that_does_not_fit(
     function: str, other: AudioProcessor, message: str
 ) -> None:
-    task = without_processor()
+    task = bare()
     with pytest.raises(ValueError, match=message):
         getattr(quiet_trainer(max_epochs=1), function)(task, OneBatch(other))
     assert task.processor is None
@@ -262,7 +257,7 @@ def test_a_task_without_a_processor_does_not_take_one_that_does_not_fit(
 
 @pytest.mark.parametrize("function", ["fit", "validate", "test"])
 def test_a_task_without_a_processor_takes_that_of_the_data(function: str) -> None:
-    task = without_processor()
+    task = bare()
     options = {} if function == "fit" else {"verbose": False}
     getattr(quiet_trainer(max_epochs=1), function)(task, OneBatch(PROCESSOR), **options)
     assert task.processor == PROCESSOR

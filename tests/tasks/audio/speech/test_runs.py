@@ -18,6 +18,7 @@ from speech_tasks import (
     RATE,
     TEXTS,
     OneBatch,
+    bare,
     batch,
     noise,
     processor,
@@ -74,9 +75,9 @@ def test_a_checkpoint_stands_alone(tmp_path: Path) -> None:
 
 def test_a_run_does_not_go_on_with_other_units(tmp_path: Path) -> None:
     file = checkpoint(tmp_path)
-    for options in ({"processor": OTHERS}, {"processor": None, "num_units": NUM_UNITS, "sample_rate": RATE}):
+    for task in (recognizer(processor=OTHERS), bare()):
         with pytest.raises(ValueError, match=r"must .*: unit 5 is 'e' in the data and 'd' in the task; \w"):
-            quiet_trainer(max_epochs=2).fit(recognizer(**options), OneBatch(OTHERS), ckpt_path=file)
+            quiet_trainer(max_epochs=2).fit(task, OneBatch(OTHERS), ckpt_path=file)
 
 
 def test_the_same_units_are_a_start(tmp_path: Path) -> None:
@@ -102,8 +103,7 @@ def test_weights_of_another_number_of_units(tmp_path: Path) -> None:
 
 def test_weights_of_as_many_units_but_others(tmp_path: Path) -> None:
     file = checkpoint(tmp_path, OTHERS)
-    for options in ({}, {"processor": None, "num_units": NUM_UNITS, "sample_rate": RATE}):
-        task = recognizer(weights=file, **options)
+    for task in (recognizer(weights=file), bare(weights=file)):
         message = r"weights must have the units .*speech.ckpt: unit 5 is 'd' in the data and 'e' in the weights; take"
         with pytest.raises(ValueError, match=message):
             quiet_trainer(max_epochs=1).fit(task, OneBatch(PROCESSOR))
@@ -133,9 +133,8 @@ def test_a_classifier_is_a_start(tmp_path: Path, num_classes: int) -> None:
         assert torch.equal(task.network.backbone.state_dict()[name], value)
     quiet_trainer(max_epochs=1).fit(task, OneBatch(PROCESSOR))
     # The processor of a classifier is not taken by a recognizer without one.
-    options: Any = {"processor": None, "num_units": NUM_UNITS, "sample_rate": RATE}
     for function in ("validate", "test"):
-        task = recognizer(**options, weights=str(tmp_path / "classes.ckpt"))
+        task = bare(weights=str(tmp_path / "classes.ckpt"))
         getattr(quiet_trainer(), function)(task, OneBatch(PROCESSOR), verbose=False)
         assert task.processor == PROCESSOR
 
