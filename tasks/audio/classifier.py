@@ -14,16 +14,9 @@ from softformer.training.encoders.vision import EncoderSpec
 from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
-from tasks.audio.checks import check_recording_data, check_recordings
-from tasks.audio.features import FeatureSpec, check_features
-from tasks.audio.processor import (
-    MAX_SECONDS,
-    AudioProcessor,
-    Recording,
-    check_no_units,
-    known_sample_rate,
-    processor_of,
-)
+from tasks.audio.base import AudioTask, check_recordings
+from tasks.audio.features import FeatureSpec
+from tasks.audio.processor import MAX_SECONDS, AudioProcessor, Recording, known_sample_rate
 from tasks.classification.classifier import Classifier, given_classes
 from tasks.classification.metrics import check_labels, check_num_classes
 from tasks.classification.predictions import TOP_K, Prediction, prediction_rows
@@ -33,7 +26,7 @@ _OPTIMIZER = OptimizerSpec()
 _SCHEDULE = ScheduleSpec()
 
 
-class AudioClassifier(Classifier[AudioProcessor]):
+class AudioClassifier(AudioTask, Classifier[AudioProcessor]):
     """Classifies recordings of any length. Time and memory are linear in the length.
 
     Args:
@@ -84,11 +77,10 @@ class AudioClassifier(Classifier[AudioProcessor]):
         freeze_backbone: bool = False,
     ) -> None:
         super().__init__(optimizer=optimizer, schedule=schedule)
-        self.processor = processor
-        check_no_units(processor)
+        _check_no_units(processor)
         num_classes, multi_label = given_classes(num_classes, multi_label, processor)
         num_classes = check_num_classes(num_classes)
-        self.features = features
+        self.processor, self.features = processor, features
         log_mel = features.build(known_sample_rate(sample_rate, processor))
         self.sample_rate = log_mel.sample_rate
         backbone = AudioBackbone(log_mel, encoder.build(), subsampling=subsampling, augment=augment, windows=windows)
@@ -103,29 +95,14 @@ class AudioClassifier(Classifier[AudioProcessor]):
         """Logits (B, K) of waveforms (B, T) in [-1, 1], padded after `length` (B,) samples."""
         return self.network(wave, length)
 
-    def setup(self, stage: str) -> None:
-        """Check the sample rate of the data, and let it treat recordings shorter than one window as bad.
+    def check_processor(self, processor: Any) -> None:
+        """Accept a processor of the sample rate of the network, without units.
 
         Raises:
-            ValueError: As in `tasks.audio.checks.check_recording_data`.
+            ValueError: The sample rate is another, or the processor has units.
         """
-        check_recording_data(self.data, self.features, self.sample_rate)
-
-    def meet(self, data: Any) -> None:
-        """Compare processors.
-
-        Raises:
-            ValueError: As in `Classifier.meet`; or the data has transcripts, or another sample rate than the network.
-        """
-        processor = processor_of(data)
-        check_no_units(processor)
-        known_sample_rate(self.sample_rate, processor)
-        super().meet(data)
-
-    def accepts(self, processor: Any) -> bool:
-        """Whether a processor has the sample rate of the network, and no units."""
-        recordings = isinstance(processor, AudioProcessor) and processor.unit_settings is None
-        return recordings and processor.sample_rate == self.sample_rate
+        super().check_processor(processor)
+        _check_no_units(processor)
 
     def step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
         """Cross entropy, binary for several labels; smoothed and weighted in training alone."""
@@ -152,15 +129,6 @@ class AudioClassifier(Classifier[AudioProcessor]):
             check_labels(batch["label"], self.num_classes, self.multi_label)
         return batch
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the processor of the checkpoint.
-
-        Raises:
-            ValueError: The features differ.
-        """
-        super().on_load_checkpoint(checkpoint)
-        check_features(self.features, self.sample_rate, checkpoint)
-
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
         """A row for each recording: its file, then the top classes and their probabilities (`listed`)."""
         return prediction_rows(batch, self.predictions(self._logits(batch), self.listed))
@@ -185,8 +153,14 @@ class AudioClassifier(Classifier[AudioProcessor]):
         processor = self.known_processor() or AudioProcessor(self.sample_rate)
         found: list[list[Prediction]] = []
         with self.predicting():
-            for batch in processor.batches(sounds, max_seconds):
-                check_recordings(batch, self.network.backbone.features)
-                logits = self(batch["wave"].to(self.device), batch["length"].to(self.device))
-                found += self.predictions(logits, top_k)
+            for batch in self.batches(processor, sounds, max_seconds):
+                found += self.predictions(self._logits(batch), top_k)
         return found
+
+
+def _check_no_units(processor: AudioProcessor | None) -> None:
+    if processor is not None and processor.unit_settings is not None:
+        raise ValueError(
+            "the data must have class labels, got transcripts; train a classifier on an AudioDataModule, or train a "
+            "SpeechRecognizer"
+        )

@@ -160,20 +160,6 @@ class AudioProcessor(Processor):
         return unit_difference(self.unit_settings, other.unit_settings, "the task")
 
 
-def processor_of(data: Any) -> AudioProcessor | None:
-    """The processor of a data module; None where it has none.
-
-    Raises:
-        ValueError: The data module is not one of recordings.
-    """
-    processor = getattr(data, "processor", None)
-    if not isinstance(processor, AudioProcessor | None):
-        raise ValueError(
-            f"the data must be recordings, got {type(data).__name__}; use an AudioDataModule or a SpeechDataModule"
-        )
-    return processor
-
-
 def known_sample_rate(sample_rate: int | None, processor: AudioProcessor | None) -> int | None:
     """The sample rate (Hz) of a network: that of the processor, or else the one that is given.
 
@@ -222,19 +208,6 @@ def known_num_units(num_units: int | None, processor: AudioProcessor | None) -> 
             f"{REMEDY}"
         )
     return size
-
-
-def check_no_units(processor: AudioProcessor | None) -> None:
-    """Accept a processor of recordings without transcripts.
-
-    Raises:
-        ValueError: The processor has units.
-    """
-    if processor is not None and processor.unit_settings is not None:
-        raise ValueError(
-            "the data must have class labels, got transcripts; train a classifier on an AudioDataModule, or train a "
-            "SpeechRecognizer"
-        )
 
 
 def as_recordings(sounds: Recording | Sequence[Recording]) -> list[Recording]:

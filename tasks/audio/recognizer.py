@@ -18,16 +18,9 @@ from softformer.training.encoders.vision import EncoderSpec
 from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
-from tasks.audio.checks import check_recording_data, check_recordings
-from tasks.audio.features import FeatureSpec, check_features
-from tasks.audio.processor import (
-    MAX_SECONDS,
-    AudioProcessor,
-    Recording,
-    known_num_units,
-    known_sample_rate,
-    processor_of,
-)
+from tasks.audio.base import AudioTask, check_recordings
+from tasks.audio.features import FeatureSpec
+from tasks.audio.processor import MAX_SECONDS, AudioProcessor, Recording, known_num_units, known_sample_rate
 from tasks.audio.speech.agreement import check_batch_units, check_unit_weights
 from tasks.audio.speech.ctc import ctc_loss, likeliest_units, long_enough
 from tasks.audio.speech.error_rates import CharacterErrors, WordErrors
@@ -35,7 +28,6 @@ from tasks.audio.speech.left_out import LeftOut
 from tasks.audio.speech.transcripts import Transcript, write_transcripts
 from tasks.audio.speech.units import Units
 from tasks.audio.speech.word_times import WordTime, word_times
-from tasks.base import Task
 
 ErrorRate = Literal["wer", "cer"]
 
@@ -47,7 +39,7 @@ _COUNTED = 4
 _SHOWN = 300
 
 
-class SpeechRecognizer(Task[AudioProcessor]):
+class SpeechRecognizer(AudioTask):
     """Transcribes recordings of any length. Time and memory are linear in the length.
 
     The metrics are the word error rate (wer) and the character error rate (cer) of greedy decoding; in training they
@@ -95,9 +87,8 @@ class SpeechRecognizer(Task[AudioProcessor]):
         super().__init__(optimizer=optimizer, schedule=schedule)
         check_choice("best_by", best_by, get_args(ErrorRate))
         self.monitor, self.monitor_mode = f"val/{best_by}", "min"
-        self.processor = processor
         self.num_units = known_num_units(num_units, processor)
-        self.features = features
+        self.processor, self.features = processor, features
         log_mel = features.build(known_sample_rate(sample_rate, processor))
         self.sample_rate = log_mel.sample_rate
         backbone = AudioBackbone(log_mel, encoder.build(), subsampling=subsampling, augment=augment, windows=windows)
@@ -118,14 +109,6 @@ class SpeechRecognizer(Task[AudioProcessor]):
             length: (B,) int64, number of real samples.
         """
         return self.network(wave, length)
-
-    def setup(self, stage: str) -> None:
-        """Check the sample rate of the data, and let it treat recordings shorter than one window as bad.
-
-        Raises:
-            ValueError: As in `tasks.audio.checks.check_recording_data`.
-        """
-        check_recording_data(self.data, self.features, self.sample_rate)
 
     def step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
         """CTC loss of the transcripts; counts the errors of greedy decoding."""
@@ -193,31 +176,14 @@ class SpeechRecognizer(Task[AudioProcessor]):
         """The units of the transcripts."""
         return self.needed_processor().units
 
-    def meet(self, data: Any) -> None:
-        """Compare processors.
+    def check_processor(self, processor: Any) -> None:
+        """Accept a processor of the sample rate and the number of units of the network.
 
         Raises:
-            ValueError: As in `Task.meet`; or the data has no transcripts, or another number of units or another sample
-                rate than the network.
+            ValueError: The sample rate is another, or the processor has no units, or another number of units.
         """
-        if (processor := processor_of(data)) is not None:
-            known_num_units(self.num_units, processor)
-            known_sample_rate(self.sample_rate, processor)
-        super().meet(data)
-
-    def accepts(self, processor: Any) -> bool:
-        """Whether a processor has the sample rate and the number of units of the network."""
-        speech = isinstance(processor, AudioProcessor) and processor.unit_settings is not None
-        return speech and (processor.sample_rate, processor.units.size) == (self.sample_rate, self.num_units)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the processor of the checkpoint.
-
-        Raises:
-            ValueError: A run resumes with data of other units; or the features differ.
-        """
-        super().on_load_checkpoint(checkpoint)
-        check_features(self.features, self.sample_rate, checkpoint)
+        super().check_processor(processor)
+        known_num_units(self.num_units, processor)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Check a batch while it is on the CPU, where a check does not wait for a GPU.
@@ -248,7 +214,7 @@ class SpeechRecognizer(Task[AudioProcessor]):
 
     def _transcripts(self, lengths: Tensor, log_probs: Tensor, num_tokens: Tensor) -> list[Transcript]:
         token_seconds, units = self.network.backbone.token_seconds, self.units
-        durations = (lengths.double() / self.sample_rate).tolist()
+        durations = [length / self.sample_rate for length in lengths.tolist()]
         words_of = [
             word_times(logs[:count], units, token_seconds=token_seconds, seconds=seconds)
             for logs, count, seconds in zip(log_probs.cpu(), num_tokens.tolist(), durations)
@@ -280,8 +246,8 @@ class SpeechRecognizer(Task[AudioProcessor]):
         """
         processor, found = self.needed_processor(), list[Transcript]()
         with self.predicting():
-            for batch in processor.batches(sounds, max_seconds):
-                found += self._transcripts(batch["length"], *self._log_probs(batch))
+            for batch in self.batches(processor, sounds, max_seconds):
+                found += self._transcripts(batch["length"], *self(batch["wave"], batch["length"]))
         return found
 
     def align(self, sound: Recording, text: str) -> list[WordTime]:
@@ -302,13 +268,8 @@ class SpeechRecognizer(Task[AudioProcessor]):
         processor, backbone = self.needed_processor(), self.network.backbone
         text = processor.writing(text)
         with self.predicting():
-            (batch,) = processor.batches([sound])
-            (log_probs,), _ = self._log_probs(batch)
+            (batch,) = self.batches(processor, [sound])
+            (log_probs,), _ = self(batch["wave"], batch["length"])
             seconds = int(batch["length"]) / self.sample_rate
             options: dict[str, Any] = {"token_seconds": backbone.token_seconds, "seconds": seconds, "text": text}
             return word_times(log_probs, processor.units, **options)
-
-    def _log_probs(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Outputs of `forward` for a batch of the processor, which no data module has checked or moved."""
-        check_recordings(batch, self.network.backbone.features)
-        return self(batch["wave"].to(self.device), batch["length"].to(self.device))

@@ -75,7 +75,9 @@ def test_the_processor_of_the_other_task(table: str) -> None:
 
 @pytest.mark.parametrize("task", [classifier(processor=CLASSES), recognizer()], ids=["classifier", "recognizer"])
 def test_data_of_images(task: Any) -> None:
-    with pytest.raises(ValueError, match="the data must be recordings, got TinyImages; use an AudioDataModule or a Sp"):
+    with pytest.raises(
+        ValueError, match="the data must be recordings, got ImageProcessor; use an AudioDataModule or a Sp"
+    ):
         quiet_trainer(max_epochs=1).fit(task, TinyImages())
 
 

@@ -11,7 +11,7 @@ import torch
 from tones import RATE, tone
 
 from softformer.models.audio.features import LogMel
-from tasks.audio.checks import check_recordings
+from tasks.audio.base import check_recordings
 from tasks.audio.processor import AudioProcessor
 from tasks.audio.speech.normalization import Writing
 from tasks.audio.speech.units import BpeUnits, CharacterUnits
