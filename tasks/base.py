@@ -32,19 +32,31 @@ class Task(SoftformerModule, Generic[P]):
         if "processor" in self.hparams:
             self.hparams["processor"] = processor
 
+    def known_processor(self) -> P | None:
+        """The processor of the task, or else the one that is stored with its starting weights, which the task keeps."""
+        if self.processor is None and self.weight_report is not None and self.weight_report.processor is not None:
+            stored: Any = Processor.from_dict(self.weight_report.processor)
+            if self.accepts(stored):
+                self.keep_processor(stored)
+        return self.processor
+
+    def accepts(self, processor: Processor) -> bool:
+        """Whether the task can use a processor that is stored with its starting weights; always, here."""
+        return True
+
     def needed_processor(self) -> P:
         """The processor.
 
         Raises:
             ValueError: The task has none.
         """
-        self._take_processor_of_weights()
-        if self.processor is None:
+        processor = self.known_processor()
+        if processor is None:
             raise ValueError(
                 f"{type(self).__name__} must have a processor to prepare raw inputs, got None; load the task with "
                 "softformer.load(checkpoint), or build it with processor=data.processor"
             )
-        return self.processor
+        return processor
 
     # Agreement with the data.
 
@@ -83,7 +95,7 @@ class Task(SoftformerModule, Generic[P]):
         """
         theirs = getattr(data, "processor", None)
         if not self.trains:
-            self._take_processor_of_weights()
+            self.known_processor()
         if self.processor is None:
             self.keep_processor(theirs)
         if self.trains and self.processor is not None and self.weight_report is not None:
@@ -95,10 +107,6 @@ class Task(SoftformerModule, Generic[P]):
                 f"{type(data).__name__} must prepare its inputs as those that {type(self).__name__} was trained on: "
                 f"{difference}; build the data with processor=task.processor"
             )
-
-    def _take_processor_of_weights(self) -> None:
-        if self.processor is None and self.weight_report is not None and self.weight_report.processor is not None:
-            self.keep_processor(Processor.from_dict(self.weight_report.processor))  # type: ignore[arg-type]
 
     # Checkpoints.
 
@@ -130,6 +138,10 @@ class Task(SoftformerModule, Generic[P]):
             rank_zero_warn("the classes of the checkpoint have other names than those of the data; check their order")
 
     # Prediction.
+
+    def on_predict_start(self) -> None:
+        """Take the processor of the starting weights, where the task has no other."""
+        self.known_processor()
 
     @contextmanager
     def predicting(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Sound classification: one label or several, with any encoder of frames."""
+"""Audio classification: one class or several for a recording, with any encoder of frames."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,9 +14,9 @@ from softformer.training.encoders.spec import EncoderSpec
 from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
-from tasks.audio.features import FeatureSpec, check_features
+from tasks.audio.base import AudioTask, check_recordings
+from tasks.audio.features import FeatureSpec
 from tasks.audio.processor import MAX_SECONDS, AudioProcessor, Recording, known_sample_rate
-from tasks.audio.recordings import check_recordings, require_window
 from tasks.classification.classifier import Classifier, given_classes
 from tasks.classification.metrics import check_labels, check_num_classes
 from tasks.classification.predictions import TOP_K, Prediction, prediction_rows
@@ -26,8 +26,8 @@ _OPTIMIZER = OptimizerSpec()
 _SCHEDULE = ScheduleSpec()
 
 
-class AudioClassifier(Classifier[AudioProcessor]):
-    """Classifies recordings of any length; time and memory grow with it alone.
+class AudioClassifier(AudioTask, Classifier[AudioProcessor]):
+    """Classifies recordings of any length. Time and memory are linear in the length.
 
     Args:
         encoder: The network: a SoftEncoderSpec, or your own, called as ``encoder(x, mask)`` with frames x (B, N, C) and
@@ -37,21 +37,21 @@ class AudioClassifier(Classifier[AudioProcessor]):
         multi_label: Whether a recording has any number of labels, as (B, K) zeros and ones, instead of one; a processor
             with class names decides.
         sample_rate: Sample rate of the recordings (Hz). None for that of the processor.
-        features: How sound becomes frames.
-        subsampling: How many frames become one token: 1, 2, 4 or 8.
-        augment: What chance changes in training.
-        windows: How recordings are heard that are longer than those of the training: in overlapping windows, as long as
-            the longest of these where `seconds` says nothing else. None hears each in one pass.
-        pooling: What stands for a recording: "mean" of its tokens, its first token ("cls"), or "attention", a learned
-            mean.
-        class_weights: Weights of the classes in the loss, in the order of their numbers; with several labels the
-            weights of the presence of each. "balanced" weighs them against their frequency in the training split.
+        features: Options of the log-mel features.
+        subsampling: Number of frames that make one token: 1, 2, 4, or 8.
+        augment: Random changes of the recordings in training.
+        windows: Overlapping windows for recordings that are longer than those of the training; by default a window is
+            as long as the longest recording of the training. None computes each recording in one pass.
+        pooling: Vector of a recording: the "mean" of its tokens, its first token ("cls"), or "attention", a learned
+            weighted mean of its tokens.
+        class_weights: Weights of the classes in the loss, in the order of their numbers; with several labels, weights
+            of the positive targets. "balanced" weights classes inversely to their frequency in the training split.
         label_smoothing: Share of the target that is spread over all classes, in [0, 1).
         optimizer: Optimizer and its options.
         schedule: Learning rate over the run.
-        weights: File of weights to start from: our own checkpoint, of a SpeechRecognizer too, or safetensors.
-        freeze_backbone: Whether only the pooling and the head train; the rest is then as in evaluation, so nothing is
-            augmented.
+        weights: File of pretrained weights: a checkpoint of this class or of SpeechRecognizer, or safetensors.
+        freeze_backbone: Whether only the pooling and the head train; the backbone is then in evaluation mode, without
+            augmentation.
     """
 
     network: AudioClassifierNetwork
@@ -77,10 +77,10 @@ class AudioClassifier(Classifier[AudioProcessor]):
         freeze_backbone: bool = False,
     ) -> None:
         super().__init__(optimizer=optimizer, schedule=schedule)
-        self.processor = processor
+        _check_no_units(processor)
         num_classes, multi_label = given_classes(num_classes, multi_label, processor)
         num_classes = check_num_classes(num_classes)
-        self.features = features
+        self.processor, self.features = processor, features
         log_mel = features.build(known_sample_rate(sample_rate, processor))
         self.sample_rate = log_mel.sample_rate
         backbone = AudioBackbone(log_mel, encoder.build(), subsampling=subsampling, augment=augment, windows=windows)
@@ -92,12 +92,17 @@ class AudioClassifier(Classifier[AudioProcessor]):
         self.begin(weights=weights, head=head, freeze_backbone=freeze_backbone)
 
     def forward(self, wave: Tensor, length: Tensor) -> Tensor:
-        """Logits (B, K) of waveforms (B, T) in [-1, 1], the first `length` (B,) samples of which are sound."""
+        """Logits (B, K) of waveforms (B, T) in [-1, 1], padded after `length` (B,) samples."""
         return self.network(wave, length)
 
-    def setup(self, stage: str) -> None:
-        """Let the data refuse recordings that are shorter than one window of the features."""
-        require_window(self.data, self.network.backbone.features)
+    def check_processor(self, processor: Any) -> None:
+        """Accept a processor of the sample rate of the network, without units.
+
+        Raises:
+            ValueError: The sample rate is another, or the processor has units.
+        """
+        super().check_processor(processor)
+        _check_no_units(processor)
 
     def step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
         """Cross entropy, binary for several labels; smoothed and weighted in training alone."""
@@ -109,41 +114,23 @@ class AudioClassifier(Classifier[AudioProcessor]):
         return self(batch["wave"], batch["length"])
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Check a batch while it is on the CPU, where that costs nothing.
+        """Check a batch while it is on the CPU, where a check does not wait for a GPU.
 
         Raises:
-            ValueError: It has transcripts in place of labels, labels that do not fit the network, or a recording that
-                is shorter than a window.
+            ValueError: The batch has transcripts instead of labels, labels that do not fit the network, or a recording
+                that is shorter than a window.
         """
         if "units" in batch:
             raise ValueError(
-                "the data has transcripts and no labels: use an AudioDataModule, or train a SpeechRecognizer"
+                "a batch must have labels, got transcripts; use an AudioDataModule, or train a SpeechRecognizer"
             )
         check_recordings(batch, self.network.backbone.features)
         if "label" in batch:
             check_labels(batch["label"], self.num_classes, self.multi_label)
         return batch
 
-    def meet(self, data: Any) -> None:
-        """Compare processors.
-
-        Raises:
-            ValueError: As in `Classifier.meet`; or the data has another sample rate than the network.
-        """
-        known_sample_rate(self.sample_rate, getattr(data, "processor", None))
-        super().meet(data)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the processor of the checkpoint.
-
-        Raises:
-            ValueError: The features differ.
-        """
-        super().on_load_checkpoint(checkpoint)
-        check_features(self.features, self.sample_rate, checkpoint)
-
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
-        """A row for each recording: file, then the best classes and their probabilities (`listed`)."""
+        """A row for each recording: its file, then the top classes and their probabilities (`listed`)."""
         return prediction_rows(batch, self.predictions(self._logits(batch), self.listed))
 
     def predict(
@@ -152,21 +139,28 @@ class AudioClassifier(Classifier[AudioProcessor]):
         """The top-k classes of recordings of any length.
 
         Args:
-            sounds: One or several: files of any sample rate, or arrays or tensors (T,) at the network's sample
-                rate, in [-1, 1].
-            top_k: Number of classes; at most as many as there are.
-            max_seconds: Maximum seconds in the network at a time, padding included; a longer recording is alone.
+            sounds: One recording or a list: files of any sample rate, or arrays or tensors (T,) in [-1, 1] at the
+                sample rate of the network.
+            top_k: Number of classes; at most all classes are returned.
+            max_seconds: Maximum seconds of a batch, padding included; a longer recording is a batch by itself.
 
         Returns:
-            For each recording, its best classes and their probabilities, best first.
+            For each recording its top-k classes and their probabilities, best first.
 
         Raises:
             ValueError: A recording cannot be read, or is shorter than a window.
         """
-        processor, found = self.processor or AudioProcessor(self.sample_rate), list[list[Prediction]]()
+        processor = self.known_processor() or AudioProcessor(self.sample_rate)
+        found: list[list[Prediction]] = []
         with self.predicting():
-            for batch in processor.batches(sounds, max_seconds):
-                check_recordings(batch, self.network.backbone.features)
-                logits = self(batch["wave"].to(self.device), batch["length"].to(self.device))
-                found += self.predictions(logits, top_k)
+            for batch in self.batches(processor, sounds, max_seconds):
+                found += self.predictions(self._logits(batch), top_k)
         return found
+
+
+def _check_no_units(processor: AudioProcessor | None) -> None:
+    if processor is not None and processor.unit_settings is not None:
+        raise ValueError(
+            "the data must have class labels, got transcripts; train a classifier on an AudioDataModule, or train a "
+            "SpeechRecognizer"
+        )

@@ -1,4 +1,4 @@
-"""Recordings and their classes for the audio tasks."""
+"""Recordings with class labels for audio classification."""
 
 from functools import cached_property
 from typing import Any
@@ -7,26 +7,26 @@ import numpy as np
 
 from tasks.audio.examples import LabelledRecordingCollator, LabelledRecordingReader
 from tasks.audio.processor import AudioProcessor
-from tasks.audio.sounds import SoundDataModule
+from tasks.audio.recording_data import RecordingDataModule
 from tasks.data.examples import Split
 from tasks.data.labelled import LabelledDataModule
 from tasks.data.labels import shortened
 from tasks.data.module import Role
 
 
-class AudioDataModule(SoundDataModule, LabelledDataModule):
+class AudioDataModule(RecordingDataModule, LabelledDataModule):
     """Labelled recordings from anything that `datasets.load_dataset` reads or from a folder, and files to classify.
 
-    A batch holds wave (B, T) float32 in [-1, 1], followed by zeros, length (B,) int64, the samples of each recording,
-    label (B,) int64 or, where a row has several, (B, K) float32 of zeros and ones, and index (B,), the row number; a
-    batch of files holds wave, length, file, and index.
+    A batch holds wave (B, T) float32 in [-1, 1], padded with zeros; length (B,) int64, the number of real samples;
+    label (B,) int64 or, where a row has several labels, (B, K) float32 of zeros and ones; and index (B,), the row
+    numbers. A batch of files holds wave, length, file, and index.
 
     Args:
         path: hub name, local folder, or a format of local files (parquet, csv, json, ...). A folder of recordings,
             given as it is or as audiofolder with data_dir, has a folder for each class, in train, validation, and test
             where it has such splits, or a table metadata.csv with a row for each recording: its file_name, its
             label.
-        kwargs: as in `SoundDataModule`, `LabelledDataModule`, and `TaskDataModule`.
+        kwargs: as in `RecordingDataModule`, `LabelledDataModule`, and `TaskDataModule`.
     """
 
     def __init__(self, path: str, **kwargs: Any) -> None:
@@ -39,26 +39,27 @@ class AudioDataModule(SoundDataModule, LabelledDataModule):
     @cached_property
     def processor(self) -> AudioProcessor:
         """The processor of the recordings."""
-        classes: dict[str, Any] = {"class_names": self.class_names, "multi_label": self.multi_label}
-        return self.given_processor or AudioProcessor(self.sample_rate, **classes)
+        return self.given_processor or AudioProcessor(
+            self.sample_rate, class_names=self.class_names, multi_label=self.multi_label
+        )
 
     def columns(self) -> dict[str, str]:
-        """Sound and label."""
+        """The columns of recordings and labels."""
         return {"audio_column": self.audio_column, "label_column": str(self.label_column)}
 
     def reader(self, role: Role) -> LabelledRecordingReader:
-        """Reads recordings and labels."""
+        """The reader of recordings and labels."""
         return LabelledRecordingReader(self.recording_reader(role), self.some_labels)
 
     def collator(self, role: Role) -> LabelledRecordingCollator:
-        """Pads."""
+        """The collator of recordings and labels."""
         return LabelledRecordingCollator(self.some_labels)
 
     def split_for(self, role: Role) -> Split:
-        """As in `TaskDataModule`; a class that is divided between training and validation has two sounds at least.
+        """As in `TaskDataModule`; a class needs two recordings to be divided between training and validation.
 
         Raises:
-            ValueError: One has a single sound; or as in `TaskDataModule`.
+            ValueError: As in `TaskDataModule`; or a class has a single recording.
         """
         split = super().split_for(role)
         if role != "test" and self.validation_split() is None and self.val_fraction and not self.multi_label:
@@ -67,8 +68,8 @@ class AudioDataModule(SoundDataModule, LabelledDataModule):
             single = [self.some_labels.names[number] for number in np.flatnonzero(counts == 1)]
             if single:
                 raise ValueError(
-                    f"train_split={self.train_split!r}: classes {shortened(single)} have a single sound each, and a "
-                    f"share of the sounds is to validate (val_fraction {self.val_fraction}). Add sounds, leave these "
-                    "classes out, name a validation split by val_split, or set val_fraction to 0"
+                    f"train_split must have two recordings of each class, because a part of it validates (val_fraction "
+                    f"{self.val_fraction}), got one of the classes {shortened(single)} in {self.train_split!r}; add "
+                    "recordings, leave out these classes, name a validation split by val_split, or set val_fraction 0"
                 )
         return split

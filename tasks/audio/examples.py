@@ -1,4 +1,4 @@
-"""Rows of sounds as batches: decoded, padded with zeros; and splits of them whose lengths are known beforehand.
+"""Readers and collators of recordings, and splits of recordings whose lengths are known.
 
 Letters: B batch, T samples, N rows, K classes.
 """
@@ -19,12 +19,12 @@ from tasks.data.labels import Labels
 
 
 class RecordingReader:
-    """A row as its waveform (T,).
+    """Reads the waveform (T,) of a row.
 
     Args:
-        column: The column of the recordings.
-        processor: Reads them.
-        folder: What relative file names are relative to.
+        column: Column of the recordings.
+        processor: Reads the recordings.
+        folder: Folder that relative file names start from.
         shortest: Minimum length of a recording in seconds.
     """
 
@@ -43,62 +43,62 @@ class RecordingReader:
         return self.processor.read(row[self.column], self.folder, shortest=self.shortest)
 
     def file(self, row: dict[str, Any]) -> str:
-        """The file of the recording of a row; empty where the row does not name it."""
+        """The file name of the recording of a row; empty where the row does not have it."""
         return file_of(row[self.column], self.folder)
 
 
 class LabelledRecordingReader:
-    """A row as its sound and its class number or numbers.
+    """Reads the waveform (T,) of a row, and its class number or numbers.
 
     Args:
-        sound: Reads the sound.
-        labels: How the label column is read.
+        recording: Reads the recording.
+        labels: Encodes the label.
     """
 
-    def __init__(self, sound: RecordingReader, labels: Labels) -> None:
-        self.sound = sound
+    def __init__(self, recording: RecordingReader, labels: Labels) -> None:
+        self.recording = recording
         self.labels = labels
 
     def __call__(self, row: dict[str, Any]) -> tuple[Tensor, Any]:
-        """Read a row; the label first, as that takes no time.
+        """Read a row, beginning with the label, which is cheap to reject.
 
         Raises:
-            ReadError: Its sound cannot be read, or its label is no class.
+            ReadError: The recording cannot be read, or the label is not a class.
         """
         label = self.labels.encode_row(row[self.labels.column])
-        return self.sound(row), label
+        return self.recording(row), label
 
 
 class LabelledRecordingCollator:
-    """Sounds and class numbers as a batch: wave (B, T), length (B,), label and index (B,).
+    """Collates recordings and class numbers: wave (B, T), length (B,), label, and index (B,).
 
     Args:
-        labels: Gives the targets: (B,) int64, or (B, K) float32 where a row has several.
+        labels: Makes the targets: (B,) int64, or (B, K) float32 where a row has several labels.
     """
 
     def __init__(self, labels: Labels) -> None:
         self.labels = labels
 
     def __call__(self, examples: list[tuple[Tensor, Any]], rows: np.ndarray, epoch: int) -> Batch:
-        """Examples of `LabelledRecordingReader` and their row numbers to a batch."""
-        sounds, labels = zip(*examples)
-        return {**pad_waveforms(sounds), "label": self.labels.targets(labels), "index": torch.from_numpy(rows)}
+        """A batch of examples of `LabelledRecordingReader` and their row numbers."""
+        waves, labels = zip(*examples)
+        return {**pad_waveforms(waves), "label": self.labels.targets(labels), "index": torch.from_numpy(rows)}
 
 
 class RecordingExamples(Examples):
-    """Sounds of known lengths; those whose rows are known to be bad are found at once, not when they are read.
+    """Recordings of known lengths, without those that their headers already show to be bad.
 
     Args:
         split: The rows.
         read: As in `Examples`.
         collate: As in `Examples`.
-        seconds: (N,) their lengths.
-        faults: What is wrong with rows, by their place in the split.
-        on_bad: "error" raises at the first row that is bad, "skip" leaves such rows out.
+        seconds: (N,) lengths of the recordings.
+        faults: Faults of bad rows, by their place in the split.
+        on_bad: At a bad row, "error" raises; "skip" leaves it out.
         remedy: As in `Examples`.
 
     Raises:
-        ReadError: A row is bad and `on_bad` is "error", or none is good.
+        ReadError: A row is bad and `on_bad` is "error", or all rows are bad.
     """
 
     def __init__(
@@ -118,21 +118,21 @@ class RecordingExamples(Examples):
 
     @property
     def seconds(self) -> np.ndarray:
-        """(N,) lengths of the sounds that are read."""
+        """(N,) lengths of the recordings that are left."""
         return self._seconds[self.positions]
 
     def others(self, position: int) -> Iterator[int]:
-        """Rows to take the place of one: those that are not longer first, so that a batch stays within its limit."""
+        """Rows to replace a bad one: first those that are not longer, so that a batch stays within max_seconds."""
         found = np.array(list(super().others(position)), dtype=int)
         seconds = self._seconds[found]
         longer = seconds > self._seconds[position]
         yield from np.concatenate([found[~longer], found[longer][np.argsort(seconds[longer], kind="stable")]]).tolist()
 
     def remove_unreadable(self, num_threads: int = 1) -> None:
-        """Decode each sound that is left once, and leave out those that cannot be read.
+        """Read each recording that is left once, and leave out those that cannot be read.
 
         Args:
-            num_threads: Sounds in memory at a time; they may last hours.
+            num_threads: Number of recordings in memory at a time; a recording may last hours.
         """
         with ThreadPoolExecutor(num_threads) as pool:
             self.keep(np.array(list(pool.map(self._can_be_read, self.positions.tolist()))))

@@ -1,4 +1,4 @@
-"""How audio tasks turn sound into frames, as configuration; and that the sounds have the sample rate it is made for."""
+"""Log-mel features as configuration, and the check that a checkpoint was trained on the same features."""
 
 from typing import Any
 
@@ -18,10 +18,10 @@ class FeatureSpec(Options):
         """Remember the options; `build` checks them."""
 
     def build(self, sample_rate: int | None) -> LogMel:
-        """The features of sounds at a sample rate (Hz).
+        """The features of recordings at a sample rate (Hz).
 
         Raises:
-            ValueError: The rate is unknown, or an option is out of range at it.
+            ValueError: The sample rate is unknown, or an option is out of range at this rate.
         """
         if sample_rate is None:
             raise ValueError(
@@ -57,6 +57,6 @@ def check_features(features: FeatureSpec, sample_rate: int, checkpoint: dict[str
 
 
 def _options(features: Any) -> dict[str, Any]:
-    """The options in a description of features."""
+    """The options that a checkpoint holds of its features."""
     given = features.get("init_args", features) if isinstance(features, dict) else {}
     return FeatureSpec(**given).init_args if features else {}

@@ -1,4 +1,4 @@
-"""Sound files to be predicted: a folder, a file, a pattern, or a list of these, with their names."""
+"""Examples of recordings to predict: the files of a folder or a pattern, single files, or a list of these."""
 
 from collections.abc import Sequence
 
@@ -18,18 +18,22 @@ _COLUMN = "file"
 
 
 class FileCollator:
-    """Sounds of files as a batch: wave (B, T) float32, length (B,), file (list of names), index (B,)."""
+    """Collates recordings of files: wave (B, T) float32, length (B,), file (list of names), and index (B,).
+
+    Args:
+        files: Names of all files.
+    """
 
     def __init__(self, files: list[str]) -> None:
         self.files = files
 
     def __call__(self, examples: list[Tensor], rows: np.ndarray, epoch: int) -> Batch:
-        """Sounds and their row numbers to a batch."""
+        """A batch of waveforms (T,), whose row numbers are the places of their files."""
         files = [self.files[row] for row in rows.tolist()]
         return {**pad_waveforms(examples), "file": files, "index": torch.from_numpy(rows)}
 
 
-def sound_files(
+def recording_files(
     sounds: str | Sequence[str],
     processor: AudioProcessor,
     *,
@@ -43,15 +47,15 @@ def sound_files(
     Args:
         sounds: As in `tasks.data.files.list_files`.
         processor: Reads the recordings.
-        shortest: Fewest seconds of a sound.
-        on_bad: At a file that cannot be read, "error" raises, "skip" leaves it out.
-        remedy: What the error advises.
-        num_threads: Files decoded at a time while those to be left out are looked for.
+        shortest: Minimum length of a recording in seconds.
+        on_bad: At a file that cannot be read, "error" raises; "skip" leaves it out.
+        remedy: Remedy that errors suggest.
+        num_threads: Number of files that are read at a time to find bad ones with "skip".
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ReadError: A file cannot be read and `on_bad` is "error", or none can.
-        ValueError: No file is a sound.
+        FileNotFoundError: A file does not exist.
+        ReadError: A file cannot be read and `on_bad` is "error", or no file can be read.
+        ValueError: A folder holds no recordings.
     """
     files = list_files("sounds", sounds, AUDIO_SUFFIXES, "audio")
     facts = ReadHeaders(_COLUMN, shortest=shortest)({_COLUMN: files})

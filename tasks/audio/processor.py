@@ -1,4 +1,4 @@
-"""How recordings become waveforms, and transcripts units; and the names of the classes.
+"""The processor of recordings: it reads waveforms, encodes transcripts as units, and names the classes.
 
 Letters: B batch, T samples.
 """
@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from softformer.training.checkpoints.weights import WeightReport
 from tasks.audio.reading.waveforms import check_waveform, read_waveform
-from tasks.audio.speech.agreement import REMEDY, check_same_units, unit_difference
+from tasks.audio.speech.agreement import REMEDY, unit_difference
 from tasks.audio.speech.normalization import Writing, writing_from
 from tasks.audio.speech.units import Units, units_from
 from tasks.data.examples import Batch
@@ -27,12 +27,12 @@ MAX_SECONDS = 60.0
 
 
 class AudioProcessor(Processor):
-    """Reads recordings of any sample rate and number of channels as the mean of their channels at one sample rate.
+    """Reads recordings of any sample rate and number of channels: the mean of their channels at one sample rate.
 
     Args:
         sample_rate: Sample rate of the waveforms (Hz).
-        units: Units of the transcripts as plain values (`Units.settings`); None without transcripts.
-        writing: How transcripts are normalized, as plain values (`Writing.settings`); None without transcripts.
+        units: Units of the transcripts as plain values (`Units.settings`); None for recordings without transcripts.
+        writing: Normalization of the transcripts as plain values (`Writing.settings`); None for none.
         class_names: Names of the classes in the order of their numbers.
         multi_label: Whether a recording has any number of classes.
     """
@@ -60,14 +60,14 @@ class AudioProcessor(Processor):
         """
         if self.unit_settings is None:
             raise ValueError(
-                "the processor must have units to read transcripts, got None; build it from a SpeechDataModule, or "
-                "load the task with softformer.load(checkpoint)"
+                "the processor must have units to read and write transcripts, got None; take that of a "
+                "SpeechDataModule or SpeechRecognizer, or use a classifier with an AudioDataModule"
             )
         return units_from(self.unit_settings)
 
     @property
     def writing(self) -> Writing:
-        """Normalizes transcripts."""
+        """The normalization of transcripts."""
         return writing_from(self.writing_settings or {})
 
     def read(self, value: Any, folder: Path = Path(), *, shortest: float = 0.0) -> Tensor:
@@ -83,13 +83,13 @@ class AudioProcessor(Processor):
         """
         return read_waveform(value, self.sample_rate, folder, shortest=shortest)
 
-    def batches(self, recordings: Recording | Sequence[Recording], max_seconds: float = MAX_SECONDS) -> Iterator[Batch]:
+    def batches(self, sounds: Recording | Sequence[Recording], max_seconds: float = MAX_SECONDS) -> Iterator[Batch]:
         """Batches of recordings in their order: wave (B, T) float32, length (B,), index (B,), and file.
 
         A file is read when its batch is computed, so memory does not grow with the number of files.
 
         Args:
-            recordings: One or several: files of any sample rate, or arrays or tensors (T,) at `sample_rate`, in
+            sounds: One recording or a list: files of any sample rate, or arrays or tensors (T,) at `sample_rate`, in
                 [-1, 1].
             max_seconds: Maximum seconds of a batch, padding included; a longer recording makes a batch by itself.
 
@@ -101,7 +101,7 @@ class AudioProcessor(Processor):
         waves: list[Tensor] = []
         names: list[str] = []
         first = 0
-        for place, recording in enumerate(as_recordings(recordings)):
+        for place, recording in enumerate(as_recordings(sounds)):
             wave = self._waveform(recording, place)
             longest = max([len(wave), *map(len, waves)])
             if waves and longest * (len(waves) + 1) > max_seconds * self.sample_rate:
@@ -117,64 +117,77 @@ class AudioProcessor(Processor):
             return self.read(str(recording))
         if not isinstance(recording, np.ndarray | Tensor):
             raise ValueError(
-                f"recordings must be files, arrays, or tensors, got {type(recording).__name__} at place {place}"
+                f"sounds must be files, arrays, or tensors, got {type(recording).__name__} at place {place}"
             )
-        wave = torch.as_tensor(recording)
-        if not wave.is_floating_point():
+        floats = recording.dtype.kind == "f" if isinstance(recording, np.ndarray) else recording.is_floating_point()
+        if not floats:
             raise ValueError(
-                f"recordings must be floating-point samples in [-1, 1], got {recording.dtype} at place {place}; divide "
+                f"sounds must be floating-point samples in [-1, 1], got {recording.dtype} at place {place}; divide "
                 "integers by their full scale, those of 16 bits by 32768"
             )
-        if wave.ndim != 1:
+        if recording.ndim != 1:
             raise ValueError(
-                f"recordings must be arrays of one axis, the samples of one channel, got shape {tuple(wave.shape)} at "
+                f"sounds must be arrays of one axis, the samples of one channel, got shape {tuple(recording.shape)} at "
                 f"place {place}; give several as a list, and take the mean of the channels"
             )
-        wave = wave.detach().cpu().float()
+        if isinstance(recording, np.ndarray):
+            recording = torch.from_numpy(np.require(recording, np.float32, ["C", "W"]))  # torch takes no other arrays
+        wave = recording.detach().cpu().float()
         if len(wave):
             check_waveform(f" at place {place}", wave.numpy(), self.sample_rate)
         return wave
 
     def check_weights(self, report: WeightReport) -> None:
-        """Accept weights whose units have the same numbers, where those are known.
+        """Accept pretrained weights whose units have the same numbers, or that were trained without units.
 
         Raises:
-            ValueError: A number stands for another unit.
+            ValueError: A unit has another number.
         """
-        theirs = ((report.processor or {}).get("init_args") or {}).get("units")
-        if theirs is not None and self.unit_settings is not None:
-            check_same_units(f"weights: {report.path}", theirs, self.unit_settings)
+        trained = ((report.processor or {}).get("init_args") or {}).get("units")
+        if trained is None or self.unit_settings is None:
+            return
+        if difference := unit_difference(trained, self.unit_settings, "the weights"):
+            raise ValueError(
+                f"weights must have the units of the data, got others in {report.path}: {difference}; {REMEDY}"
+            )
 
     def difference(self, other: "AudioProcessor") -> str | None:
-        """The sample rate, or the first unit that has another number."""
+        """The difference of the sample rates or, where both processors have units, the first unit that differs."""
         if self.sample_rate != other.sample_rate:
-            return (
-                f"sample_rate is {other.sample_rate} Hz in the data and {self.sample_rate} Hz in the task (set "
-                f"--data.sample_rate {self.sample_rate})"
-            )
+            return f"sample_rate is {other.sample_rate} Hz in the data and {self.sample_rate} Hz in the task"
         if self.unit_settings is None or other.unit_settings is None:
             return None
         return unit_difference(self.unit_settings, other.unit_settings, "the task")
 
 
 def known_sample_rate(sample_rate: int | None, processor: AudioProcessor | None) -> int | None:
-    """The sample rate (Hz): that of the processor, else the one that is given.
+    """The sample rate (Hz) of a network: that of the processor, or else the one that is given.
 
     Raises:
-        ValueError: The two differ, so every frequency would be taken for another.
+        ValueError: The two differ.
     """
     if processor is None:
         return sample_rate
-    if sample_rate not in (None, processor.sample_rate):
-        raise ValueError(
-            f"the data must have the sample rate of the network, {sample_rate} Hz, got {processor.sample_rate} Hz; set "
-            f"--data.sample_rate {sample_rate}, or leave sample_rate out"
-        )
+    if sample_rate is not None:
+        check_sample_rate(sample_rate, processor.sample_rate)
     return processor.sample_rate
 
 
+def check_sample_rate(network: int, data: int) -> None:
+    """Accept data of the sample rate (Hz) of a network.
+
+    Raises:
+        ValueError: The two differ.
+    """
+    if network != data:
+        raise ValueError(
+            f"sample_rate must be the same for network and data, got {network} Hz and {data} Hz; build the data with "
+            f"processor=task.processor or --data.sample_rate {network}, or leave out --model.sample_rate"
+        )
+
+
 def known_num_units(num_units: int | None, processor: AudioProcessor | None) -> int:
-    """The number of units: that of the processor, else the one that is given.
+    """The number of units of a network: that of the processor, or else the one that is given.
 
     Raises:
         ValueError: The number is unknown or below 2, the processor has no units, or the two differ.
@@ -183,7 +196,7 @@ def known_num_units(num_units: int | None, processor: AudioProcessor | None) -> 
         if num_units is None or num_units < 2:
             raise ValueError(
                 f"num_units must be given and at least 2, the blank included, got {num_units}; pass the processor of a "
-                "SpeechDataModule, which knows it"
+                "SpeechDataModule, which knows the number"
             )
         return num_units
     if processor.unit_settings is None:
@@ -191,30 +204,29 @@ def known_num_units(num_units: int | None, processor: AudioProcessor | None) -> 
     size = processor.units.size
     if num_units not in (None, size):
         raise ValueError(
-            f"the data must have the {num_units} units of the network, got {size}; leave num_units out, or {REMEDY}"
+            f"num_units must be the same for network and data, got {num_units} and {size}; leave num_units out, or "
+            f"{REMEDY}"
         )
     return size
 
 
-def as_recordings(recordings: Recording | Sequence[Recording]) -> list[Recording]:
+def as_recordings(sounds: Recording | Sequence[Recording]) -> list[Recording]:
     """One recording or several as a list.
 
     Raises:
         ValueError: The argument is neither.
     """
-    if isinstance(recordings, str | Path | np.ndarray | Tensor):
-        return [recordings]
-    if isinstance(recordings, bytes | Mapping) or not isinstance(recordings, Iterable):
-        raise ValueError(
-            f"recordings must be files, arrays, or tensors, or a list of these, got {type(recordings).__name__}"
-        )
-    return list(recordings)
+    if isinstance(sounds, str | Path | np.ndarray | Tensor):
+        return [sounds]
+    if isinstance(sounds, bytes | Mapping) or not isinstance(sounds, Iterable):
+        raise ValueError(f"sounds must be files, arrays, or tensors, or a list of these, got {type(sounds).__name__}")
+    return list(sounds)
 
 
 def pad_waveforms(waves: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Waveforms (T,) as wave (B, T) float32, followed by zeros, and length (B,) int64."""
+    """Waveforms (T,) as wave (B, T) float32, padded with zeros, and length (B,) int64."""
     length = torch.tensor([len(wave) for wave in waves])
-    # A single one, which may last hours, is not copied.
+    # A single recording may last hours, so it is not copied.
     wave = waves[0][None] if len(waves) == 1 else pad_sequence(list(waves), batch_first=True)
     return {"wave": wave, "length": length}
 

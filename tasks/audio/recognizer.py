@@ -1,4 +1,4 @@
-"""Speech recognition: recordings of any length to text, by connectionist temporal classification."""
+"""Speech recognition: transcripts of recordings of any length, by connectionist temporal classification (CTC)."""
 
 import textwrap
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from softformer.training.encoders.spec import EncoderSpec
 from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
-from tasks.audio.features import FeatureSpec, check_features
+from tasks.audio.base import AudioTask, check_recordings
+from tasks.audio.features import FeatureSpec
 from tasks.audio.processor import MAX_SECONDS, AudioProcessor, Recording, known_num_units, known_sample_rate
-from tasks.audio.recordings import check_recordings, require_window
 from tasks.audio.speech.agreement import check_batch_units, check_unit_weights
 from tasks.audio.speech.ctc import ctc_loss, likeliest_units, long_enough
 from tasks.audio.speech.error_rates import CharacterErrors, WordErrors
@@ -28,24 +28,23 @@ from tasks.audio.speech.left_out import LeftOut
 from tasks.audio.speech.transcripts import Transcript, write_transcripts
 from tasks.audio.speech.units import Units
 from tasks.audio.speech.word_times import WordTime, word_times
-from tasks.base import Task
 
 ErrorRate = Literal["wer", "cer"]
 
 _OPTIMIZER = OptimizerSpec()
 _SCHEDULE = ScheduleSpec()
-# Recordings of a training batch whose errors are counted, which the processor does while the GPU waits.
+# Recordings of a training batch whose errors are counted: the CPU counts them while the GPU waits.
 _COUNTED = 4
-# Characters of the example in the log.
+# Maximum characters of a text of the example in the log.
 _SHOWN = 300
 
 
-class SpeechRecognizer(Task[AudioProcessor]):
-    """Writes down what is said in recordings of any length; time and memory grow with it alone.
+class SpeechRecognizer(AudioTask):
+    """Transcribes recordings of any length. Time and memory are linear in the length.
 
-    Metrics are the rates of wrong words (wer) and characters (cer) of greedy decoding, those of training over the first
-    recordings of each batch alone. A recording with fewer tokens than its transcript needs is left out of the loss,
-    which would be infinite, named and counted in the log.
+    The metrics are the word error rate (wer) and the character error rate (cer) of greedy decoding; in training they
+    are computed on the first recordings of each batch. A recording that has fewer tokens than its transcript needs is
+    left out of the loss, which would be infinite; the log names and counts such recordings.
 
     Args:
         encoder: The network: a SoftEncoderSpec, or your own, called as ``encoder(x, mask)`` with frames x (B, N, C) and
@@ -53,17 +52,17 @@ class SpeechRecognizer(Task[AudioProcessor]):
         processor: How recordings become waveforms and transcripts units; the command line takes it from the data.
         num_units: Number of units, the blank included. None for those of the processor.
         sample_rate: Sample rate of the recordings (Hz). None for that of the processor.
-        features: How sound becomes frames.
-        subsampling: How many frames become one token: 1, 2, 4 or 8.
-        augment: What chance changes in training.
-        windows: How recordings are heard that are longer than those of the training: in overlapping windows, as long as
-            the longest of these where `seconds` says nothing else. None hears each in one pass.
+        features: Options of the log-mel features.
+        subsampling: Number of frames that make one token: 1, 2, 4, or 8.
+        augment: Random changes of the recordings in training.
+        windows: Overlapping windows for recordings that are longer than those of the training; by default a window is
+            as long as the longest recording of the training. None computes each recording in one pass.
         optimizer: Optimizer and its options.
         schedule: Learning rate over the run.
-        best_by: The error rate of validation that chooses the best checkpoint: "wer" or "cer". Where hardly a word is
-            ever right, as with little data, that of characters tells more.
-        weights: File of weights to start from: our own checkpoint, of an AudioClassifier too, or safetensors.
-        freeze_backbone: Whether only the head trains; the rest is then as in evaluation, so nothing is augmented.
+        best_by: Validation error rate that chooses the best checkpoint: "wer" or "cer". With little data, when hardly
+            a word is right, "cer" is more informative.
+        weights: File of pretrained weights: a checkpoint of this class or of AudioClassifier, or safetensors.
+        freeze_backbone: Whether only the head trains; the backbone is then in evaluation mode, without augmentation.
     """
 
     network: SpeechNetwork
@@ -88,15 +87,13 @@ class SpeechRecognizer(Task[AudioProcessor]):
         super().__init__(optimizer=optimizer, schedule=schedule)
         check_choice("best_by", best_by, get_args(ErrorRate))
         self.monitor, self.monitor_mode = f"val/{best_by}", "min"
-        self.processor = processor
-        num_units = known_num_units(num_units, processor)
-        self.features = features
+        self.num_units = known_num_units(num_units, processor)
+        self.processor, self.features = processor, features
         log_mel = features.build(known_sample_rate(sample_rate, processor))
-        self.num_units = num_units
         self.sample_rate = log_mel.sample_rate
         backbone = AudioBackbone(log_mel, encoder.build(), subsampling=subsampling, augment=augment, windows=windows)
-        self.network = SpeechNetwork(backbone, num_units)
-        # Rates of words and characters have states of the same names and may begin alike; they are not to be merged.
+        self.network = SpeechNetwork(backbone, self.num_units)
+        # torchmetrics would merge both rates, because their states have the same names and may begin with equal values.
         self.make_metrics(MetricCollection({"wer": WordErrors(), "cer": CharacterErrors()}, compute_groups=False))
         self.begin(weights=weights, head=self.network.head, freeze_backbone=freeze_backbone)
         check_unit_weights(self.weight_report, self.network.head)
@@ -105,20 +102,16 @@ class SpeechRecognizer(Task[AudioProcessor]):
         self._example: tuple[str, str] | None = None
 
     def forward(self, wave: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Logarithms of the probabilities of units, (B, N, V) float32, and how many of the N tokens are real, (B,).
+        """Log-probabilities of units, (B, N, V) float32, and the number of real tokens, (B,).
 
         Args:
             wave: (B, T) samples in [-1, 1].
-            length: (B,) int64, how many of the T are sound.
+            length: (B,) int64, number of real samples.
         """
         return self.network(wave, length)
 
-    def setup(self, stage: str) -> None:
-        """Let the data refuse recordings that are shorter than one window of the features."""
-        require_window(self.data, self.network.backbone.features)
-
     def step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
-        """Loss of transcripts; counts the errors of greedy decoding."""
+        """CTC loss of the transcripts; counts the errors of greedy decoding."""
         log_probs, num_tokens = self(batch["wave"], batch["length"])
         target = batch["units"], batch["num_units"]
         short = (~long_enough(num_tokens, *target)).nonzero().flatten().tolist()
@@ -126,123 +119,114 @@ class SpeechRecognizer(Task[AudioProcessor]):
         rows, files = batch["index"].tolist(), batch.get("file") or [""] * len(batch["index"])
         self._left_out.add(stage, [rows[i] for i in short], [files[i] for i in short], used=self._rows_of_loss)
         counted = slice(_COUNTED if stage == "train" else None)
-        heard, spoken = self._texts(log_probs.detach()[counted], num_tokens[counted]), batch["transcript"][counted]
-        self.log_metrics(stage, heard, spoken)
+        hypotheses = self._hypotheses(log_probs.detach()[counted], num_tokens[counted])
+        transcripts = batch["transcript"][counted]
+        self.log_metrics(stage, hypotheses, transcripts)
         if stage == "val" and self._example is None:
-            self._example = heard[0], spoken[0]
+            self._example = transcripts[0], hypotheses[0]
         return ctc_loss(log_probs, num_tokens, *target)
 
     def rows_of_loss(self, batch: dict[str, Any]) -> int:
-        """How many recordings of the last batch were not left out."""
+        """Number of recordings of the last batch that were not left out of the loss."""
         return self._rows_of_loss
 
-    def _texts(self, log_probs: Tensor, num_tokens: Tensor) -> list[str]:
+    def _hypotheses(self, log_probs: Tensor, num_tokens: Tensor) -> list[str]:
         units = self.units
         return [units.decode(ids) for ids in likeliest_units(log_probs, num_tokens)]
 
     def on_train_epoch_end(self) -> None:
-        """Say how many recordings were too short for their transcripts.
+        """Log the number of recordings shorter than their transcripts.
 
         Raises:
-            ValueError: All were, so nothing was learned.
+            ValueError: All recordings were too short, so the loss trained nothing.
         """
         kept = self._left_out.end_epoch("train")
         if kept is None:
             return
         if not self.trainer.strategy.reduce(torch.tensor(kept, device=self.device), reduce_op="sum"):
             raise ValueError(
-                f"every recording of the training has fewer tokens than its transcript needs (one in "
-                f"{1000 * self.network.backbone.token_seconds:g} ms, and as many as it has units, and those between "
-                "equal ones). Check that transcripts belong to their recordings; or lower --model.subsampling, or "
-                "take longer units: --data.units BpeUnits"
+                "recordings must have as many tokens as their transcripts have units, and one more between equal "
+                f"units, got too few in every recording of the training (a token lasts "
+                f"{1000 * self.network.backbone.token_seconds:g} ms); check that the transcripts belong to their "
+                "recordings, lower --model.subsampling, or take longer units by --data.units BpeUnits"
             )
 
     def on_test_epoch_end(self) -> None:
-        """Say how many recordings were too short for their transcripts."""
+        """Log the number of recordings shorter than their transcripts."""
         self._left_out.end_epoch("test")
 
     def teardown(self, stage: str) -> None:
-        """Say it of an epoch that did not end."""
-        for known in get_args(Stage):
-            self._left_out.end_epoch(known)
+        """Log the number of recordings shorter than their transcripts in an epoch that did not end."""
+        for any_stage in get_args(Stage):
+            self._left_out.end_epoch(any_stage)
 
     def on_validation_epoch_start(self) -> None:
-        """Look for an example anew."""
+        """Reset the logged example."""
         self._example = None
 
     def on_validation_epoch_end(self) -> None:
-        """Show what was heard in a recording beside what was said; say how many were too short for what was said."""
+        """Log an example of a transcript and its hypothesis, and the number of recordings shorter than theirs."""
         self._left_out.end_epoch("val")
         if self._example is not None and not self.trainer.sanity_checking:
-            heard, spoken = (textwrap.shorten(text, _SHOWN, placeholder=" ...") for text in self._example)
-            rank_zero_info(f"epoch {self.current_epoch}\n  spoken: {spoken}\n  heard:  {heard}")
+            transcript, hypothesis = (textwrap.shorten(text, _SHOWN, placeholder=" ...") for text in self._example)
+            rank_zero_info(f"epoch {self.current_epoch}\n  transcript: {transcript}\n  hypothesis: {hypothesis}")
 
     @property
     def units(self) -> Units:
         """The units of the transcripts."""
         return self.needed_processor().units
 
-    def meet(self, data: Any) -> None:
-        """Compare processors.
+    def check_processor(self, processor: Any) -> None:
+        """Accept a processor of the sample rate and the number of units of the network.
 
         Raises:
-            ValueError: As in `Task.meet`; or the data has no transcripts, more or fewer units than the network, or
-                another sample rate.
+            ValueError: The sample rate is another, or the processor has no units, or another number of units.
         """
-        if (theirs := getattr(data, "processor", None)) is not None:
-            known_sample_rate(self.sample_rate, theirs)
-            known_num_units(self.num_units, theirs)
-        super().meet(data)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the processor of the checkpoint.
-
-        Raises:
-            ValueError: A run resumes with data of other units; or the features differ.
-        """
-        super().on_load_checkpoint(checkpoint)
-        check_features(self.features, self.sample_rate, checkpoint)
+        super().check_processor(processor)
+        known_num_units(self.num_units, processor)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Check a batch while it is on the CPU, where that costs nothing.
+        """Check a batch while it is on the CPU, where a check does not wait for a GPU.
 
         Raises:
-            ValueError: It has no transcripts, or units that the network does not know, or a recording is shorter than a
-                window.
+            ValueError: The batch has no transcripts, units that the network does not have, or a recording that is
+                shorter than a window.
         """
         check_recordings(batch, self.network.backbone.features)
         if "units" in batch:
             check_batch_units(batch["units"], batch["num_units"], self.num_units)
         elif "label" in batch or "file" not in batch:
-            raise ValueError("the batch has no transcripts (units): speech is learned from a SpeechDataModule")
+            raise ValueError(
+                "a batch must have transcripts (units), got none; use a SpeechDataModule, or train an AudioClassifier"
+            )
         return batch
 
-    # What is heard.
+    # Transcription.
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
-        """A row for each recording: file, text, and the transcript with its times, which is no column of a table."""
+        """A row for each recording: its file, its text, and its transcript with times, which tables leave out."""
         indices = batch["index"].tolist()
-        heard = self._transcripts(batch["length"], *self(batch["wave"], batch["length"]))
+        transcripts = self._transcripts(batch["length"], *self(batch["wave"], batch["length"]))
         return [
             {"index": index, "file": file, "text": transcript.text, "_transcript": transcript}
-            for index, file, transcript in zip(indices, batch.get("file", indices), heard)
+            for index, file, transcript in zip(indices, batch.get("file", indices), transcripts)
         ]
 
     def _transcripts(self, lengths: Tensor, log_probs: Tensor, num_tokens: Tensor) -> list[Transcript]:
         token_seconds, units = self.network.backbone.token_seconds, self.units
-        durations = (lengths.double() / self.sample_rate).tolist()
-        several = [
+        durations = [length / self.sample_rate for length in lengths.tolist()]
+        words_of = [
             word_times(logs[:count], units, token_seconds=token_seconds, seconds=seconds)
             for logs, count, seconds in zip(log_probs.cpu(), num_tokens.tolist(), durations)
         ]
-        return [Transcript(" ".join(word.word for word in words), words) for words in several]
+        return [Transcript(" ".join(word.word for word in words), words) for words in words_of]
 
     def write_predictions(self, rows: list[dict[str, Any]], folder: Path) -> None:
         """Write the text and the subtitles of each recording into a folder.
 
         Args:
-            rows: As `predict_step` gives them.
-            folder: Where to write.
+            rows: Rows of `predict_step`.
+            folder: Folder to write into.
         """
         write_transcripts([str(row["file"]) for row in rows], [row["_transcript"] for row in rows], folder)
 
@@ -250,20 +234,20 @@ class SpeechRecognizer(Task[AudioProcessor]):
         """Transcripts of recordings of any length.
 
         Args:
-            sounds: One or several: files of any sample rate, or arrays or tensors (T,) at the network's sample
-                rate, in [-1, 1].
-            max_seconds: Maximum seconds in the network at a time, padding included; a longer recording is alone.
+            sounds: One recording or a list: files of any sample rate, or arrays or tensors (T,) in [-1, 1] at the
+                sample rate of the network.
+            max_seconds: Maximum seconds of a batch, padding included; a longer recording is a batch by itself.
 
         Returns:
-            For each recording, its text, and its words with the seconds in which each begins and ends.
+            For each recording its text, and its words with the times (seconds) at which each begins and ends.
 
         Raises:
             ValueError: The task has no processor; or a recording cannot be read, or is shorter than a window.
         """
         processor, found = self.needed_processor(), list[Transcript]()
         with self.predicting():
-            for batch in processor.batches(sounds, max_seconds):
-                found += self._transcripts(batch["length"], *self._log_probs(batch))
+            for batch in self.batches(processor, sounds, max_seconds):
+                found += self._transcripts(batch["length"], *self(batch["wave"], batch["length"]))
         return found
 
     def align(self, sound: Recording, text: str) -> list[WordTime]:
@@ -274,7 +258,7 @@ class SpeechRecognizer(Task[AudioProcessor]):
             text: The text; it is normalized as the transcripts of the training were.
 
         Returns:
-            Its words, with the seconds in which each begins and ends.
+            Its words, with the times (seconds) at which each begins and ends.
 
         Raises:
             ValueError: As in `predict` and in `tasks.audio.speech.word_times.word_times`.
@@ -284,13 +268,8 @@ class SpeechRecognizer(Task[AudioProcessor]):
         processor, backbone = self.needed_processor(), self.network.backbone
         text = processor.writing(text)
         with self.predicting():
-            (batch,) = processor.batches([sound])
-            (log_probs,), _ = self._log_probs(batch)
+            (batch,) = self.batches(processor, [sound])
+            (log_probs,), _ = self(batch["wave"], batch["length"])
             seconds = int(batch["length"]) / self.sample_rate
             options: dict[str, Any] = {"token_seconds": backbone.token_seconds, "seconds": seconds, "text": text}
             return word_times(log_probs, processor.units, **options)
-
-    def _log_probs(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """As `forward`, of a batch that no data module made."""
-        check_recordings(batch, self.network.backbone.features)
-        return self(batch["wave"].to(self.device), batch["length"].to(self.device))

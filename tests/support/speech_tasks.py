@@ -1,4 +1,4 @@
-"""A small speech recognizer, its batches, and data that say what they mean."""
+"""A small speech recognizer, its batches, and a data module of a single batch."""
 
 from typing import Any
 
@@ -66,9 +66,9 @@ class OneBatch(LightningDataModule):
     def __init__(self, processor: AudioProcessor, given: dict[str, Any] | None = None) -> None:
         super().__init__()
         self.processor = processor
-        self.given = batch() if given is None else given
+        self.batch = batch() if given is None else given
 
     def train_dataloader(self) -> DataLoader[Any]:
-        return DataLoader([self.given], batch_size=None)  # type: ignore[arg-type]
+        return DataLoader([self.batch], batch_size=None)  # type: ignore[arg-type]
 
     val_dataloader = test_dataloader = train_dataloader

@@ -32,34 +32,25 @@ def check_unit_weights(report: WeightReport | None, head: nn.Linear) -> None:
     width, units = shapes.get("backbone.subsampling.project.weight"), shapes.get("head.weight")
     if width is not None:
         raise ValueError(
-            f"weights: {report.path} must have the width of the encoder, {head.in_features}, but the shapes of its "
-            f"first linear layer differ: {width}; set the options of the encoder that was trained"
+            f"weights must have the width of the encoder, {head.in_features}, got another in {report.path}: the shapes "
+            f"of the first linear layer differ, {width}; set the options of the encoder as they were"
         )
     if units is not None and not ((report.processor or {}).get("init_args") or {}).get("class_names"):
         raise ValueError(
-            f"weights: {report.path} must have as many units as the data, but the shapes (units, width) differ: "
-            f"{units}; {REMEDY}"
+            f"weights must have as many units as the data, got another number in {report.path}: the shapes (units, "
+            f"width) differ, {units}; {REMEDY}"
         )
 
 
-def check_same_units(name: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    """Accept data whose units have the same numbers as in trained weights.
+def unit_difference(trained: dict[str, Any], data: dict[str, Any], name: str) -> str | None:
+    """The first unit whose number differs between trained weights and data; None for equal units.
 
     Args:
-        name: Name of the weights in messages.
-        theirs: Units of the weights as plain values.
-        ours: Units of the data as plain values.
-
-    Raises:
-        ValueError: A unit has another number.
+        trained: Units of the weights as plain values.
+        data: Units of the data as plain values.
+        name: Name of the weights in the answer.
     """
-    if difference := unit_difference(theirs, ours, "the weights"):
-        raise ValueError(f"{name} belongs to other units: {difference}; {REMEDY}")
-
-
-def unit_difference(ours: dict[str, Any], data: dict[str, Any], name: str) -> str | None:
-    """The first unit that has another number in the data, with units as plain values; None without one."""
-    before, now = units_from(ours).table, units_from(data).table
+    before, now = units_from(trained).table, units_from(data).table
     if before == now:
         return None
     number = next(i for i in range(max(len(before), len(now))) if before[i : i + 1] != now[i : i + 1])
@@ -83,7 +74,7 @@ def check_batch_units(units: Tensor, num_units: Tensor, size: int) -> None:
     least, most = int(real.min()), int(real.max())
     if least < 1 or most >= size:
         raise ValueError(
-            f"transcripts must be of units 1 to {size - 1}, those of the network without the blank, got {least} to "
+            f"transcripts must have units 1 to {size - 1}, those of the network without the blank, got {least} to "
             f"{most}; use the units that the network was trained with"
         )
 

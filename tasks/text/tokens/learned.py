@@ -29,7 +29,7 @@ def learned_settings(spec: TokenizerSpec, rows: Any, columns: list[str]) -> dict
     texts: Iterable[str]
     if isinstance(rows, datasets.IterableDataset):
         texts = list(_texts(rows.take(MOST_STREAMED), columns))
-        key = [hashlib.sha256("\0".join(texts).encode()).hexdigest()]
+        key: list[Any] = [hashlib.sha256("\0".join(texts).encode()).hexdigest()]
     else:
         texts = _texts(rows, columns)
         key = [rows._fingerprint, columns]

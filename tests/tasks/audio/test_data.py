@@ -9,6 +9,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
+import soundfile
 import torch
 from jsonargparse import ArgumentParser
 from keeping import Keeping
@@ -78,10 +79,7 @@ def test_what_the_data_says_of_itself_needs_no_setup(files: dict[str, str]) -> N
     data = _data(files, val_fraction=0.0)
     assert (data.num_classes, data.class_names, data.multi_label, data.sample_rate) == (3, _NAMES, False, RATE)
     assert data.class_counts == [11, 10, 10]
-    made = data.processor
-    assert made == AudioProcessor(RATE, class_names=_NAMES)
-    assert made == AudioProcessor.from_dict(json.loads(json.dumps(made.to_dict())))
-    assert made.to_dict()["class_path"] == "tasks.audio.AudioProcessor"
+    assert data.processor == AudioProcessor(RATE, class_names=_NAMES, multi_label=False)
     assert AudioDataModule("parquet", data_files=files).sample_rate == 16_000
 
 
@@ -194,9 +192,7 @@ def test_the_validation_part_keeps_the_shares_of_classes(tmp_path: Path) -> None
 def test_a_class_with_a_single_sound_cannot_be_divided(tmp_path: Path) -> None:
     labels = [row % 2 for row in range(12)] + [2]
     file = _parquet(tmp_path / "train.parquet", _TEST, labels)
-    message = (
-        r"train_split='train': classes \('cat'\) have a single sound each, .* \(val_fraction 0.1\). Add sounds, .*"
-    )
+    message = r"train_split must have two .* \(val_fraction 0.1\), got one of the classes \('cat'\) in 'train'; add"
     with pytest.raises(ValueError, match=message):
         _data(file).setup("fit")
     _data(file, val_fraction=0.0).setup("fit")
@@ -245,11 +241,12 @@ def test_longer_sounds_are_not_trained_on(files: dict[str, str], caplog: pytest.
             (batch,) = data.train_dataloader()
             assert sorted(batch["index"].tolist()) == short
             check_waves(batch, _TRAIN)
-    message = f"split 'train': {31 - len(short)} of 31 sounds last more than 0.1 s (longest); they are left out"
+    message = f"split 'train': {31 - len(short)} of 31 recordings last more than 0.1 s (longest); they are left out"
     assert caplog.text.count(message) == 1
     assert data.skipped == {"train": 0}
     with pytest.raises(
-        ValueError, match=r"longest: expected at least 0\.02\d+, the length of the shortest sound of split"
+        ValueError,
+        match=r"longest must be at least 0\.02\d+, the length of the shortest recording of split 'train', got",
     ):
         _data(files, longest=0.026, val_fraction=0.0, shortest=0.001).train_dataloader()
 
@@ -385,25 +382,85 @@ def test_what_takes_the_place_of_a_bad_sound_is_not_longer(tmp_path: Path) -> No
     assert sorted([*order, shortest]) == list(range(31))
 
 
+def _classifier(window: float, **options: Any) -> AudioClassifier:
+    features = FeatureSpec(window=window, num_mels=11)
+    given = {"processor": AudioProcessor(RATE, class_names=["high", "low", "mid"]), **options}
+    return AudioClassifier(SoftEncoderSpec(6, 1, 3, num_landmarks=5), features=features, **given)
+
+
+def _tones(folder: Path, **options: Any) -> AudioDataModule:
+    """31 recordings of 0.11 s and more, six of which are shorter than 0.13 s."""
+    names = write_tones(folder / "tones", 31, 0)
+    given = {"sample_rate": RATE, "val_fraction": 0.0, "test_split": "train", "sounds": names, **options}
+    return AudioDataModule(names, **given)
+
+
+_TOO_SHORT = r"lasts 110.0 ms; expected at least 130.0 ms \(shortest, or a window of the fea"
+
+
+@pytest.mark.parametrize("function", ["fit", "validate", "test", "predict"])
 @pytest.mark.parametrize("on_bad", ["error", "skip"])
-def test_what_is_shorter_than_a_window_of_the_task_is_bad(tmp_path: Path, on_bad: Any) -> None:
-    names = write_tones(tmp_path, 31, 0)  # of 0.11 s and more
-    data = AudioDataModule(names, sample_rate=RATE, val_fraction=0.0, on_bad_sound=on_bad)
-    task = AudioClassifier(
-        SoftEncoderSpec(6, 1, 3, num_landmarks=5),
-        num_classes=3,
-        sample_rate=RATE,
-        features=FeatureSpec(window=130.0, num_mels=11),
-    )
-    trainer = quiet_trainer(max_epochs=1)
-    if on_bad == "skip":
-        trainer.fit(task, data)
-        assert data.skipped == {"train": 6}
+def test_recordings_shorter_than_a_window_of_the_task_are_bad(tmp_path: Path, function: str, on_bad: Any) -> None:
+    data = _tones(tmp_path, on_bad_sound=on_bad, val_split="train")
+    trainer = quiet_trainer(max_epochs=1, limit_val_batches=1.0 if function == "validate" else 0)
+    if on_bad == "error":
+        with pytest.raises(ReadError, match=_TOO_SHORT):
+            getattr(trainer, function)(_classifier(130.0), data)
         return
-    with pytest.raises(
-        ReadError, match=r"must last at least 130.0 ms \(shortest, or a window of the features\), got 110.0 ms"
-    ):
+    getattr(trainer, function)(_classifier(130.0), data)
+    roles = {"fit": {"train", "validation"}, "validate": {"validation"}, "test": {"test"}, "predict": {"predict"}}
+    assert data.skipped == dict.fromkeys(roles[function], 6)
+    # The next run may have another window.
+    getattr(trainer, function)(_classifier(25.0), data)
+    assert data.skipped == dict.fromkeys(roles[function], 0)
+
+
+def test_streamed_recordings_shorter_than_a_window_of_the_task_are_bad(tmp_path: Path) -> None:
+    files = _parquet(tmp_path / "test.parquet", {row: noise(880 + 40 * row, row) for row in range(7)})
+    options: Any = {"streaming": True, "test_split": "train", "val_fraction": 0.0}
+    task = _classifier(130.0, processor=AudioProcessor(RATE, class_names=_NAMES))
+    with pytest.raises(ReadError, match=f"row 0 of the stream: .*{_TOO_SHORT}"):
+        quiet_trainer().test(task, _data(files, **options), verbose=False)
+    data = _data(files, **options, on_bad_sound="skip")
+    quiet_trainer().test(task, data, verbose=False)
+    assert data.skipped == {"test": 4}
+
+
+def test_short_recordings_of_the_validation_split_stop_a_run_before_its_first_step(tmp_path: Path) -> None:
+    train = _parquet(tmp_path / "train.parquet", {row: noise(1_600, row) for row in range(5)})
+    short = _parquet(tmp_path / "val.parquet", {row: noise(880, row) for row in range(5)})
+    data = _data({"train": train, "validation": short})
+    task = _classifier(130.0, processor=AudioProcessor(RATE, class_names=_NAMES))
+    trainer = quiet_trainer(max_epochs=1)
+    with pytest.raises(ReadError, match=_TOO_SHORT):
         trainer.fit(task, data)
+    assert trainer.global_step == 0
+
+
+def test_a_window_of_default_length_needs_no_second_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At this sample rate a window of 25 ms is rounded to 25.03 ms."""
+    data = _tones(tmp_path, sample_rate=11_025)
+    data.setup("test")
+    monkeypatch.setattr("tasks.audio.recording_data.read_headers", None)  # cannot be called
+    task = _classifier(25.0, processor=AudioProcessor(11_025, class_names=["high", "low", "mid"]))
+    assert task.network.backbone.features.window == 276
+    quiet_trainer().test(task, data, verbose=False)
+
+
+def test_every_length_that_is_accepted_makes_a_frame(tmp_path: Path) -> None:
+    """Lengths around a window of 25 ms in files of several sample rates, for networks of several."""
+    for rate in (8_000, 11_025, 16_000, 22_050, 44_100, 48_000):
+        for more in range(-1, 4):
+            write_sound(tmp_path / f"{rate}_{more}.wav", noise(rate // 40 + more, 1 + more), rate)
+    for rate in (8_000, 11_025, 16_000, 22_050, 44_100):
+        data = AudioDataModule(
+            "unread", sounds=str(tmp_path), sample_rate=rate, on_bad_sound="skip", group_by_length=False
+        )
+        task = AudioClassifier(SoftEncoderSpec(6, 1, 3, num_landmarks=5), num_classes=3, sample_rate=rate)
+        found = quiet_trainer().predict(task, data)
+        assert found is not None
+        files = {Path(row["file"]).name for batch in found for row in batch}
+        assert files == {file.name for file in tmp_path.iterdir() if soundfile.info(file).duration >= 0.025}
 
 
 def test_a_split_of_bad_sounds_alone(tmp_path: Path) -> None:
@@ -418,16 +475,16 @@ def test_a_split_of_bad_sounds_alone(tmp_path: Path) -> None:
     [
         ({"audio_column": "sound"}, "audio_column='sound': split 'train' has no such column; it has: audio, label"),
         ({"label_column": "class"}, "label_column='class': split 'train' has no such column; it has: audio, label"),
-        ({"audio_column": "label"}, "audio_column='label': expected a column of sounds: files, .* got one of type Cl"),
+        ({"audio_column": "label"}, r"audio_column must be a column of recordings \(.*\), got 'label' of type Cl"),
         ({"label_column": "audio"}, "label_column='audio': expected class labels"),
         ({"class_names": ["a"]}, "class_names: expected 3 names"),
-        ({"sample_rate": 8}, "sample_rate: expected 1,000 to 768,000 Hz, got 8"),
-        ({"shortest": -1.0}, "shortest: expected zero or more seconds, got -1.0"),
-        ({"longest": 0.02}, r"longest: expected more seconds than shortest \(0.025\), got 0.02"),
-        ({"max_seconds": 0.0}, "max_seconds: expected a positive number of seconds, got 0.0"),
-        ({"num_proc": 0}, "num_proc: expected a whole number of at least 1, got 0"),
-        ({"longest": 7.0, "streaming": True}, "longest: the lengths of streamed sounds are not known beforehand"),
-        ({"max_seconds": 7.0, "streaming": True}, "max_seconds: the lengths of streamed sounds are not known"),
+        ({"sample_rate": 8}, "sample_rate must be 1,000 to 768,000 Hz, got 8"),
+        ({"shortest": -1.0}, "shortest must be at least 0 seconds, got -1.0"),
+        ({"longest": 0.02}, "longest must be more seconds than shortest, 0.025, got 0.02"),
+        ({"max_seconds": 0.0}, "max_seconds must be a positive number of seconds, got 0.0"),
+        ({"num_proc": 0}, "num_proc must be a whole number of at least 1, got 0"),
+        ({"longest": 7.0, "streaming": True}, "longest must be left out with streaming, .* got 7.0; choose"),
+        ({"max_seconds": 7.0, "streaming": True}, "max_seconds must be left out with streaming"),
         ({"on_bad_sound": "ignore"}, "on_bad_sound: expected 'error' or 'skip', got 'ignore'"),
     ],
 )
@@ -436,10 +493,11 @@ def test_mistakes(files: dict[str, str], options: dict[str, Any], message: str) 
         _data(files, **options).setup("fit")
 
 
-def test_a_trained_task_is_evaluated_at_its_own_rate_and_classes(files: dict[str, str]) -> None:
+def test_a_given_processor_decides_sample_rate_and_classes(files: dict[str, str]) -> None:
     processor = AudioProcessor(4_000, class_names=["yak", "cat", "bee", "ant"])
     data = _data(files, group_by_length=False, processor=processor)
     data.setup("fit")
+    assert (data.processor, data.class_names) == (processor, processor.class_names)
     task = Keeping()
     quiet_trainer().test(task, data, verbose=False)
     for batch in task.batches:

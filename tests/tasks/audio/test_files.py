@@ -1,4 +1,4 @@
-"""Sound files to be predicted, without any data set."""
+"""Recordings to predict, without any data set."""
 
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "sounds"
 
 
-def _predict(sounds: Any, processor: AudioProcessor | None = _PROCESSOR, **options: Any) -> list[dict[str, Any]]:
-    data = AudioDataModule("nobody/nothing", sounds=sounds, processor=processor, **{"batch_size": 2, **options})
+def _predict(sounds: Any, **options: Any) -> list[dict[str, Any]]:
+    given = {"batch_size": 2, "processor": _PROCESSOR, **options}
+    data = AudioDataModule("nobody/nothing", sounds=sounds, **given)
     task = Keeping()
     quiet_trainer().predict(task, data)
     return task.batches
@@ -52,7 +53,7 @@ def _number(file: str) -> int:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_folder_is_read_as_the_task_says(folder: Path, workers: int) -> None:
+def test_a_folder_is_read_as_the_processor_says(folder: Path, workers: int) -> None:
     batches = _predict(str(folder), num_workers=workers)
     assert list(_found(batches).values()) == [str(folder / name) for name in _NAMES]
     assert sorted(len(batch["file"]) for batch in batches) == [1, 2, 2]
@@ -60,8 +61,9 @@ def test_a_folder_is_read_as_the_task_says(folder: Path, workers: int) -> None:
     assert capped[0]["index"].tolist() == [4, 3]  # seconds are limited, so the longest come first
 
 
-def test_without_a_task_that_knows_the_module_itself_says(folder: Path) -> None:
-    (batch,) = _predict(str(folder / "b.flac"), None, sample_rate=4_000)
+@pytest.mark.parametrize("processor", [None, AudioProcessor(4_000), _PROCESSOR.replace(sample_rate=4_000)])
+def test_a_processor_or_else_the_module_decides_the_sample_rate(folder: Path, processor: Any) -> None:
+    (batch,) = _predict(str(folder / "b.flac"), processor=processor, sample_rate=RATE if processor else 4_000)
     assert batch["length"].tolist() == [156]
 
 
@@ -97,7 +99,7 @@ def test_files_that_do_not_exist(folder: Path, tmp_path: Path) -> None:
 
 
 def test_without_files_there_is_nothing_to_predict() -> None:
-    with pytest.raises(ValueError, match=r"sounds: expected sounds to predict: --data.sounds FOLDER"):
+    with pytest.raises(ValueError, match=r"sounds must be given to predict, got None; set --data.sounds to"):
         _predict(None)
 
 

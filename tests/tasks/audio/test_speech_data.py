@@ -70,7 +70,7 @@ def _check(batch: dict[str, Any], data: SpeechDataModule, texts: list[str], writ
         batch["units"], batch["num_units"].tolist(), batch["transcript"], batch["index"].tolist(), strict=True
     ):
         assert text == writing(texts[row])
-        assert units[:count].tolist() == data.units.encode(text)
+        assert units[:count].tolist() == data.processor.units.encode(text)
         assert not units[count:].any()
         assert units[:count].all()
 
@@ -99,26 +99,26 @@ def test_what_the_data_says_of_itself_needs_no_setup(files: dict[str, str], tmp_
     train = data.split_for("train").rows["text"]
     found = sorted(set("".join(map(_LOWER, train))))
     assert data.num_units == 1 + len(found)
-    assert data.units.table == ["", *found]
-    made = AudioProcessor.from_dict(json.loads(json.dumps(data.processor.to_dict())))
-    assert made == data.processor
-    assert (made.sample_rate, made.writing, made.class_names) == (RATE, _LOWER, None)
-    assert made.units.table == data.units.table
+    processor = data.processor
+    assert processor.units.table == ["", *found]
+    assert processor == AudioProcessor(RATE, processor.units.settings, _LOWER.settings)
+    assert (processor.writing, processor.class_names) == (_LOWER, None)
     data.write_run_files(tmp_path)
-    assert json.loads((tmp_path / "units.json").read_text(encoding="utf-8")) == made.unit_settings
-    assert _data(files, units=FileUnits(str(tmp_path)), val_fraction=0.0).units.table == data.units.table
+    assert json.loads((tmp_path / "units.json").read_text(encoding="utf-8")) == processor.unit_settings
+    again = _data(files, units=FileUnits(str(tmp_path)), val_fraction=0.0)
+    assert again.processor.units.table == processor.units.table
 
 
 def test_units_are_learned_once(files: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     def first(**options: Any) -> SpeechDataModule:
         return _data(files, **{"units": BpeUnits(40), "val_fraction": 0.0, **options})
 
-    table = first().units.table
+    table = first().processor.units.table
     monkeypatch.setattr(BpeUnits, "build", None)  # cannot be called
-    assert first().units.table == table
+    assert first().processor.units.table == table
     for options in ({"units": BpeUnits(41)}, {"writing": _LOWER}, {"val_fraction": 0.3}):
         with pytest.raises(TypeError):
-            _ = first(**options).units
+            _ = first(**options).processor
 
 
 def test_a_folder_with_tables(tmp_path: Path) -> None:
@@ -242,16 +242,15 @@ def test_longer_recordings_are_not_trained_on(tmp_path: Path) -> None:
     check_waves(batch, _TEST)
 
 
-def test_a_trained_task_is_evaluated_with_its_own_units_and_writing(files: dict[str, str]) -> None:
+def test_a_given_processor_decides_sample_rate_units_and_writing(files: dict[str, str]) -> None:
     upper = Writing(case="upper", numerals="spell")
     units = BpeUnits(60).build(map(upper, [*_TRAIN_TEXTS, *_TEST_TEXTS]))
     processor = AudioProcessor(4_000, units.settings, upper.settings)
-    data = _data(files, writing=_LOWER, processor=processor)
+    data = _data(files, writing=_LOWER, units=CharacterUnits(), processor=processor)
     data.setup("fit")
     task = Keeping()
     quiet_trainer().test(task, data, verbose=False)
-    assert data.processor == processor
-    assert data.units.table == units.table
+    assert (data.processor, data.num_units, data.sample_rate) == (processor, units.size, 4_000)
     for batch in task.batches:
         _check(batch, data, _TEST_TEXTS, upper)
         for length, row in zip(batch["length"].tolist(), batch["index"].tolist()):
@@ -259,7 +258,7 @@ def test_a_trained_task_is_evaluated_with_its_own_units_and_writing(files: dict[
     assert sum(len(batch["index"]) for batch in task.batches) == 13
 
 
-def test_files_to_predict_have_the_rate_of_the_task(tmp_path: Path) -> None:
+def test_files_to_predict_have_the_rate_of_the_processor(tmp_path: Path) -> None:
     write_sound(tmp_path / "a.wav", _TEST[0])
     task = Keeping()
     data = SpeechDataModule("nobody/nothing", sounds=str(tmp_path), processor=AudioProcessor(4_000))
@@ -283,12 +282,12 @@ def test_built_in_data() -> None:
         ({"audio_column": "wav"}, "audio_column='wav': split 'train' has no such column; it has: audio, text"),
         (
             {"transcript_column": "audio"},
-            "transcript_column='audio': expected a column of texts, got one of type Audio",
+            "transcript_column must be a column of texts, got 'audio' of type Audio",
         ),
         ({"audio_column": "text", "transcript_column": "text"}, "cannot be read: No such file or directory"),
         ({"units": BpeUnits(3)}, "units.vocab_size must be at least"),
         ({"units": FileUnits("/no/such")}, "there is no file '/no/such'"),
-        ({"sample_rate": 8}, "sample_rate: expected 1,000 to 768,000 Hz, got 8"),
+        ({"sample_rate": 8}, "sample_rate must be 1,000 to 768,000 Hz, got 8"),
         ({"on_bad_sound": "ignore"}, "on_bad_sound: expected 'error' or 'skip', got 'ignore'"),
     ],
 )
@@ -299,9 +298,7 @@ def test_mistakes(files: dict[str, str], options: dict[str, Any], message: str) 
 
 def test_transcripts_that_are_numbers(tmp_path: Path) -> None:
     file = _parquet(tmp_path / "train.parquet", _TEST, list(range(13)), datasets.Value("int32"))
-    with pytest.raises(
-        ValueError, match=r"transcript_column='text': expected a column of texts, got one of type .*int32"
-    ):
+    with pytest.raises(ValueError, match=r"transcript_column must be a column of texts, got 'text' of type .*int32"):
         _data(file).setup("fit")
 
 

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 import pytest
 import torch
 from jsonargparse import ArgumentParser
-from PIL import Image
 from text_files import NAMES, labelled, text_data, texts, write_rows
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 import pytest
 from keeping import Keeping
-from PIL import Image
 from text_files import WORDS
 from toy_rows import quiet_trainer
 

@@ -64,6 +64,7 @@ def test_the_written_configuration_is_a_recipe(trained: Path, tmp_path: Path) ->
     outcome = softformer(tmp_path, "fit", "--config", config, "--print_config")
     assert outcome.code == 0, outcome.err
     assert "Unable to serialize" not in outcome.out
+    assert "num_units: null" in Path(config).read_text()
     assert "processor" not in Path(config).read_text()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from speech_tasks import FEATURES, LENGTHS, RATE, batch, noise, processor, recognizer
+from speech_tasks import FEATURES, LENGTHS, PROCESSOR, RATE, batch, noise, processor, recognizer
 from torch import Tensor
 
 from softformer.training.encoders.sequence import SoftEncoderSpec
@@ -28,7 +28,7 @@ def test_predictions_of_files_and_arrays(tmp_path: Path) -> None:
         assert isinstance(transcript, Transcript)
         assert transcript.text == " ".join(word.word for word in transcript.words)
         log_probs, num_tokens = task.eval()(wave[None], torch.tensor([len(wave)]))
-        assert transcript.text == task.units.decode(likeliest_units(log_probs, num_tokens)[0])
+        assert transcript.text == PROCESSOR.units.decode(likeliest_units(log_probs, num_tokens)[0])
     assert any(transcript.text for transcript in together)
 
 
@@ -99,11 +99,12 @@ def tones(text: str) -> tuple[Tensor, list[tuple[float, float]]]:
 
 @pytest.mark.parametrize("depth", [0, 1])
 def test_it_learns_to_write_and_when(depth: int) -> None:
-    made = processor(texts=SPOKEN)
-    units = made.units
+    known = processor(texts=SPOKEN)
+    units = known.units
     torch.manual_seed(0)
     encoder = SoftEncoderSpec(32, depth, 4, num_landmarks=16, positions="sinusoidal" if depth else "none")
-    task = SpeechRecognizer(encoder, processor=made, features=FEATURES)
+    task = SpeechRecognizer(encoder, processor=known, features=FEATURES)
+    assert task.num_units == units.size
     waves = [tones(text)[0] for text in SPOKEN]
     ids = [torch.tensor(units.encode(text)) for text in SPOKEN]
     data = {

@@ -41,24 +41,24 @@ from tasks.audio.speech.units import BpeUnits
 from tasks.audio.speech_data import SpeechDataModule
 
 
-def checkpoint(folder: Path, given: AudioProcessor = PROCESSOR, **options: Any) -> str:
+def checkpoint(folder: Path, known: AudioProcessor = PROCESSOR, **options: Any) -> str:
     """Of a task after a step."""
-    task = bare(**options)
+    task = recognizer(processor=known, **options)
     trainer = quiet_trainer(max_epochs=1, limit_val_batches=0)
-    trainer.fit(task, OneBatch(given))
+    trainer.fit(task, OneBatch(known))
     trainer.save_checkpoint(folder / "speech.ckpt")
     return str(folder / "speech.ckpt")
 
 
-def test_each_epoch_shows_what_was_heard(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_epoch_logs_an_example(caplog: pytest.LogCaptureFixture) -> None:
     task = recognizer()
     with caplog.at_level("INFO", logger="lightning"):
         quiet_trainer(max_epochs=2, num_sanity_val_steps=1).fit(task, OneBatch(PROCESSOR))
-    told = [record.message for record in caplog.records if "spoken:" in record.message]
-    assert [message.split("\n")[0] for message in told] == ["epoch 0", "epoch 1"]
+    logged = [record.message for record in caplog.records if "transcript:" in record.message]
+    assert [message.split("\n")[0] for message in logged] == ["epoch 0", "epoch 1"]
     log_probs, num_tokens = task.eval()(batch()["wave"], batch()["length"])
-    heard = task.units.decode(likeliest_units(log_probs, num_tokens)[0])
-    assert told[1] == f"epoch 1\n  spoken: ab c\n  heard:  {heard}"
+    hypothesis = PROCESSOR.units.decode(likeliest_units(log_probs, num_tokens)[0])
+    assert logged[1] == f"epoch 1\n  transcript: ab c\n  hypothesis: {hypothesis}"
 
 
 def test_a_checkpoint_stands_alone(tmp_path: Path) -> None:
@@ -75,8 +75,8 @@ def test_a_checkpoint_stands_alone(tmp_path: Path) -> None:
 
 def test_a_run_does_not_go_on_with_other_units(tmp_path: Path) -> None:
     file = checkpoint(tmp_path)
-    for task in (bare(), recognizer(processor=OTHERS)):
-        with pytest.raises(ValueError, match="unit 5 is 'e' in the data and 'd' in the task"):
+    for task in (recognizer(processor=OTHERS), bare()):
+        with pytest.raises(ValueError, match=r"must .*: unit 5 is 'e' in the data and 'd' in the task; \w"):
             quiet_trainer(max_epochs=2).fit(task, OneBatch(OTHERS), ckpt_path=file)
 
 
@@ -90,48 +90,40 @@ def test_the_same_units_are_a_start(tmp_path: Path) -> None:
 
 def test_weights_of_another_width(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"weights: .* must have the width of the encoder, 12, .*\(6, 96\) for \(12, 96\)"
+        ValueError, match=r"weights must have the width of the encoder, 12, .*speech.ckpt: .*\(6, 96\) for \(12, 96\)"
     ):
         recognizer(encoder=SoftEncoderSpec(12, 1, 3, num_landmarks=5), weights=checkpoint(tmp_path))
 
 
 def test_weights_of_another_number_of_units(tmp_path: Path) -> None:
-    message = (
-        r"weights: .* as many units as the data, .*: \(6, 6\) for \(7, 6\); use the units .* --data.units FileUnits"
-    )
+    message = r"weights must have as many units as the data, .*speech.ckpt: .*\(6, 6\) for \(7, 6\); take .*FileUnits"
     with pytest.raises(ValueError, match=message):
-        bare(num_units=7, weights=checkpoint(tmp_path))
+        recognizer(processor=processor(texts=[*TEXTS, "x"]), weights=checkpoint(tmp_path))
 
 
 def test_weights_of_as_many_units_but_others(tmp_path: Path) -> None:
     file = checkpoint(tmp_path, OTHERS)
     for task in (recognizer(weights=file), bare(weights=file)):
-        _other_units(task)
-
-
-def _other_units(task: SpeechRecognizer) -> None:
-    with pytest.raises(
-        ValueError, match=r"weights: .* belongs to other units: unit 5 is 'd' in the data and 'e' in the weights"
-    ):
-        quiet_trainer(max_epochs=1).fit(task, OneBatch(PROCESSOR))
+        message = r"weights must have the units .*speech.ckpt: unit 5 is 'd' in the data and 'e' in the weights; take"
+        with pytest.raises(ValueError, match=message):
+            quiet_trainer(max_epochs=1).fit(task, OneBatch(PROCESSOR))
 
 
 def test_sequences_that_write_the_same_characters_are_other_units(tmp_path: Path) -> None:
     words = processor(BpeUnits(vocab_size=7, min_frequency=1))
-    size = words.units.size
-    task = bare(num_units=size, weights=checkpoint(tmp_path, words, num_units=size))
+    task = recognizer(processor=words, weights=checkpoint(tmp_path, words))
     quiet_trainer(max_epochs=1, limit_val_batches=0).fit(task, OneBatch(words))
-    other = bare(num_units=size, weights=str(tmp_path / "speech.ckpt"))
-    characters = processor(texts=[*TEXTS, "xyz"[: size - NUM_UNITS]])
-    with pytest.raises(ValueError, match=r"weights: .* belongs to other units: unit \d is"):
+    characters = processor(texts=[*TEXTS, "xyz"[: words.units.size - NUM_UNITS]])
+    other = recognizer(processor=characters, weights=str(tmp_path / "speech.ckpt"))
+    with pytest.raises(ValueError, match=r"weights must have the units of the data, .*: unit \d is"):
         quiet_trainer(max_epochs=1).fit(other, OneBatch(characters))
 
 
 @pytest.mark.parametrize("num_classes", [3, 7])
 def test_a_classifier_is_a_start(tmp_path: Path, num_classes: int) -> None:
     torch.manual_seed(1)
-    classifier = AudioClassifier(ENCODER, num_classes=num_classes, sample_rate=RATE, features=FEATURES)
     names = AudioProcessor(RATE, class_names=[str(i) for i in range(num_classes)])
+    classifier = AudioClassifier(ENCODER, processor=names, features=FEATURES)
     trainer = quiet_trainer(max_epochs=1, limit_val_batches=0)
     data = {name: value for name, value in batch().items() if name in ("wave", "length", "index")}
     trainer.fit(classifier, OneBatch(names, {**data, "label": torch.arange(5) % num_classes}))
@@ -140,6 +132,11 @@ def test_a_classifier_is_a_start(tmp_path: Path, num_classes: int) -> None:
     for name, value in classifier.network.backbone.state_dict().items():
         assert torch.equal(task.network.backbone.state_dict()[name], value)
     quiet_trainer(max_epochs=1).fit(task, OneBatch(PROCESSOR))
+    # The processor of a classifier is not taken by a recognizer without one.
+    for function in ("validate", "test"):
+        task = bare(weights=str(tmp_path / "classes.ckpt"))
+        getattr(quiet_trainer(), function)(task, OneBatch(PROCESSOR), verbose=False)
+        assert task.processor == PROCESSOR
 
 
 @pytest.fixture
@@ -189,9 +186,10 @@ def test_a_streamed_run(spoken: dict[str, str]) -> None:
     data = SpeechDataModule(
         "parquet", data_files=spoken, sample_rate=RATE, batch_size=5, val_split="test", streaming=True
     )
-    task = bare(num_units=data.num_units)
+    task = recognizer(processor=data.processor)
     trainer = quiet_trainer(max_steps=7, val_check_interval=3)
     trainer.fit(task, data)
     assert trainer.global_step == 7
     assert trainer.callback_metrics["val/loss"].isfinite()
-    assert task.units.table == data.units.table
+    assert task.processor is not None
+    assert task.processor.units.table == ["", *" abcd"]

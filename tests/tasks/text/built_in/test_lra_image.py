@@ -110,7 +110,9 @@ def test_images_that_cannot_be_decoded(tmp_path: Path) -> None:
 
 
 def test_missing_images_are_missing_texts(tmp_path: Path) -> None:
-    write(tmp_path / "train.parquet", [Image.fromarray(random_pixels(2, 3)), None, Image.fromarray(random_pixels(2, 3))])
+    write(
+        tmp_path / "train.parquet", [Image.fromarray(random_pixels(2, 3)), None, Image.fromarray(random_pixels(2, 3))]
+    )
     options: dict[str, Any] = {"data_dir": str(tmp_path), "tokenizer": PIXELS, "val_fraction": 0.0}
     with pytest.raises(ReadError, match="split 'train', row 1: the text is missing"):
         TextDataModule("lra/image", **options).setup("fit")
@@ -140,7 +142,9 @@ def test_other_columns_than_one_of_images(tmp_path: Path, columns: dict[str, Any
 
 
 def test_data_that_do_not_exist(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"path='lra/image' reads the images of CIFAR-10, .* by --data.data_dir"):
+    with pytest.raises(
+        FileNotFoundError, match=r"path='lra/image' reads the images of CIFAR-10, .* by --data.data_dir"
+    ):
         lra_image()
     with pytest.raises(FileNotFoundError, match="data_dir"):
         lra_image(str(tmp_path / "none"))

@@ -1,4 +1,4 @@
-"""What data modules of sounds share: reading, lengths, batches limited in seconds, and files to be predicted."""
+"""The base of the data modules of recordings: lengths, batches limited in seconds, and files to predict."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,24 +9,23 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader
 
 from tasks.audio.examples import RecordingExamples, RecordingReader
-from tasks.audio.files import sound_files
+from tasks.audio.files import recording_files
 from tasks.audio.processor import AudioProcessor
 from tasks.audio.reading.folders import AudioSource
 from tasks.audio.reading.headers import read_headers
 from tasks.audio.reading.waveforms import LEAST_RATE, MOST_RATE
 from tasks.data.examples import Examples, OnBad, Split
 from tasks.data.length_batches import RowCosts
-from tasks.data.loaders import eval_loader
 from tasks.data.module import Role, TaskDataModule
 from tasks.data.streams import StreamExamples
 
-# What file names and bytes are in a table; null is a column without any value.
+# Column types of file names and of bytes; null is the type of a column without values.
 _TYPES = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "null")
-# Seconds of a batch of files to predict where nothing limits them: files may last hours.
-_MOST_PREDICTED = 600.0
+# Default maximum seconds of a batch of files to predict, because a file may last hours.
+_MAX_PREDICTED = 600.0
 
 
-class SoundDataModule(TaskDataModule):
+class RecordingDataModule(TaskDataModule):
     """Base of the data modules of recordings.
 
     Recordings of any sample rate and number of channels are read by libsndfile (WAV, FLAC, Ogg, MP3, and more); batches
@@ -78,89 +77,104 @@ class SoundDataModule(TaskDataModule):
     ) -> None:
         super().__init__(path, on_bad=on_bad_sound, batch_size=batch_size, processor=processor, **kwargs)
         if not LEAST_RATE <= sample_rate <= MOST_RATE:
-            raise ValueError(f"sample_rate: expected {LEAST_RATE:,} to {MOST_RATE:,} Hz, got {sample_rate}")
+            raise ValueError(f"sample_rate must be {LEAST_RATE:,} to {MOST_RATE:,} Hz, got {sample_rate}")
         if shortest < 0:
-            raise ValueError(f"shortest: expected zero or more seconds, got {shortest}")
+            raise ValueError(f"shortest must be at least 0 seconds, got {shortest}")
         if longest is not None and longest <= shortest:
-            raise ValueError(f"longest: expected more seconds than shortest ({shortest:g}), got {longest:g}")
+            raise ValueError(f"longest must be more seconds than shortest, {shortest:g}, got {longest:g}")
         if max_seconds is not None and max_seconds <= 0:
-            raise ValueError(f"max_seconds: expected a positive number of seconds, got {max_seconds}")
+            raise ValueError(f"max_seconds must be a positive number of seconds, got {max_seconds}")
         if num_proc < 1:
-            raise ValueError(f"num_proc: expected a whole number of at least 1, got {num_proc}")
+            raise ValueError(f"num_proc must be a whole number of at least 1, got {num_proc}")
         for argument, value in (("longest", longest), ("max_seconds", max_seconds)):
             if self.source.streaming and value is not None:
                 raise ValueError(
-                    f"{argument}: the lengths of streamed sounds are not known beforehand; leave it out, and choose "
-                    "batch_size so that as many of the longest sounds fit"
+                    f"{argument} must be left out with streaming, because the lengths of streamed recordings are "
+                    f"unknown, got {value}; choose a batch_size with which the longest recordings fit into memory"
                 )
         self.audio_column = audio_column
         self.sample_rate = sample_rate if processor is None else processor.sample_rate
         self.shortest = shortest
+        self._required_seconds = 0.0
         self.longest = longest
         self.max_seconds = max_seconds
         self.group_by_length = group_by_length
         self.sounds = sounds
         self.num_proc = num_proc
 
-    # What a domain provides.
+    # What a subclass provides.
 
     def row_faults(self, split: Split) -> dict[int, str]:
-        """What is wrong with rows besides their sounds, by their place in the split; nothing here."""
+        """Faults of rows apart from their recordings, by their place in the split; none, here."""
         return {}
 
+    # The minimum length of a recording.
+
+    @property
+    def min_seconds(self) -> float:
+        """Minimum length of a recording in seconds: `shortest`, or more where the task of the run requires it."""
+        return max(self.shortest, self._required_seconds)
+
     def require_seconds(self, seconds: float) -> None:
-        """Raise the minimum length of a recording; splits that were checked with a lower one are checked again."""
-        if seconds > self.shortest:
-            self.shortest = seconds
-            self._examples.clear()
-
-    # What the base asks of a domain.
-
-    def prepare_rows(self, rows: Any) -> Any:
-        """Leave decoding to our readers, which name what they cannot decode.
+        """Set the minimum length that the task of a run requires; splits are checked again where that changes it.
 
         Raises:
-            ValueError: The column holds no sounds.
+            ReadError: A recording is shorter and `on_bad_sound` is "error".
+        """
+        before, self._required_seconds = self.min_seconds, seconds
+        if self.min_seconds != before:
+            roles = [role for role in self._examples if role != "predict"]
+            self._examples.clear()
+            for role in roles:
+                self.examples_for(role)
+
+    # Methods of the base.
+
+    def prepare_rows(self, rows: Any) -> Any:
+        """Leave recordings undecoded, because errors of our reader name their files.
+
+        Raises:
+            ValueError: The column holds no recordings.
         """
         feature = (rows.features or self.features)[self.audio_column]
         if isinstance(feature, datasets.Audio):
-            # A stream would encode what it read if it knew that these are sounds.
+            # A stream of the type Audio would decode and encode each recording.
             plain = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
             streamed = isinstance(rows, datasets.IterableDataset)
             return rows.cast_column(self.audio_column, plain if streamed else datasets.Audio(decode=False))
-        kept = isinstance(feature, dict) and ("bytes" in feature or "path" in feature)
-        if not kept and getattr(feature, "dtype", None) not in _TYPES:
+        stored = isinstance(feature, dict) and ("bytes" in feature or "path" in feature)
+        if not stored and getattr(feature, "dtype", None) not in _TYPES:
             raise ValueError(
-                f"audio_column={self.audio_column!r}: expected a column of sounds: files, their bytes, or names of "
-                f"files, got one of type {feature}"
+                "audio_column must be a column of recordings (files, their bytes, or file names), got "
+                f"{self.audio_column!r} of type {feature}; choose another column"
             )
         return rows
 
     def recording_reader(self, role: Role) -> RecordingReader:
-        """Reads the recordings of a role."""
-        return RecordingReader(self.audio_column, self.processor, folder=self._folder(role), shortest=self.shortest)
+        """The reader of the recordings of a role."""
+        return RecordingReader(self.audio_column, self.processor, folder=self._folder(role), shortest=self.min_seconds)
 
     def _folder(self, role: Role) -> Path:
         if isinstance(self.features[self.audio_column], datasets.Audio):
-            return Path()  # `datasets` knows where these lie
+            return Path()  # `datasets` has made the file names absolute
         return self.source.folder_of(self._choice(role)[1] or self.train_split)
 
     def map_examples(self, role: Role, split: Split) -> Examples:
-        """The examples of a split, whose headers are read first."""
+        """The examples of a split, after the headers of their recordings are read."""
         seconds, faults = read_headers(
             split.rows,
             self.audio_column,
             folder=self._folder(role),
-            shortest=self.shortest,
+            shortest=self.min_seconds,
             name=split.name,
             num_proc=self.num_proc,
         )
         faults = {**self.row_faults(split), **faults}
         if role == "train" and self.longest is not None:
-            kept = _not_longer(self.longest, split, seconds)
-            split = Split(split.name, split.rows.select(kept), split.numbers[kept])
-            faults = {now: faults[before] for now, before in enumerate(kept.tolist()) if before in faults}
-            seconds = seconds[kept]
+            places = _not_longer(self.longest, split, seconds)
+            split = Split(split.name, split.rows.select(places), split.numbers[places])
+            faults = {now: faults[before] for now, before in enumerate(places.tolist()) if before in faults}
+            seconds = seconds[places]
         examples = RecordingExamples(
             split, self.reader(role), self.collator(role), seconds, faults, on_bad=self.on_bad, remedy=self.remedy
         )
@@ -169,64 +183,57 @@ class SoundDataModule(TaskDataModule):
         return examples
 
     def row_costs(self, examples: Examples | StreamExamples) -> RowCosts | None:
-        """The lengths of sounds in seconds. What is longer than a batch may be is an error in training alone."""
+        """The lengths of recordings in seconds. A recording longer than max_seconds is an error in training alone."""
         if not isinstance(examples, RecordingExamples):
             return None
         trains = examples is self._examples.get("train")
-        return RowCosts(
-            examples.seconds, self.max_seconds, self.group_by_length, argument="max_seconds", longer_alone=not trains
-        )
+        limit = self.max_seconds or (_MAX_PREDICTED if examples is self._examples.get("predict") else None)
+        return RowCosts(examples.seconds, limit, self.group_by_length, argument="max_seconds", longer_alone=not trains)
 
     def prepare_data(self) -> None:
-        """Download and read headers on one process, for the others to find."""
+        """Download and read headers on one process, so that the other processes find them in the cache."""
         super().prepare_data()
         if self.trainer is not None and self.trainer.state.fn == "fit":
             self.setup("fit")
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Batches of the files to predict: wave (B, T) float32, length (B,), file, the list of their names, index (B,).
+        """Batches of the files to predict: wave (B, T) float32, length (B,), file, the list of names, and index (B,).
 
         Raises:
-            ValueError: No files are given, or they hold no sounds.
+            ValueError: No files are given, or a folder holds no recordings.
             FileNotFoundError: A file does not exist.
         """
         if self.sounds is None:
-            raise ValueError("sounds: expected sounds to predict: --data.sounds FOLDER (or a file, or a list of files)")
-        examples = sound_files(
+            raise ValueError(
+                "sounds must be given to predict, got None; set --data.sounds to a folder, a file, or a list of files"
+            )
+        self._examples["predict"] = recording_files(
             self.sounds,
-            # Files have no labels, so the data set need not be read for its classes.
+            # Files have no labels and no transcripts, so the data set need not be read for its classes or units.
             self.given_processor or AudioProcessor(self.sample_rate),
-            shortest=self.shortest,
+            shortest=self.min_seconds,
             on_bad=self.on_bad,
             remedy=self.remedy,
             num_threads=max(1, self.num_workers),
         )
-        self._examples["predict"] = examples
-        costs = RowCosts(
-            examples.seconds,
-            self.max_seconds or _MOST_PREDICTED,
-            self.group_by_length,
-            argument="max_seconds",
-            longer_alone=True,
-        )
-        return eval_loader(examples, self.trainer, batch_size=self.batch_size, costs=costs, **self._loader_options())
+        return self._eval_loader("predict")
 
 
 def _not_longer(longest: float, split: Split, seconds: np.ndarray) -> np.ndarray:
-    """Places of the sounds that are short enough to train on.
+    """Places of the recordings that are short enough to train on.
 
     Raises:
-        ValueError: There is none.
+        ValueError: All recordings are longer.
     """
-    kept = np.flatnonzero(seconds <= longest)
-    if not len(kept):
+    places = np.flatnonzero(seconds <= longest)
+    if not len(places):
         raise ValueError(
-            f"longest: expected at least {seconds.min():g}, the length of the shortest sound of {split.name}, got "
-            f"{longest:g}"
+            f"longest must be at least {seconds.min():g}, the length of the shortest recording of {split.name}, got "
+            f"{longest:g}; raise it, or leave it out"
         )
-    if len(kept) < len(split):
+    if len(places) < len(split):
         rank_zero_info(
-            f"{split.name}: {len(split) - len(kept):,} of {len(split):,} sounds last more than {longest:g} s "
+            f"{split.name}: {len(split) - len(places):,} of {len(split):,} recordings last more than {longest:g} s "
             "(longest); they are left out"
         )
-    return kept
+    return places
