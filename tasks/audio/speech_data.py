@@ -31,8 +31,7 @@ _TEXTS = ("string", "large_string", "string_view", "null")
 
 
 class SpeechDataModule(RecordingDataModule):
-    """Recordings with transcripts from anything that `datasets.load_dataset` reads or from a folder, and files to
-    transcribe.
+    """Recordings with transcripts, as `datasets.load_dataset` reads them or in a folder, and files to transcribe.
 
     A batch holds wave (B, T) float32 in [-1, 1], padded with zeros; length (B,) int64, the number of real samples;
     units (B, U) int64, padded with 0; num_units (B,) int64; transcript, the list of normalized transcripts; file, the
