@@ -1,4 +1,4 @@
-"""Audio classification: one class or several for a recording, with any encoder of frames."""
+"""Audio classification, single-label or multi-label, with any encoder of frames."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,20 +32,20 @@ class AudioClassifier(AudioTask, Classifier[AudioProcessor]):
     Args:
         encoder: The network: a SoftEncoderSpec, or your own, called as ``encoder(x, mask)`` with frames x (B, N, C) and
             their mask (B, N), and with its width C as the attribute ``dim``.
-        processor: How recordings become waveforms, and the classes; the command line takes it from the data.
-        num_classes: Number of classes. None for those of the processor.
+        processor: Sample rate and classes of the data; the command line takes it from the data.
+        num_classes: Number of classes. None for the classes of the processor.
         multi_label: Whether a recording has any number of labels, as (B, K) zeros and ones, instead of one; a processor
             with class names decides.
-        sample_rate: Sample rate of the recordings (Hz). None for that of the processor.
+        sample_rate: Sample rate of the recordings (Hz). None for the rate of the processor.
         features: Options of the log-mel features.
         subsampling: Number of frames that make one token: 1, 2, 4, or 8.
-        augment: Random changes of the recordings in training.
-        windows: Overlapping windows for recordings that are longer than those of the training; by default a window is
-            as long as the longest recording of the training. None computes each recording in one pass.
+        augment: Augmentation of the recordings in training.
+        windows: Overlapping windows for recordings that are longer than all recordings of the training; by default a
+            window is as long as the longest of these. None computes each recording in one pass.
         pooling: Vector of a recording: the "mean" of its tokens, its first token ("cls"), or "attention", a learned
             weighted mean of its tokens.
-        class_weights: Weights of the classes in the loss, in the order of their numbers; with several labels, weights
-            of the positive targets. "balanced" weights classes inversely to their frequency in the training split.
+        class_weights: Weights of the classes in the loss, in the order of their numbers; with multi_label, weights of
+            the positive targets. "balanced" weights classes inversely to their frequency in the training split.
         label_smoothing: Share of the target that is spread over all classes, in [0, 1).
         optimizer: Optimizer and its options.
         schedule: Learning rate over the run.
@@ -96,30 +96,18 @@ class AudioClassifier(AudioTask, Classifier[AudioProcessor]):
         return self.network(wave, length)
 
     def check_processor(self, processor: Any) -> None:
-        """Accept a processor of the sample rate of the network, without units.
-
-        Raises:
-            ValueError: The sample rate is another, or the processor has units.
-        """
+        """Raise ValueError unless a processor has the sample rate of the network, and no units."""
         super().check_processor(processor)
         _check_no_units(processor)
 
     def step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
-        """Cross entropy, binary for several labels; smoothed and weighted in training alone."""
-        logits, target = self._logits(batch).float(), batch["label"]
+        """Cross entropy, binary with multi_label; smoothed and weighted only in training."""
+        logits, target = self(batch["wave"], batch["length"]).float(), batch["label"]
         self.count(stage, logits, target)
         return self.loss(logits, target, stage)
 
-    def _logits(self, batch: dict[str, Any]) -> Tensor:
-        return self(batch["wave"], batch["length"])
-
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Check a batch while it is on the CPU, where a check does not wait for a GPU.
-
-        Raises:
-            ValueError: The batch has transcripts instead of labels, labels that do not fit the network, or a recording
-                that is shorter than a window.
-        """
+        """Check recordings and labels of a batch while it is on the CPU, where a check does not wait for a GPU."""
         if "units" in batch:
             raise ValueError(
                 "a batch must have labels, got transcripts; use an AudioDataModule, or train a SpeechRecognizer"
@@ -131,30 +119,27 @@ class AudioClassifier(AudioTask, Classifier[AudioProcessor]):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
         """A row for each recording: its file, then the top classes and their probabilities (`listed`)."""
-        return prediction_rows(batch, self.predictions(self._logits(batch), self.listed))
+        return prediction_rows(batch, self.predictions(self(batch["wave"], batch["length"]), self.listed))
 
     def predict(
         self, sounds: Recording | Sequence[Recording], *, top_k: int = TOP_K, max_seconds: float = MAX_SECONDS
     ) -> list[list[Prediction]]:
-        """The top-k classes of recordings of any length.
+        """The top-k classes of recordings of any length, and their probabilities, best first.
 
         Args:
             sounds: One recording or a list: files of any sample rate, or arrays or tensors (T,) in [-1, 1] at the
                 sample rate of the network.
-            top_k: Number of classes; at most all classes are returned.
+            top_k: Number of classes.
             max_seconds: Maximum seconds of a batch, padding included; a longer recording is a batch by itself.
 
-        Returns:
-            For each recording its top-k classes and their probabilities, best first.
-
         Raises:
-            ValueError: A recording cannot be read, or is shorter than a window.
+            ValueError: A recording cannot be read, or is shorter than one window of the features.
         """
         processor = self.known_processor() or AudioProcessor(self.sample_rate)
         found: list[list[Prediction]] = []
         with self.predicting():
             for batch in self.batches(processor, sounds, max_seconds):
-                found += self.predictions(self._logits(batch), top_k)
+                found += self.predictions(self(batch["wave"], batch["length"]), top_k)
         return found
 
 

@@ -1,10 +1,11 @@
-"""Readers and collators of recordings, and splits of recordings whose lengths are known.
+"""Readers and batches of recordings, and splits of recordings whose lengths are known.
 
 Letters: B batch, T samples, N rows, K classes.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from tasks.data.examples import Batch, Examples, OnBad, Split
 from tasks.data.labels import Labels
 
 
+@dataclass(frozen=True)
 class RecordingReader:
-    """Reads the waveform (T,) of a row.
+    """Reads the waveform (T,) of a row, or raises `ReadError`.
 
     Args:
         column: Column of the recordings.
@@ -28,72 +30,54 @@ class RecordingReader:
         shortest: Minimum length of a recording in seconds.
     """
 
-    def __init__(self, column: str, processor: AudioProcessor, *, folder: Path = Path(), shortest: float = 0.0) -> None:
-        self.column = column
-        self.processor = processor
-        self.folder = folder
-        self.shortest = shortest
+    column: str
+    processor: AudioProcessor
+    folder: Path = Path()
+    shortest: float = 0.0
 
     def __call__(self, row: dict[str, Any]) -> Tensor:
-        """The waveform of a row.
-
-        Raises:
-            ReadError: The recording cannot be read, or is not fit for training.
-        """
+        """Read a row."""
         return self.processor.read(row[self.column], self.folder, shortest=self.shortest)
 
     def file(self, row: dict[str, Any]) -> str:
-        """The file name of the recording of a row; empty where the row does not have it."""
+        """The file name of the recording of a row; empty if the row does not have it."""
         return file_of(row[self.column], self.folder)
 
 
+@dataclass(frozen=True)
 class LabelledRecordingReader:
-    """Reads the waveform (T,) of a row, and its class number or numbers.
+    """Reads the waveform (T,) and the class number or numbers of a row, or raises `ReadError`."""
 
-    Args:
-        recording: Reads the recording.
-        labels: Encodes the label.
-    """
-
-    def __init__(self, recording: RecordingReader, labels: Labels) -> None:
-        self.recording = recording
-        self.labels = labels
+    recording: RecordingReader
+    labels: Labels
 
     def __call__(self, row: dict[str, Any]) -> tuple[Tensor, Any]:
-        """Read a row, beginning with the label, which is cheap to reject.
-
-        Raises:
-            ReadError: The recording cannot be read, or the label is not a class.
-        """
-        label = self.labels.encode_row(row[self.labels.column])
+        """Read a row."""
+        label = self.labels.encode_row(row[self.labels.column])  # first, because it takes no time
         return self.recording(row), label
 
 
-class LabelledRecordingCollator:
-    """Collates recordings and class numbers: wave (B, T), length (B,), label, and index (B,).
+def labelled_batch(examples: list[tuple[Tensor, Any]], rows: np.ndarray, epoch: int, *, labels: Labels) -> Batch:
+    """Collate examples of `LabelledRecordingReader`: wave (B, T), length (B,), label (B,) or (B, K), index (B,)."""
+    waves, numbers = zip(*examples)
+    return {**pad_waveforms(waves), "label": labels.targets(numbers), "index": torch.from_numpy(rows)}
 
-    Args:
-        labels: Makes the targets: (B,) int64, or (B, K) float32 where a row has several labels.
-    """
 
-    def __init__(self, labels: Labels) -> None:
-        self.labels = labels
-
-    def __call__(self, examples: list[tuple[Tensor, Any]], rows: np.ndarray, epoch: int) -> Batch:
-        """A batch of examples of `LabelledRecordingReader` and their row numbers."""
-        waves, labels = zip(*examples)
-        return {**pad_waveforms(waves), "label": self.labels.targets(labels), "index": torch.from_numpy(rows)}
+def file_batch(examples: list[Tensor], rows: np.ndarray, epoch: int, *, files: list[str]) -> Batch:
+    """Collate waveforms (T,) of files: wave (B, T), length (B,), file, the list of names, and index (B,)."""
+    names = [files[row] for row in rows.tolist()]
+    return {**pad_waveforms(examples), "file": names, "index": torch.from_numpy(rows)}
 
 
 class RecordingExamples(Examples):
-    """Recordings of known lengths, without those that their headers already show to be bad.
+    """Recordings of known lengths, without those whose headers are bad.
 
     Args:
         split: The rows.
         read: As in `Examples`.
         collate: As in `Examples`.
         seconds: (N,) lengths of the recordings.
-        faults: Faults of bad rows, by their place in the split.
+        faults: Faults of bad rows, by their position in the split.
         on_bad: At a bad row, "error" raises; "skip" leaves it out.
         remedy: As in `Examples`.
 
@@ -118,7 +102,7 @@ class RecordingExamples(Examples):
 
     @property
     def seconds(self) -> np.ndarray:
-        """(N,) lengths of the recordings that are left."""
+        """(N,) lengths of the remaining recordings."""
         return self._seconds[self.positions]
 
     def others(self, position: int) -> Iterator[int]:
@@ -129,13 +113,13 @@ class RecordingExamples(Examples):
         yield from np.concatenate([found[~longer], found[longer][np.argsort(seconds[longer], kind="stable")]]).tolist()
 
     def remove_unreadable(self, num_threads: int = 1) -> None:
-        """Read each recording that is left once, and leave out those that cannot be read.
+        """Read each remaining recording once, and leave out the unreadable ones.
 
-        Args:
-            num_threads: Number of recordings in memory at a time; a recording may last hours.
+        A recording may last hours, so that only `num_threads` are in memory at a time.
         """
-        with ThreadPoolExecutor(num_threads) as pool:
-            self.keep(np.array(list(pool.map(self._can_be_read, self.positions.tolist()))))
 
-    def _can_be_read(self, position: int) -> bool:
-        return self._read_row(self.split.rows[position], position) is not None
+        def readable(position: int) -> bool:
+            return self._read_row(self.split.rows[position], position) is not None
+
+        with ThreadPoolExecutor(num_threads) as pool:
+            self.keep(np.array(list(pool.map(readable, self.positions.tolist()))))

@@ -1,4 +1,4 @@
-"""Log-mel features as configuration, and the check that a checkpoint was trained on the same features."""
+"""Log-mel features as configuration, and their comparison with those of a checkpoint."""
 
 from typing import Any
 
@@ -15,14 +15,10 @@ class FeatureSpec(Options):
     """Log-mel frames, with the options of `softformer.models.audio.features.LogMel`."""
 
     def __init__(self, **options: Any) -> None:
-        """Remember the options; `build` checks them."""
+        """Store the options; `build` checks them."""
 
     def build(self, sample_rate: int | None) -> LogMel:
-        """The features of recordings at a sample rate (Hz).
-
-        Raises:
-            ValueError: The sample rate is unknown, or an option is out of range at this rate.
-        """
+        """The features of recordings at a sample rate (Hz); a ValueError if an option is out of range at this rate."""
         if sample_rate is None:
             raise ValueError(
                 "sample_rate must be given in Hz, got None; an audio data module sets it on the command line"
@@ -31,16 +27,7 @@ class FeatureSpec(Options):
 
 
 def check_features(features: FeatureSpec, sample_rate: int, checkpoint: dict[str, Any]) -> None:
-    """Accept a checkpoint whose network was trained on the features of the task.
-
-    Args:
-        features: Features of the task.
-        sample_rate: Sample rate of the task (Hz).
-        checkpoint: Content of the checkpoint.
-
-    Raises:
-        ValueError: An option of the features, or the sample rate, differs.
-    """
+    """Raise ValueError unless a checkpoint was trained on these features at this sample rate (Hz)."""
     stored = with_public_paths(checkpoint.get(ARGUMENTS_KEY) or {})
     processor = (processor_description(checkpoint) or {}).get("init_args") or {}
     before, now = _options(stored.get("features")), features.init_args
@@ -48,15 +35,15 @@ def check_features(features: FeatureSpec, sample_rate: int, checkpoint: dict[str
     rate = stored.get("sample_rate") or processor.get("sample_rate")
     if rate not in (None, sample_rate):
         differing.append(("sample_rate", rate, sample_rate))
-    for name, theirs, here in differing:
+    for name, theirs, ours in differing:
         raise ValueError(
-            f"model.{name} is {theirs} in the checkpoint and {here} here, but features must match those of the "
+            f"model.{name} is {theirs} in the checkpoint and {ours} here, but features must match those of the "
             f"checkpoint, because the network was trained on them; set --model.{name} "
             f"{'null' if theirs is None else theirs}"
         )
 
 
 def _options(features: Any) -> dict[str, Any]:
-    """The options that a checkpoint holds of its features."""
+    """The options of the features of a checkpoint, defaults included."""
     given = features.get("init_args", features) if isinstance(features, dict) else {}
     return FeatureSpec(**given).init_args if features else {}

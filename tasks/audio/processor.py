@@ -15,14 +15,14 @@ from torch.nn.utils.rnn import pad_sequence
 from softformer.training.checkpoints.weights import WeightReport
 from tasks.audio.reading.waveforms import check_waveform, read_waveform
 from tasks.audio.speech.agreement import REMEDY, unit_difference
-from tasks.audio.speech.normalization import Writing, writing_from
+from tasks.audio.speech.normalization import Writing
 from tasks.audio.speech.units import Units, units_from
 from tasks.data.examples import Batch
 from tasks.processor import Processor
 
 Recording = str | Path | np.ndarray | Tensor
 
-# A minute of frames and of hidden states takes some tens of MB.
+# Frames and hidden states of a minute take some tens of MB.
 MAX_SECONDS = 60.0
 
 
@@ -53,14 +53,10 @@ class AudioProcessor(Processor):
 
     @property
     def units(self) -> Units:
-        """The units of the transcripts.
-
-        Raises:
-            ValueError: The processor was made from data without transcripts.
-        """
+        """The units of the transcripts; a ValueError without transcripts."""
         if self.unit_settings is None:
             raise ValueError(
-                "the processor must have units to read and write transcripts, got None; take that of a "
+                "the processor must have units to read and write transcripts, got None; use the processor of a "
                 "SpeechDataModule or SpeechRecognizer, or use a classifier with an AudioDataModule"
             )
         return units_from(self.unit_settings)
@@ -68,81 +64,66 @@ class AudioProcessor(Processor):
     @property
     def writing(self) -> Writing:
         """The normalization of transcripts."""
-        return writing_from(self.writing_settings or {})
+        settings: Any = self.writing_settings or {}
+        return Writing(**settings)
 
     def read(self, value: Any, folder: Path = Path(), *, shortest: float = 0.0) -> Tensor:
-        """The waveform (T,) of a recording, float32.
-
-        Args:
-            value: As `tasks.audio.reading.waveforms.read_waveform` takes it.
-            folder: What a relative file name is relative to.
-            shortest: Minimum length of a recording in seconds.
-
-        Raises:
-            ReadError: The recording cannot be read.
-        """
+        """The waveform (T,) of a recording, float32; arguments and errors as in `read_waveform`."""
         return read_waveform(value, self.sample_rate, folder, shortest=shortest)
 
     def batches(self, sounds: Recording | Sequence[Recording], max_seconds: float = MAX_SECONDS) -> Iterator[Batch]:
         """Batches of recordings in their order: wave (B, T) float32, length (B,), index (B,), and file.
 
-        A file is read when its batch is computed, so memory does not grow with the number of files.
+        A file is read when its batch is made.
 
         Args:
             sounds: One recording or a list: files of any sample rate, or arrays or tensors (T,) at `sample_rate`, in
                 [-1, 1].
-            max_seconds: Maximum seconds of a batch, padding included; a longer recording makes a batch by itself.
+            max_seconds: Maximum seconds of a batch, padding included; a longer recording is a batch by itself.
 
         Raises:
             ValueError: max_seconds is not positive, or a recording cannot be read.
         """
         if not max_seconds > 0:
             raise ValueError(f"max_seconds must be a positive number of seconds, got {max_seconds}")
-        waves: list[Tensor] = []
-        names: list[str] = []
+        batch: list[tuple[str, Tensor]] = []
         first = 0
         for place, recording in enumerate(as_recordings(sounds)):
-            wave = self._waveform(recording, place)
-            longest = max([len(wave), *map(len, waves)])
-            if waves and longest * (len(waves) + 1) > max_seconds * self.sample_rate:
-                yield _batch(waves, names, first)
-                waves, names, first = [], [], place
-            waves.append(wave)
-            names.append(str(recording) if isinstance(recording, str | Path) else f"at place {place}")
-        if waves:
-            yield _batch(waves, names, first)
+            name, wave = self._named_waveform(recording, place)
+            longest = max(len(wave) for _, wave in [*batch, (name, wave)])
+            if batch and longest * (len(batch) + 1) > max_seconds * self.sample_rate:
+                yield _batch(batch, first)
+                batch, first = [], place
+            batch.append((name, wave))
+        if batch:
+            yield _batch(batch, first)
 
-    def _waveform(self, recording: Any, place: int) -> Tensor:
+    def _named_waveform(self, recording: Any, place: int) -> tuple[str, Tensor]:
         if isinstance(recording, str | Path):
-            return self.read(str(recording))
+            return str(recording), self.read(str(recording))
+        name = f"at place {place}"
         if not isinstance(recording, np.ndarray | Tensor):
-            raise ValueError(
-                f"sounds must be files, arrays, or tensors, got {type(recording).__name__} at place {place}"
-            )
+            raise ValueError(f"sounds must be files, arrays, or tensors, got {type(recording).__name__} {name}")
         floats = recording.dtype.kind == "f" if isinstance(recording, np.ndarray) else recording.is_floating_point()
         if not floats:
             raise ValueError(
-                f"sounds must be floating-point samples in [-1, 1], got {recording.dtype} at place {place}; divide "
-                "integers by their full scale, those of 16 bits by 32768"
+                f"sounds must be floating-point samples in [-1, 1], got {recording.dtype} {name}; divide integers by "
+                "their full scale, 32768 for 16 bits"
             )
         if recording.ndim != 1:
             raise ValueError(
-                f"sounds must be arrays of one axis, the samples of one channel, got shape {tuple(recording.shape)} at "
-                f"place {place}; give several as a list, and take the mean of the channels"
+                f"sounds must be arrays of one axis, the samples of one channel, got shape {tuple(recording.shape)} "
+                f"{name}; take the mean of the channels, and give more than one recording as a list"
             )
         if isinstance(recording, np.ndarray):
             recording = torch.from_numpy(np.require(recording, np.float32, ["C", "W"]))  # torch takes no other arrays
         wave = recording.detach().cpu().float()
         if len(wave):
-            check_waveform(f" at place {place}", wave.numpy(), self.sample_rate)
-        return wave
+            check_waveform(f" {name}", wave.numpy(), self.sample_rate)
+        return name, wave
 
     def check_weights(self, report: WeightReport) -> None:
-        """Accept pretrained weights whose units have the same numbers, or that were trained without units.
-
-        Raises:
-            ValueError: A unit has another number.
-        """
+        """Accept pretrained weights whose units have the same numbers, or that were trained without units."""
         trained = ((report.processor or {}).get("init_args") or {}).get("units")
         if trained is None or self.unit_settings is None:
             return
@@ -161,11 +142,7 @@ class AudioProcessor(Processor):
 
 
 def known_sample_rate(sample_rate: int | None, processor: AudioProcessor | None) -> int | None:
-    """The sample rate (Hz) of a network: that of the processor, or else the one that is given.
-
-    Raises:
-        ValueError: The two differ.
-    """
+    """The sample rate (Hz) of a network: of the processor, which must equal `sample_rate`, or else `sample_rate`."""
     if processor is None:
         return sample_rate
     if sample_rate is not None:
@@ -174,11 +151,7 @@ def known_sample_rate(sample_rate: int | None, processor: AudioProcessor | None)
 
 
 def check_sample_rate(network: int, data: int) -> None:
-    """Accept data of the sample rate (Hz) of a network.
-
-    Raises:
-        ValueError: The two differ.
-    """
+    """Raise ValueError unless a network and its data have the same sample rate (Hz)."""
     if network != data:
         raise ValueError(
             f"sample_rate must be the same for network and data, got {network} Hz and {data} Hz; build the data with "
@@ -187,11 +160,7 @@ def check_sample_rate(network: int, data: int) -> None:
 
 
 def known_num_units(num_units: int | None, processor: AudioProcessor | None) -> int:
-    """The number of units of a network: that of the processor, or else the one that is given.
-
-    Raises:
-        ValueError: The number is unknown or below 2, the processor has no units, or the two differ.
-    """
+    """The number of units of a network: of the processor, which must equal `num_units`, or else `num_units`."""
     if processor is None:
         if num_units is None or num_units < 2:
             raise ValueError(
@@ -211,11 +180,7 @@ def known_num_units(num_units: int | None, processor: AudioProcessor | None) -> 
 
 
 def as_recordings(sounds: Recording | Sequence[Recording]) -> list[Recording]:
-    """One recording or several as a list.
-
-    Raises:
-        ValueError: The argument is neither.
-    """
+    """A list of recordings from one recording or a list."""
     if isinstance(sounds, str | Path | np.ndarray | Tensor):
         return [sounds]
     if isinstance(sounds, bytes | Mapping) or not isinstance(sounds, Iterable):
@@ -231,5 +196,6 @@ def pad_waveforms(waves: Sequence[Tensor]) -> dict[str, Tensor]:
     return {"wave": wave, "length": length}
 
 
-def _batch(waves: list[Tensor], names: list[str], first: int) -> Batch:
-    return {**pad_waveforms(waves), "index": torch.arange(first, first + len(waves)), "file": names}
+def _batch(recordings: list[tuple[str, Tensor]], first: int) -> Batch:
+    names, waves = zip(*recordings)
+    return {**pad_waveforms(waves), "index": torch.arange(first, first + len(waves)), "file": list(names)}

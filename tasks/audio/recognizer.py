@@ -1,4 +1,4 @@
-"""Speech recognition: transcripts of recordings of any length, by connectionist temporal classification (CTC)."""
+"""Speech recognition of recordings of any length by connectionist temporal classification (CTC)."""
 
 import textwrap
 from collections.abc import Sequence
@@ -33,9 +33,9 @@ ErrorRate = Literal["wer", "cer"]
 
 _OPTIMIZER = OptimizerSpec()
 _SCHEDULE = ScheduleSpec()
-# Recordings of a training batch whose errors are counted: the CPU counts them while the GPU waits.
+# Recordings of a training batch whose errors are counted; the CPU counts them while the GPU waits.
 _COUNTED = 4
-# Maximum characters of a text of the example in the log.
+# Maximum characters of a transcript in the log.
 _SHOWN = 300
 
 
@@ -49,18 +49,18 @@ class SpeechRecognizer(AudioTask):
     Args:
         encoder: The network: a SoftEncoderSpec, or your own, called as ``encoder(x, mask)`` with frames x (B, N, C) and
             their mask (B, N), and with its width C as the attribute ``dim``.
-        processor: How recordings become waveforms and transcripts units; the command line takes it from the data.
-        num_units: Number of units, the blank included. None for those of the processor.
-        sample_rate: Sample rate of the recordings (Hz). None for that of the processor.
+        processor: Sample rate, units, and normalization of transcripts; the command line takes it from the data.
+        num_units: Number of units, the blank included. None for the units of the processor.
+        sample_rate: Sample rate of the recordings (Hz). None for the rate of the processor.
         features: Options of the log-mel features.
         subsampling: Number of frames that make one token: 1, 2, 4, or 8.
-        augment: Random changes of the recordings in training.
-        windows: Overlapping windows for recordings that are longer than those of the training; by default a window is
-            as long as the longest recording of the training. None computes each recording in one pass.
+        augment: Augmentation of the recordings in training.
+        windows: Overlapping windows for recordings that are longer than all recordings of the training; by default a
+            window is as long as the longest of these. None computes each recording in one pass.
         optimizer: Optimizer and its options.
         schedule: Learning rate over the run.
-        best_by: Validation error rate that chooses the best checkpoint: "wer" or "cer". With little data, when hardly
-            a word is right, "cer" is more informative.
+        best_by: Validation error rate that chooses the best checkpoint: "wer" or "cer". "cer" is more informative with
+            little data, when hardly any word is correct.
         weights: File of pretrained weights: a checkpoint of this class or of AudioClassifier, or safetensors.
         freeze_backbone: Whether only the head trains; the backbone is then in evaluation mode, without augmentation.
     """
@@ -102,16 +102,14 @@ class SpeechRecognizer(AudioTask):
         self._example: tuple[str, str] | None = None
 
     def forward(self, wave: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of units, (B, N, V) float32, and the number of real tokens, (B,).
+        """Log-probabilities of units (B, N, V) float32, and the number of real tokens (B,).
 
-        Args:
-            wave: (B, T) samples in [-1, 1].
-            length: (B,) int64, number of real samples.
+        The input is waveforms (B, T) in [-1, 1], padded after `length` (B,) samples.
         """
         return self.network(wave, length)
 
     def step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
-        """CTC loss of the transcripts; counts the errors of greedy decoding."""
+        """CTC loss of the transcripts; the errors of greedy decoding are counted."""
         log_probs, num_tokens = self(batch["wave"], batch["length"])
         target = batch["units"], batch["num_units"]
         short = (~long_enough(num_tokens, *target)).nonzero().flatten().tolist()
@@ -119,7 +117,7 @@ class SpeechRecognizer(AudioTask):
         rows, files = batch["index"].tolist(), batch.get("file") or [""] * len(batch["index"])
         self._left_out.add(stage, [rows[i] for i in short], [files[i] for i in short], used=self._rows_of_loss)
         counted = slice(_COUNTED if stage == "train" else None)
-        hypotheses = self._hypotheses(log_probs.detach()[counted], num_tokens[counted])
+        hypotheses = list(map(self.units.decode, likeliest_units(log_probs.detach()[counted], num_tokens[counted])))
         transcripts = batch["transcript"][counted]
         self.log_metrics(stage, hypotheses, transcripts)
         if stage == "val" and self._example is None:
@@ -130,25 +128,17 @@ class SpeechRecognizer(AudioTask):
         """Number of recordings of the last batch that were not left out of the loss."""
         return self._rows_of_loss
 
-    def _hypotheses(self, log_probs: Tensor, num_tokens: Tensor) -> list[str]:
-        units = self.units
-        return [units.decode(ids) for ids in likeliest_units(log_probs, num_tokens)]
-
     def on_train_epoch_end(self) -> None:
-        """Log the number of recordings shorter than their transcripts.
-
-        Raises:
-            ValueError: All recordings were too short, so the loss trained nothing.
-        """
-        kept = self._left_out.end_epoch("train")
-        if kept is None:
+        """Log the number of recordings shorter than their transcripts; a ValueError if all were."""
+        used = self._left_out.end_epoch("train")
+        if used is None:
             return
-        if not self.trainer.strategy.reduce(torch.tensor(kept, device=self.device), reduce_op="sum"):
+        if not self.trainer.strategy.reduce(torch.tensor(used, device=self.device), reduce_op="sum"):
             raise ValueError(
                 "recordings must have as many tokens as their transcripts have units, and one more between equal "
                 f"units, got too few in every recording of the training (a token lasts "
                 f"{1000 * self.network.backbone.token_seconds:g} ms); check that the transcripts belong to their "
-                "recordings, lower --model.subsampling, or take longer units by --data.units BpeUnits"
+                "recordings, decrease --model.subsampling, or use longer units by --data.units BpeUnits"
             )
 
     def on_test_epoch_end(self) -> None:
@@ -165,7 +155,7 @@ class SpeechRecognizer(AudioTask):
         self._example = None
 
     def on_validation_epoch_end(self) -> None:
-        """Log an example of a transcript and its hypothesis, and the number of recordings shorter than theirs."""
+        """Log a transcript with its hypothesis, and the number of recordings shorter than their transcripts."""
         self._left_out.end_epoch("val")
         if self._example is not None and not self.trainer.sanity_checking:
             transcript, hypothesis = (textwrap.shorten(text, _SHOWN, placeholder=" ...") for text in self._example)
@@ -177,21 +167,12 @@ class SpeechRecognizer(AudioTask):
         return self.needed_processor().units
 
     def check_processor(self, processor: Any) -> None:
-        """Accept a processor of the sample rate and the number of units of the network.
-
-        Raises:
-            ValueError: The sample rate is another, or the processor has no units, or another number of units.
-        """
+        """Raise ValueError unless a processor has the sample rate and the number of units of the network."""
         super().check_processor(processor)
         known_num_units(self.num_units, processor)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Check a batch while it is on the CPU, where a check does not wait for a GPU.
-
-        Raises:
-            ValueError: The batch has no transcripts, units that the network does not have, or a recording that is
-                shorter than a window.
-        """
+        """Check recordings and units of a batch while it is on the CPU, where a check does not wait for a GPU."""
         check_recordings(batch, self.network.backbone.features)
         if "units" in batch:
             check_batch_units(batch["units"], batch["num_units"], self.num_units)
@@ -201,75 +182,63 @@ class SpeechRecognizer(AudioTask):
             )
         return batch
 
-    # Transcription.
-
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
         """A row for each recording: its file, its text, and its transcript with times, which tables leave out."""
         indices = batch["index"].tolist()
-        transcripts = self._transcripts(batch["length"], *self(batch["wave"], batch["length"]))
         return [
             {"index": index, "file": file, "text": transcript.text, "_transcript": transcript}
-            for index, file, transcript in zip(indices, batch.get("file", indices), transcripts)
+            for index, file, transcript in zip(indices, batch.get("file", indices), self._transcripts(batch))
         ]
 
-    def _transcripts(self, lengths: Tensor, log_probs: Tensor, num_tokens: Tensor) -> list[Transcript]:
-        token_seconds, units = self.network.backbone.token_seconds, self.units
-        durations = [length / self.sample_rate for length in lengths.tolist()]
-        words_of = [
-            word_times(logs[:count], units, token_seconds=token_seconds, seconds=seconds)
-            for logs, count, seconds in zip(log_probs.cpu(), num_tokens.tolist(), durations)
+    def _transcripts(self, batch: dict[str, Any]) -> list[Transcript]:
+        log_probs, num_tokens = self(batch["wave"], batch["length"])
+        return [
+            Transcript(" ".join(word.word for word in words), words)
+            for logs, count, length in zip(log_probs.cpu(), num_tokens.tolist(), batch["length"].tolist())
+            for words in [self._word_times(logs[:count], length)]
         ]
-        return [Transcript(" ".join(word.word for word in words), words) for words in words_of]
+
+    def _word_times(self, log_probs: Tensor, length: int, text: str | None = None) -> list[WordTime]:
+        """Words of a recording of `length` samples from its log-probabilities (N, V)."""
+        token_seconds, seconds = self.network.backbone.token_seconds, length / self.sample_rate
+        return word_times(log_probs, self.units, token_seconds=token_seconds, seconds=seconds, text=text)
 
     def write_predictions(self, rows: list[dict[str, Any]], folder: Path) -> None:
-        """Write the text and the subtitles of each recording into a folder.
-
-        Args:
-            rows: Rows of `predict_step`.
-            folder: Folder to write into.
-        """
+        """Write the text and the subtitles of each row of `predict_step` into a folder."""
         write_transcripts([str(row["file"]) for row in rows], [row["_transcript"] for row in rows], folder)
 
     def predict(self, sounds: Recording | Sequence[Recording], *, max_seconds: float = MAX_SECONDS) -> list[Transcript]:
-        """Transcripts of recordings of any length.
+        """Transcripts of recordings of any length: the text, and the words with their times in seconds.
 
         Args:
             sounds: One recording or a list: files of any sample rate, or arrays or tensors (T,) in [-1, 1] at the
                 sample rate of the network.
             max_seconds: Maximum seconds of a batch, padding included; a longer recording is a batch by itself.
 
-        Returns:
-            For each recording its text, and its words with the times (seconds) at which each begins and ends.
-
         Raises:
-            ValueError: The task has no processor; or a recording cannot be read, or is shorter than a window.
+            ValueError: The task has no processor; or a recording cannot be read, or is shorter than one window of the
+                features.
         """
         processor, found = self.needed_processor(), list[Transcript]()
         with self.predicting():
             for batch in self.batches(processor, sounds, max_seconds):
-                found += self._transcripts(batch["length"], *self(batch["wave"], batch["length"]))
+                found += self._transcripts(batch)
         return found
 
     def align(self, sound: Recording, text: str) -> list[WordTime]:
-        """The times of the words of a known text in a recording of it.
+        """Forced alignment: the words of a transcript with their times (seconds) in a recording.
 
         Args:
             sound: A file, or an array or tensor (T,).
-            text: The text; it is normalized as the transcripts of the training were.
-
-        Returns:
-            Its words, with the times (seconds) at which each begins and ends.
+            text: The transcript, which is normalized as the transcripts of the training were.
 
         Raises:
             ValueError: As in `predict` and in `tasks.audio.speech.word_times.word_times`.
         """
         if not isinstance(text, str):
-            raise ValueError(f"text must be the text of the recording, got {type(text).__name__}")
-        processor, backbone = self.needed_processor(), self.network.backbone
-        text = processor.writing(text)
+            raise ValueError(f"text must be the transcript of the recording, got {type(text).__name__}")
+        processor = self.needed_processor()
         with self.predicting():
             (batch,) = self.batches(processor, [sound])
             (log_probs,), _ = self(batch["wave"], batch["length"])
-            seconds = int(batch["length"]) / self.sample_rate
-            options: dict[str, Any] = {"token_seconds": backbone.token_seconds, "seconds": seconds, "text": text}
-            return word_times(log_probs, processor.units, **options)
+            return self._word_times(log_probs, int(batch["length"]), processor.writing(text))

@@ -1,5 +1,6 @@
 """The base of the data modules of recordings: lengths, batches limited in seconds, and files to predict."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -8,48 +9,47 @@ import numpy as np
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader
 
-from tasks.audio.examples import RecordingExamples, RecordingReader
-from tasks.audio.files import recording_files
+from tasks.audio.examples import RecordingExamples, RecordingReader, file_batch
 from tasks.audio.processor import AudioProcessor
 from tasks.audio.reading.folders import AudioSource
-from tasks.audio.reading.headers import read_headers
-from tasks.audio.reading.waveforms import LEAST_RATE, MOST_RATE
+from tasks.audio.reading.headers import ReadHeaders, by_position, read_headers
+from tasks.audio.reading.waveforms import AUDIO_SUFFIXES, LEAST_RATE, MOST_RATE
 from tasks.data.examples import Examples, OnBad, Split
+from tasks.data.files import list_files
 from tasks.data.length_batches import RowCosts
 from tasks.data.module import Role, TaskDataModule
 from tasks.data.streams import StreamExamples
 
 # Column types of file names and of bytes; null is the type of a column without values.
 _TYPES = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "null")
-# Default maximum seconds of a batch of files to predict, because a file may last hours.
+# Default maximum seconds of a batch of files to predict; a file may last hours.
 _MAX_PREDICTED = 600.0
 
 
 class RecordingDataModule(TaskDataModule):
     """Base of the data modules of recordings.
 
-    Recordings of any sample rate and number of channels are read by libsndfile (WAV, FLAC, Ogg, MP3, and more); batches
-    hold the mean of the channels at one sample rate.
+    libsndfile reads recordings of any sample rate and number of channels (WAV, FLAC, Ogg, MP3, and more); batches hold
+    the mean of the channels at one sample rate.
 
     Args:
         path: hub name, local folder, a format of local files (parquet, csv, json, ...), or built-in name.
         audio_column: column of the recordings: files, their bytes, or the names of files.
         sample_rate: sample rate of the batches (Hz). A given processor decides instead.
-        shortest: minimum length of a recording in seconds; a shorter recording is bad. The default is a window of the
-            usual features.
-        longest: maximum length of a recording to train on in seconds; the log counts the longer ones, which are
-            dropped. Evaluation drops none.
-        max_seconds: maximum seconds of a batch, padding included; batch_size is then its maximum of rows. In evaluation
-            a longer recording is a batch by itself.
-        group_by_length: put recordings of similar length in a batch, in training and in evaluation.
+        shortest: minimum length of a recording in seconds; a shorter recording is bad. The default is one window of the
+            default features.
+        longest: maximum length of a recording to train on in seconds; longer recordings are dropped from training, and
+            the log counts them.
+        max_seconds: maximum seconds of a batch, padding included, in addition to batch_size. In evaluation, a longer
+            recording is a batch by itself.
+        group_by_length: whether a batch has recordings of similar length, in training and in evaluation.
         sounds: recordings to predict: a folder, a file, a pattern, or a list of these.
         on_bad_sound: at a recording that cannot be read, is cut short, silent, too short, or has samples that are not
-            numbers, or whose transcript cannot be used, "error" stops and names it; "skip" goes on without it and
-            counts it (`skipped`). In training another recording takes its place; evaluation looks for such recordings
-            beforehand.
-        num_proc: processes that read the lengths of recordings before training.
+            finite, or whose transcript cannot be used, "error" raises and names it; "skip" leaves it out and counts it
+            (`skipped`). Training replaces it by another recording; evaluation reads all recordings beforehand.
+        num_proc: number of processes that read the lengths of recordings before training.
         batch_size: rows in a batch on one device.
-        processor: the processor of a trained task: its sample rate, units, and classes are used. By default the data
+        processor: the processor of a trained task, whose sample rate, units, and classes are used. By default the data
             makes its own.
         kwargs: as in `TaskDataModule`.
     """
@@ -86,7 +86,7 @@ class RecordingDataModule(TaskDataModule):
             raise ValueError(f"max_seconds must be a positive number of seconds, got {max_seconds}")
         if num_proc < 1:
             raise ValueError(f"num_proc must be a whole number of at least 1, got {num_proc}")
-        for argument, value in (("longest", longest), ("max_seconds", max_seconds)):
+        for argument, value in {"longest": longest, "max_seconds": max_seconds}.items():
             if self.source.streaming and value is not None:
                 raise ValueError(
                     f"{argument} must be left out with streaming, because the lengths of streamed recordings are "
@@ -102,25 +102,17 @@ class RecordingDataModule(TaskDataModule):
         self.sounds = sounds
         self.num_proc = num_proc
 
-    # What a subclass provides.
-
     def row_faults(self, split: Split) -> dict[int, str]:
-        """Faults of rows apart from their recordings, by their place in the split; none, here."""
+        """Faults of rows apart from their recordings, by their position in the split; none in the base."""
         return {}
-
-    # The minimum length of a recording.
 
     @property
     def min_seconds(self) -> float:
-        """Minimum length of a recording in seconds: `shortest`, or more where the task of the run requires it."""
+        """Minimum length of a recording in seconds: `shortest`, or more if the task of the run requires it."""
         return max(self.shortest, self._required_seconds)
 
     def require_seconds(self, seconds: float) -> None:
-        """Set the minimum length that the task of a run requires; splits are checked again where that changes it.
-
-        Raises:
-            ReadError: A recording is shorter and `on_bad_sound` is "error".
-        """
+        """Set the minimum length that the task of a run requires, and check splits again if that changes it."""
         before, self._required_seconds = self.min_seconds, seconds
         if self.min_seconds != before:
             roles = [role for role in self._examples if role != "predict"]
@@ -128,14 +120,8 @@ class RecordingDataModule(TaskDataModule):
             for role in roles:
                 self.examples_for(role)
 
-    # Methods of the base.
-
     def prepare_rows(self, rows: Any) -> Any:
-        """Leave recordings undecoded, because errors of our reader name their files.
-
-        Raises:
-            ValueError: The column holds no recordings.
-        """
+        """Leave recordings undecoded, because errors of our reader name their files."""
         feature = (rows.features or self.features)[self.audio_column]
         if isinstance(feature, datasets.Audio):
             # A stream of the type Audio would decode and encode each recording.
@@ -151,39 +137,36 @@ class RecordingDataModule(TaskDataModule):
         return rows
 
     def recording_reader(self, role: Role) -> RecordingReader:
-        """The reader of the recordings of a role."""
+        """Reader of the recordings of a role."""
         return RecordingReader(self.audio_column, self.processor, folder=self._folder(role), shortest=self.min_seconds)
 
     def _folder(self, role: Role) -> Path:
         if isinstance(self.features[self.audio_column], datasets.Audio):
-            return Path()  # `datasets` has made the file names absolute
+            return Path()  # `datasets` makes file names absolute
         return self.source.folder_of(self._choice(role)[1] or self.train_split)
 
     def map_examples(self, role: Role, split: Split) -> Examples:
-        """The examples of a split, after the headers of their recordings are read."""
-        seconds, faults = read_headers(
-            split.rows,
-            self.audio_column,
-            folder=self._folder(role),
-            shortest=self.min_seconds,
-            name=split.name,
-            num_proc=self.num_proc,
-        )
+        """Read the headers of a split, and make its examples."""
+        options: dict[str, Any] = {"shortest": self.min_seconds, "name": split.name, "num_proc": self.num_proc}
+        seconds, faults = read_headers(split.rows, self.audio_column, folder=self._folder(role), **options)
         faults = {**self.row_faults(split), **faults}
         if role == "train" and self.longest is not None:
-            places = _not_longer(self.longest, split, seconds)
-            split = Split(split.name, split.rows.select(places), split.numbers[places])
-            faults = {now: faults[before] for now, before in enumerate(places.tolist()) if before in faults}
-            seconds = seconds[places]
-        examples = RecordingExamples(
-            split, self.reader(role), self.collator(role), seconds, faults, on_bad=self.on_bad, remedy=self.remedy
-        )
+            positions = _not_longer(self.longest, split, seconds)
+            split = Split(split.name, split.rows.select(positions), split.numbers[positions])
+            faults = {now: faults[before] for now, before in enumerate(positions.tolist()) if before in faults}
+            seconds = seconds[positions]
+        return self._recordings(role, split, seconds, faults, self.reader(role), self.collator(role))
+
+    def _recordings(
+        self, role: Role, split: Split, seconds: np.ndarray, faults: dict[int, str], read: Any, collate: Any
+    ) -> RecordingExamples:
+        examples = RecordingExamples(split, read, collate, seconds, faults, on_bad=self.on_bad, remedy=self.remedy)
         if role != "train" and self.on_bad == "skip":
             examples.remove_unreadable(max(1, self.num_workers))
         return examples
 
     def row_costs(self, examples: Examples | StreamExamples) -> RowCosts | None:
-        """The lengths of recordings in seconds. A recording longer than max_seconds is an error in training alone."""
+        """Lengths of recordings in seconds; a recording longer than max_seconds is an error in training only."""
         if not isinstance(examples, RecordingExamples):
             return None
         trains = examples is self._examples.get("train")
@@ -191,49 +174,39 @@ class RecordingDataModule(TaskDataModule):
         return RowCosts(examples.seconds, limit, self.group_by_length, argument="max_seconds", longer_alone=not trains)
 
     def prepare_data(self) -> None:
-        """Download and read headers on one process, so that the other processes find them in the cache."""
+        """Download and read headers on one process; the other processes find them in the cache."""
         super().prepare_data()
         if self.trainer is not None and self.trainer.state.fn == "fit":
             self.setup("fit")
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Batches of the files to predict: wave (B, T) float32, length (B,), file, the list of names, and index (B,).
-
-        Raises:
-            ValueError: No files are given, or a folder holds no recordings.
-            FileNotFoundError: A file does not exist.
-        """
+        """Batches of the files to predict: wave (B, T) float32, length (B,), file, a list of names, and index (B,)."""
         if self.sounds is None:
             raise ValueError(
                 "sounds must be given to predict, got None; set --data.sounds to a folder, a file, or a list of files"
             )
-        self._examples["predict"] = recording_files(
-            self.sounds,
-            # Files have no labels and no transcripts, so the data set need not be read for its classes or units.
-            self.given_processor or AudioProcessor(self.sample_rate),
-            shortest=self.min_seconds,
-            on_bad=self.on_bad,
-            remedy=self.remedy,
-            num_threads=max(1, self.num_workers),
-        )
+        # Files have no labels and no transcripts, so the data set need not be read for its classes or units.
+        processor = self.given_processor or AudioProcessor(self.sample_rate)
+        files = list_files("sounds", self.sounds, AUDIO_SUFFIXES, "audio")
+        split = Split("sounds", datasets.Dataset.from_dict({"file": files}), np.arange(len(files)))
+        headers = ReadHeaders("file", shortest=self.min_seconds)({"file": files})
+        seconds, faults = np.array(headers["_seconds"]), by_position(headers["_fault"])
+        read, collate = RecordingReader("file", processor, shortest=self.min_seconds), partial(file_batch, files=files)
+        self._examples["predict"] = self._recordings("predict", split, seconds, faults, read, collate)
         return self._eval_loader("predict")
 
 
 def _not_longer(longest: float, split: Split, seconds: np.ndarray) -> np.ndarray:
-    """Places of the recordings that are short enough to train on.
-
-    Raises:
-        ValueError: All recordings are longer.
-    """
-    places = np.flatnonzero(seconds <= longest)
-    if not len(places):
+    """Positions of the recordings that are short enough to train on."""
+    positions = np.flatnonzero(seconds <= longest)
+    if not len(positions):
         raise ValueError(
             f"longest must be at least {seconds.min():g}, the length of the shortest recording of {split.name}, got "
             f"{longest:g}; raise it, or leave it out"
         )
-    if len(places) < len(split):
+    if len(positions) < len(split):
         rank_zero_info(
-            f"{split.name}: {len(split) - len(places):,} of {len(split):,} recordings last more than {longest:g} s "
+            f"{split.name}: {len(split) - len(positions):,} of {len(split):,} recordings last more than {longest:g} s "
             "(longest); they are left out"
         )
-    return places
+    return positions

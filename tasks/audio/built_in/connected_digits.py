@@ -1,8 +1,8 @@
-"""Connected digits: a data set of strings of spoken digits, made here from recordings of single digits.
+"""Connected digits: a data set of strings of spoken digits, made from recordings of single digits.
 
-A string is of one speaker. Its digits are uniform, each from a random one of the speaker's recordings of that digit,
-with faint noise before, between, and after them. Strings to train on use the training recordings without the last tenth
-of the takes, strings to validate on use that tenth, and strings to test on use the test recordings.
+A string has one speaker. Its digits are uniformly random, each a random recording of the digit by the speaker, with
+faint noise before, between, and after them. The last tenth of the takes of the training recordings makes the validation
+strings, the others make the training strings; the test recordings make the test strings.
 """
 
 import io
@@ -31,12 +31,11 @@ _COLUMNS = ("label", "speaker", "take")
 _FEWEST_DIGITS, _MOST_DIGITS = 3, 7
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 0.5  # seconds
 _FULL_SCALE = 1 << 15
-# One in so many takes of the training recordings is for validation.
+# One of this number of takes of the training recordings is for validation.
 _VALIDATION = 10
 # Splits in the order in which they are made; the position of a split is part of its seed.
 _SPLITS = ("test", "validation", "train")
-# Part of the key under which `datasets` caches the rows, which does not change with the code. Increase it when the same
-# recordings and arguments make other rows.
+# Part of the cache key, which does not depend on the code. Increase it when the same arguments give other rows.
 _VERSION = 1
 
 Digits = dict[str, list[list[np.ndarray]]]
@@ -63,8 +62,8 @@ def connected_digits(
 ) -> datasets.DatasetDict:
     """Splits train, validation, and test with the columns audio (bytes of a FLAC file, path), text, and speaker.
 
-    Rows depend on the recordings and the arguments alone, under any release of numpy. The rows of a split do not depend
-    on the number of rows of the others, and its first rows not on its own number. They are made once and cached.
+    Rows depend only on the recordings and the arguments, under any release of numpy; more rows leave the first rows and
+    the other splits unchanged. They are made once and cached.
 
     Args:
         data_dir: folder of parquet files of single digits, with splits train and test. Their columns are audio, and
@@ -73,16 +72,16 @@ def connected_digits(
         num_train: number of strings to train on.
         num_val: number of strings to validate on.
         num_test: number of strings to test on.
-        seed: decides the strings, 0 to 2^32 - 1.
+        seed: seed of the strings, 0 to 2^32 - 1.
 
     Raises:
         ValueError: an argument is out of range, or the recordings lack a split, a column, or a digit of a speaker.
-        FileNotFoundError: there are no such files, or the hub cannot be reached.
+        FileNotFoundError: the files do not exist, or the hub cannot be reached.
 
-    Source: the recordings are those of Z. Jackson et al., Free Spoken Digit Dataset.
+    Source: Z. Jackson et al., Free Spoken Digit Dataset, for the recordings.
     """
     counts = {"train": num_train, "validation": num_val, "test": num_test}
-    for name, count in (("num_train", num_train), ("num_val", num_val), ("num_test", num_test)):
+    for name, count in zip(("num_train", "num_val", "num_test"), counts.values()):
         if count < 1:
             raise ValueError(f"{name} must be an integer of at least 1, got {count}")
     if not 0 <= seed < 2**32:
@@ -93,12 +92,7 @@ def connected_digits(
 
 
 def single_digits(data_dir: str | None = None, data_files: DataFiles | None = None) -> dict[str, datasets.Dataset]:
-    """The splits train and test of single digits, with encoded recordings; arguments as in `connected_digits`.
-
-    Raises:
-        ValueError: A split or the column of the recordings is missing.
-        FileNotFoundError: There are no such files, or the hub cannot be reached.
-    """
+    """Splits train and test of single digits with encoded recordings; arguments and errors as in `connected_digits`."""
     own = bool(data_dir or data_files)
     source = Source("parquet" if own else _HUB, None, data_dir, data_files, False, {})
     try:
@@ -128,7 +122,7 @@ def _encoded(rows: datasets.Dataset) -> datasets.Dataset:
 
 
 class _SingleDigits:
-    """The splits of single digits as an argument of a generator, which `datasets` caches by their fingerprints."""
+    """The splits of single digits as an argument of a generator, which `datasets` identifies by their fingerprints."""
 
     def __init__(self, splits: Mapping[str, datasets.Dataset]) -> None:
         self.splits = splits
@@ -138,7 +132,7 @@ class _SingleDigits:
 
 
 def _cached_rows(digits: _SingleDigits, name: str, count: int, seed: int) -> datasets.Dataset:
-    """The strings of a split, from the cache if they are there."""
+    """The strings of a split, from the cache or made now."""
     features = datasets.Features(
         {
             "audio": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")},
@@ -170,15 +164,11 @@ def _rows(digits: _SingleDigits, name: str, count: int, seed: int, version: int)
 
 
 def recordings_of(splits: Mapping[str, datasets.Dataset], name: str) -> tuple[Digits, int]:
-    """Waveforms of the single digits that the strings of a split are made from, and their sample rate (Hz).
+    """Waveforms of the single digits for the strings of a split, and their sample rate (Hz).
 
     Args:
         splits: Single digits, train and test.
         name: "train", "validation", or "test".
-
-    Raises:
-        ValueError: A row lacks digit, speaker, or take, cannot be read, or has another sample rate than the others;
-            there are too few takes for validation; or a speaker lacks a digit.
     """
     split = "test" if name == "test" else "train"
     rows = [_row(row, split, number) for number, row in enumerate(splits[split])]
@@ -229,7 +219,7 @@ def _row(row: dict[str, Any], split: str, number: int) -> _Row:
 
 
 def _read(audio: dict[str, Any]) -> tuple[np.ndarray, int]:
-    """int16 samples, the mean of the channels, and the sample rate (Hz). Files of 16 bits keep their values."""
+    """int16 samples, the mean of the channels, and the sample rate (Hz); samples of 16 bits keep their values."""
     rate = read_header(audio).rate
     scaled = np.rint(read_waveform(audio, rate).numpy().astype(np.float64) * _FULL_SCALE)
     return scaled.clip(-_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16), rate
@@ -245,9 +235,9 @@ def strings(
         rate: Their sample rate (Hz).
         count: Number of strings.
         seed: Integers from 0 to 2^32 - 1 that decide the strings.
-        noise: Standard deviation of the noise in pauses, relative to full scale; 0 makes them digital silence.
+        noise: Standard deviation of the noise in pauses, relative to full scale.
     """
-    # numpy's older generator, because its numbers never change.
+    # numpy's legacy generator, because its numbers never change.
     random = np.random.RandomState(seed)
     speakers = sorted(digits)
     for _ in range(count):

@@ -1,7 +1,7 @@
 """Audio files whose header and content disagree: the end was cut off, or the length was never written.
 
-libsndfile takes a file that was cut for a shorter recording, and one whose header gives no length for an empty one. The
-header of a FLAC file gives the number of samples, some of which are then missing when they are read.
+libsndfile reads a file that was cut as a shorter recording, and a file whose header gives no length as an empty one.
+FLAC files need no check here: their headers give the number of samples, which is compared when they are read.
 """
 
 import os
@@ -13,11 +13,11 @@ from typing import BinaryIO, NamedTuple
 from tasks.audio.reading.mp3 import read_mp3, with_right_tag
 from tasks.data.examples import ReadError
 
-# Lengths from here on, 2 GiB less a few KiB, stand for a length that was not known when the header was written.
+# Larger lengths, of about 2 GiB or more, mean that the length was unknown when the header was written.
 _UNKNOWN_LENGTH = 0x7FFF0000
-# Some programs count the headers as samples.
+# Bytes of headers that some programs count as samples.
 _TOLERANCE = 64
-# A page of Ogg: its header, the table of up to 255 segments, and the segments of up to 255 bytes each.
+# A page of Ogg: its header, a table of up to 255 segments, and the segments of up to 255 bytes each.
 _PAGE_HEADER = 27
 _LARGEST_PAGE = _PAGE_HEADER + 255 + 255 * 255
 # Codes of MPEG audio in the format chunk of a WAV file.
@@ -33,7 +33,7 @@ class _Samples(NamedTuple):
 
 
 def readable_copy(file: BinaryIO, name: str) -> BytesIO | None:
-    """Check that a file is whole; a copy that libsndfile reads to its end, or None where it does so with the file.
+    """A copy of a file that libsndfile reads to its end; None if it does so with the file.
 
     Args:
         file: A seekable audio file.
@@ -64,11 +64,7 @@ def readable_copy(file: BinaryIO, name: str) -> BytesIO | None:
 
 
 def missing_bytes(file: BinaryIO) -> int:
-    """At least how many bytes were cut off the end of a file; 0 if the container does not show it.
-
-    Args:
-        file: A seekable file: WAV (RIFF), AIFF, Ogg, or another.
-    """
+    """Minimum number of bytes that were cut off the end of a seekable file; 0 if the container does not show it."""
     size = file.seek(0, os.SEEK_END)
     if samples := _samples(file):
         missing = samples.start + samples.length - size
@@ -77,7 +73,7 @@ def missing_bytes(file: BinaryIO) -> int:
 
 
 def _samples(file: BinaryIO) -> _Samples | None:
-    """The samples of a WAV or AIFF file; None if there are none, and for other files."""
+    """The samples of a WAV or AIFF file; None for other files and without samples."""
     header = _read(file, 0, 12)
     if header[:4] + header[8:] not in (b"RIFFWAVE", b"RIFXWAVE", b"FORMAIFF", b"FORMAIFC"):
         return None
@@ -91,7 +87,7 @@ def _samples(file: BinaryIO) -> _Samples | None:
 
 
 def _chunks(file: BinaryIO, position: int, kind: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Name, position, and length of the content of each chunk from a position on, by the headers."""
+    """Name, position, and length of the content of each chunk from a position on, as the headers give them."""
     while len(header := _read(file, position, 8)) == 8:
         name, length = struct.unpack("<4sI" if kind == b"RIFF" else ">4sI", header)
         yield name, position + 8, length
@@ -99,7 +95,7 @@ def _chunks(file: BinaryIO, position: int, kind: bytes) -> Iterator[tuple[bytes,
 
 
 def _ends_in_chunks(file: BinaryIO, position: int, kind: bytes) -> bool:
-    """Whether nothing but whole chunks, such as titles, is in a file from a position on."""
+    """Whether a file holds only whole chunks, such as titles, from a position on."""
     for name, start, length in _chunks(file, position, kind):
         if not name.isascii() or not name.decode().isprintable():
             return False
@@ -108,7 +104,7 @@ def _ends_in_chunks(file: BinaryIO, position: int, kind: bytes) -> bool:
 
 
 def _missing_of_page(file: BinaryIO, size: int) -> int:
-    """How many bytes of the last page are missing."""
+    """Number of missing bytes of the last page of an Ogg file."""
     end = _read(file, max(0, size - _LARGEST_PAGE), -1)
     begin = end.rfind(b"OggS\0")
     if begin < 0:
@@ -116,8 +112,8 @@ def _missing_of_page(file: BinaryIO, size: int) -> int:
     page = end[begin:]
     if len(page) < _PAGE_HEADER:
         return _PAGE_HEADER - len(page)
-    segments = page[_PAGE_HEADER : _PAGE_HEADER + page[_PAGE_HEADER - 1]]
-    return max(0, _PAGE_HEADER + page[_PAGE_HEADER - 1] + sum(segments) - len(page))
+    content = _PAGE_HEADER + page[_PAGE_HEADER - 1]  # after the table of segments
+    return max(0, content + sum(page[_PAGE_HEADER:content]) - len(page))
 
 
 def _read(file: BinaryIO, position: int, size: int) -> bytes:

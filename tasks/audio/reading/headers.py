@@ -1,7 +1,8 @@
-"""Lengths of recordings from their headers, without reading samples, in the cache of `datasets`."""
+"""Lengths of recordings from their headers, cached by `datasets`."""
 
 import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,60 +16,55 @@ from tasks.data.files import located
 
 # Part of the cache key. Increase it when the same file gives other results.
 _VERSION = 2
-# Rows that are read together; their recordings may be in memory.
+# Rows of a batch, which may hold the bytes of their recordings.
 _BATCH = 32
 _FEATURES = datasets.Features({"_seconds": datasets.Value("float64"), "_fault": datasets.Value("string")})
 
 
+@dataclass(frozen=True)
 class ReadHeaders:
     """Maps a batch of rows to the columns _seconds, 0 for bad headers, and _fault, the message or None.
 
-    Args:
-        column: Column of the recordings.
-        folder: Folder that relative file names are relative to.
-        shortest: Least length of a recording (s).
-        stamp: Part of the cache key that changes with the files.
+    `folder` is the folder that relative file names start from. `stamp` and `version` are parts of the cache key;
+    `stamp` changes with the files.
     """
 
-    def __init__(self, column: str, *, folder: Path = Path(), shortest: float = 0.0, stamp: str = "") -> None:
-        self.column = column
-        self.folder = str(folder)
-        self.shortest = shortest
-        self.stamp = stamp
-        self.version = _VERSION
+    column: str
+    folder: str = ""
+    shortest: float = 0.0
+    stamp: str = ""
+    version: int = _VERSION
 
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        """The new columns of a batch of rows."""
-        columns: dict[str, list[Any]] = {name: [] for name in _FEATURES}
-        for value in batch[self.column]:
-            seconds, fault = 0.0, None
-            try:
-                seconds = read_header(value, Path(self.folder), shortest=self.shortest).seconds
-            except ReadError as error:
-                fault = str(error)
-            columns["_seconds"].append(seconds)
-            columns["_fault"].append(fault)
-        return columns
+        """Read the headers of a batch."""
+        seconds, faults = zip(*map(self._read, batch[self.column]))
+        return {"_seconds": list(seconds), "_fault": list(faults)}
+
+    def _read(self, value: Any) -> tuple[float, str | None]:
+        try:
+            return read_header(value, Path(self.folder), shortest=self.shortest).seconds, None
+        except ReadError as error:
+            return 0.0, str(error)
 
 
 def read_headers(
     rows: datasets.Dataset, column: str, *, folder: Path, shortest: float, name: str, num_proc: int = 1
 ) -> tuple[np.ndarray, dict[int, str]]:
-    """Lengths of recordings in seconds (N,), and the messages of those with bad headers, by position.
+    """Lengths of recordings in seconds (N,), and the messages of bad headers by position.
 
     Args:
-        rows: (N) rows with a column of file names, of bytes, or of both, which `datasets` does not decode.
+        rows: Rows whose column holds file names, bytes, or both, which `datasets` does not decode.
         column: The column.
-        folder: Folder that relative file names are relative to.
-        shortest: Least length of a recording (s).
-        name: Label of the progress bar.
-        num_proc: Processes that share the work.
+        folder: Folder that relative file names start from.
+        shortest: Minimum length of a recording (s).
+        name: Name of the split in the progress bar.
+        num_proc: Number of processes.
     """
     recordings = rows.select_columns([column])
     names = _file_names(recordings, column)
-    read = ReadHeaders(column, folder=folder, shortest=shortest, stamp=_stamp(names, folder))
+    read = ReadHeaders(column, str(folder), shortest, _stamp(names, folder))
     processes = min(num_proc, len(rows))
-    # `datasets` does not cache what it makes of a table in memory. Of file names, the stamp identifies the result.
+    # `datasets` does not cache results of a table in memory. The stamp of file names identifies the result.
     in_memory = not recordings.cache_files and isinstance(recordings.features[column], datasets.Value) and names
     facts = recordings.map(
         read,
@@ -81,12 +77,16 @@ def read_headers(
         cache_file_name=str(kept_file("sounds", [_VERSION, read.stamp, shortest], ".arrow")) if in_memory else None,
     )
     table = facts.with_format("arrow")[:]
-    faults = {position: fault for position, fault in enumerate(table["_fault"].to_pylist()) if fault is not None}
-    return table["_seconds"].to_numpy(), faults
+    return table["_seconds"].to_numpy(), by_position(table["_fault"].to_pylist())
+
+
+def by_position(faults: list[str | None]) -> dict[int, str]:
+    """The messages of a list by their positions, without those that are None."""
+    return {position: fault for position, fault in enumerate(faults) if fault is not None}
 
 
 def _file_names(recordings: datasets.Dataset, column: str) -> list[str | None]:
-    """File names in a column of recordings, without reading their bytes."""
+    """File names in a column of recordings; bytes are not read."""
     feature = recordings.features[column]
     if isinstance(feature, datasets.Value):
         return [] if "binary" in feature.dtype else recordings[:][column]
@@ -95,7 +95,7 @@ def _file_names(recordings: datasets.Dataset, column: str) -> list[str | None]:
 
 
 def _stamp(names: list[str | None], folder: Path) -> str:
-    """A digest that changes when a file is replaced, repaired, or removed."""
+    """A digest of names, sizes, and times of files; it changes when a file is replaced, repaired, or removed."""
     digest = hashlib.sha256()
     for name in names:
         fact = "-"

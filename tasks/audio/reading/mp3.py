@@ -1,42 +1,34 @@
-"""MP3 files frame by frame: whether the end is missing, and a tag with the right length for the decoder.
+"""Frames of MP3 files: whether the end is missing, and a tag with the correct length for the decoder.
 
-libsndfile stops at the length of the tag in the first frame (Xing or Info), which counts the frames of one file even if
-another was appended; without a tag it stops at an estimate from the size of the file, far too early where the bit rate
-varies. No library finds a file that was cut: soundfile, mutagen, tinytag, and miniaudio give the length of the tag, or
-decode what there is. PyAV counts frames, but does not say whether its length is from a tag or an estimate, and takes
-100 MB. So the frames are counted here, an hour of audio in half a second.
+libsndfile stops at the length in the tag of the first frame (Xing or Info), which is wrong if another file was
+appended; without a tag it stops at an estimate from the size of the file, far too early if the bit rate varies. No
+library detects a file that was cut: soundfile, mutagen, tinytag, and miniaudio give the length of the tag, or decode
+the rest. PyAV counts frames, but does not say whether its length is an estimate, and takes 100 MB. So the frames are
+counted here, an hour of audio in half a second.
 """
 
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-# Bit rates in thousands by their index in a header; layer III of version 1, and of versions 2 and 2.5.
+# Bit rates (kbit/s) by their index in a header: layer III of version 1, and of versions 2 and 2.5.
 _RATES_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _RATES_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+# Sample rates (Hz) by the code of the version in a header: 3 is version 1, 2 is version 2, 0 is version 2.5.
 _SAMPLE_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
-# Some programs count the frame of the tag, and the last frame may be unfinished.
+# Some programs count the frame of the tag, and the last frame may be incomplete.
 _TOLERANCE = 2
 
 
 class Mp3(NamedTuple):
-    """The frames of an MP3 file.
+    """The frames of an MP3 file."""
 
-    Attributes:
-        start: Position of the first audio frame.
-        header: Header of the first audio frame.
-        frames: Number of whole audio frames in the file.
-        tag_frames: Number of audio frames by the tag; None without a tag.
-        tag_is_read: Whether the decoder finds the tag.
-        frame_rate: Frames per second.
-    """
-
-    start: int
-    header: bytes
-    frames: int
-    tag_frames: int | None
-    tag_is_read: bool
-    frame_rate: float
+    start: int  # position of the first audio frame
+    header: bytes  # of the first audio frame
+    frames: int  # whole audio frames in the file
+    tag_frames: int | None  # audio frames by the tag; None without a tag
+    tag_is_read: bool  # whether the decoder finds the tag
+    frame_rate: float  # frames per second
 
     @property
     def missing_seconds(self) -> float:
@@ -46,35 +38,31 @@ class Mp3(NamedTuple):
 
     @property
     def has_right_tag(self) -> bool:
-        """Whether the decoder takes the right length from the tag."""
+        """Whether the decoder finds the correct length in the tag."""
         return self.tag_is_read and self.tag_frames is not None and abs(self.tag_frames - self.frames) <= _TOLERANCE
 
 
 def read_mp3(content: bytes) -> Mp3 | None:
-    """The frames of a file; None for files that are not MPEG layer III or have no fixed bit rates.
-
-    Args:
-        content: The file.
+    """The frames of the content of a file; None if it is not MPEG layer III or frames do not give their bit rates.
 
     Source: ISO/IEC 11172-3 and 13818-3, headers of frames; the tag of the Xing encoder.
     """
-    found: Mp3 | None = None
-    frames = 0
-    for position, length in _frames(content):
-        if found is None:
-            header = content[position : position + 4]
-            version = header[1] >> 3 & 3
-            frame_rate = _SAMPLE_RATES[version][header[2] >> 2 & 3] / (1152 if version == 3 else 576)
-            tag_frames, is_read = _tag(content[position : position + length], header)
-            start = position if tag_frames is None else position + length
-            found = Mp3(start, header, 0, tag_frames, is_read, frame_rate)
-            frames -= tag_frames is not None
-        frames += 1
-    return None if found is None else found._replace(frames=frames)
+    frames = _frames(content)
+    position, length = next(frames, (0, 0))
+    if not length:
+        return None
+    count = 1 + sum(1 for _ in frames)
+    header = content[position : position + 4]
+    version = header[1] >> 3 & 3
+    frame_rate = _SAMPLE_RATES[version][header[2] >> 2 & 3] / (1152 if version == 3 else 576)
+    tag_frames, is_read = _tag(content[position : position + length], header)
+    if tag_frames is None:
+        return Mp3(position, header, count, None, is_read, frame_rate)
+    return Mp3(position + length, header, count - 1, tag_frames, is_read, frame_rate)
 
 
 def with_right_tag(content: bytes, mp3: Mp3) -> bytes:
-    """A copy of a file that begins with a tag of the number of frames."""
+    """A copy of a file that begins with a tag of its number of frames."""
     header = bytes([mp3.header[0], mp3.header[1] | 1, *mp3.header[2:]])  # without a checksum
     tag = bytearray(_length(header) or 0)
     tag[:4] = header
@@ -111,7 +99,7 @@ def _kind(content: bytes, position: int) -> tuple[int, int]:
 
 
 def _length(header: bytes) -> int | None:
-    """Length of a frame in bytes; None if the header is not one of layer III with a fixed bit rate."""
+    """Length of a frame in bytes; None unless the header is of layer III and gives the bit rate."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return None
     version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
@@ -123,15 +111,15 @@ def _length(header: bytes) -> int | None:
 
 
 def _tag_position(header: bytes) -> int:
-    """Position in a frame at which the decoder looks for the tag: after the header and the side information."""
+    """Position of the tag in a frame for the decoder: after the header and the side information."""
     mono = header[3] >> 6 == 3
     return 4 + ((17 if mono else 32) if header[1] >> 3 & 3 == 3 else (9 if mono else 17))
 
 
 def _tag(frame: bytes, header: bytes) -> tuple[int | None, bool]:
-    """The number of frames in the tag of a frame, None without one, and whether the decoder finds the tag.
+    """The number of frames by the tag of a frame, None without a tag, and whether the decoder finds the tag.
 
-    Some programs count the two bytes of the checksum, some do not; the decoder does not.
+    Some programs put the tag after the two bytes of the checksum, where the decoder does not look.
     """
     for start in (_tag_position(header), _tag_position(header) + 2):
         if frame[start : start + 4] in (b"Xing", b"Info") and len(frame) >= start + 12:
@@ -141,7 +129,7 @@ def _tag(frame: bytes, header: bytes) -> tuple[int | None, bool]:
 
 
 def _after_id3(content: bytes, position: int) -> int:
-    """The position after a tag of titles and images (ID3v2); the same position if there is none."""
+    """The position after a tag of titles and images (ID3v2); the same position without a tag."""
     if content[position : position + 3] != b"ID3" or position + 10 > len(content):
         return position
     size = 0

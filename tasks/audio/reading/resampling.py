@@ -7,25 +7,20 @@ from torch import Tensor
 
 from tasks.audio.extra import torchaudio
 
-# Largest term of the ratio of sample rates, except for the ratios of all common rates.
+# Largest term of the ratio of sample rates; larger than those of all common rates.
 _LARGEST_TERM = 1_000
-# Samples that go into or come out of resampling at a time. torchaudio counts them in float32, exact up to twice these.
+# Samples of a chunk before or after resampling. torchaudio counts in float32, which is exact up to twice this number.
 _CHUNK = 1 << 23
-# Samples of the lower rate that the filters of torchaudio reach on either side, at least.
+# The filters of torchaudio reach less than this number of samples of the lower rate to either side.
 _REACH = 6.1
 
 
 def resample(waveform: Tensor, rate: int, new_rate: int) -> Tensor:
-    """A band-limited waveform (ceil(T new_rate / rate),) of a waveform (T,).
+    """Resample a waveform (T,) from `rate` to `new_rate` (Hz): (ceil(T new_rate / rate),), band-limited.
 
-    There are as many filters as the ratio of the rates has in its lowest terms, and those of rates without a common
-    factor would fill the memory. In their place, the nearest ratio of smaller terms is used, with a relative error
-    below 0.001. Long waveforms are resampled in chunks, each with the samples around it that its filters reach.
-
-    Args:
-        waveform: (T,) samples.
-        rate: Sample rate of the waveform (Hz).
-        new_rate: Sample rate of the result (Hz).
+    The number of filters is a term of the reduced ratio of the rates; the filters of rates without a common factor
+    would fill the memory. The nearest ratio of smaller terms replaces such a ratio, with a relative error below 0.001.
+    Long waveforms are resampled in chunks, each with the samples around it that its filters reach.
 
     Source: J. Smith, "Digital audio resampling", by `torchaudio.functional.resample`.
     """
@@ -33,7 +28,7 @@ def resample(waveform: Tensor, rate: int, new_rate: int) -> Tensor:
     if ratio == 1:
         return waveform
     old, new = ratio.numerator, ratio.denominator
-    # Chunks begin where the filters begin, at multiples of `old`, and so do the samples before them.
+    # Filters begin at multiples of `old`, so chunks and the samples before them do as well.
     size = old * max(1, _CHUNK // max(old, new))
     around = old * math.ceil(_REACH * max(1.0, old / new) / old)
     if len(waveform) <= size:

@@ -1,4 +1,4 @@
-"""Recordings from audio files or their bytes: the length in the header, and the waveform of one channel."""
+"""Audio files or their bytes as waveforms of one channel, and the lengths in their headers."""
 
 import os
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from tasks.data.files import located
 
 # From the rates of seismometers to the highest rates of audio (Hz).
 LEAST_RATE, MOST_RATE = 1_000, 768_000
-# Endings of the audio files that are trained on and predicted; libsndfile reads their formats.
+# Endings of the formats that libsndfile reads.
 AUDIO_SUFFIXES = (
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".w64"),
     *(".rf64", ".sph", ".nist", ".voc", ".wave", ".bwf", ".mp1", ".mp2", ".mpga", ".avr", ".htk", ".iff", ".svx"),
@@ -29,11 +29,11 @@ AUDIO_SUFFIXES = (
 
 # Samples of each channel that are read at a time.
 _BLOCK = 1 << 23
-# libsndfile gives more samples than any file has where the header does not give their number.
+# The number of samples from libsndfile is at least this if the header does not give it.
 _UNKNOWN = 1 << 62
-# Samples that the estimated length of MPEG audio may exceed the true one: three frames.
+# The estimated length of MPEG audio may exceed the true length by three frames (samples).
 _MPEG_TOLERANCE = 3 * 1152
-# Twenty decibels above full scale; floating-point samples beyond have another scale.
+# Twenty decibels above full scale; larger floating-point samples have another scale.
 _LARGEST = 10.0
 
 
@@ -47,19 +47,16 @@ class Header(NamedTuple):
 def read_header(value: Any, folder: Path = Path(), *, shortest: float = 0.0) -> Header:
     """Length and sample rate of a recording; its samples are read only if the header does not give their number.
 
-    Args:
-        value: As in `read_waveform`.
-        folder: As in `read_waveform`.
-        shortest: Least length of a recording (s).
+    Arguments as in `read_waveform`.
 
     Raises:
-        ReadError: The file is missing, empty, no audio file, cut, without samples, or too short, or its sample rate is
-            out of range; the message names the file. A cut shows only if the container gives the length.
+        ReadError: The file is missing, empty, cut short, or not audio, the recording is shorter than `shortest`, or its
+            sample rate is out of range. Not every container shows that a file was cut.
     """
     with _open(value, folder) as file:
         count = file.frames if file.frames < _UNKNOWN else len(_read_mono(file))
         rate = file.samplerate
-    _check_length(name_of(value, folder), count, rate, shortest)
+    _check_length(_name_of(value, folder), count, rate, shortest)
     return Header(count / rate, rate)
 
 
@@ -67,20 +64,19 @@ def read_waveform(value: Any, sample_rate: int, folder: Path = Path(), *, shorte
     """The mean of the channels of a recording, resampled and clipped to full scale.
 
     Args:
-        value: A file name, the bytes of a file, or ``{"bytes", "path"}`` as `datasets` stores audio. A name may be a
-            URL that fsspec reads.
+        value: A file name or URL, the bytes of a file, or ``{"bytes", "path"}`` as `datasets` stores audio.
         sample_rate: Sample rate of the result (Hz).
-        folder: Folder that a relative file name is relative to.
-        shortest: Least length of a recording (s).
+        folder: Folder that relative file names start from.
+        shortest: Minimum length of a recording (s).
 
     Returns:
         (T,) float32, in [-1, 1].
 
     Raises:
-        ReadError: As in `read_header`; or the recording is cut, silent (all samples are equal), or has samples that are
-            not finite or of another scale.
+        ReadError: As in `read_header`; or the recording is silent (all samples are equal), or `check_waveform` rejects
+            it.
     """
-    name = name_of(value, folder)
+    name = _name_of(value, folder)
     with _open(value, folder) as file:
         rate, expected, waveform = file.samplerate, file.frames, _read_mono(file)
         tolerance = _MPEG_TOLERANCE if file.subtype.startswith("MPEG") else 0
@@ -100,7 +96,7 @@ def read_waveform(value: Any, sample_rate: int, folder: Path = Path(), *, shorte
 
 
 def file_of(value: Any, folder: Path = Path()) -> str:
-    """The file of a recording, or the name that is stored with its bytes; empty if there is no name."""
+    """The file of a recording, or the name that is stored with its bytes; empty without a name."""
     path = value.get("path") if isinstance(value, dict) else value
     if not isinstance(path, str | Path):
         return ""
@@ -109,8 +105,8 @@ def file_of(value: Any, folder: Path = Path()) -> str:
     return str(folder / os.path.expanduser(path))
 
 
-def name_of(value: Any, folder: Path = Path()) -> str:
-    """Name of a recording in messages: a space and its file, if that is known."""
+def _name_of(value: Any, folder: Path) -> str:
+    """A space and the file of a recording, if that is known, for messages."""
     file = file_of(value, folder)
     return f" {file!r}" if file else ""
 
@@ -118,19 +114,18 @@ def name_of(value: Any, folder: Path = Path()) -> str:
 class _ForwardFile(soundfile.SoundFile):
     """An audio file that is read from its beginning to its end.
 
-    soundfile seeks to the current position after each block of a seekable file. libsndfile then decodes some formats
-    anew, and may not return at the end of a FLAC file that was cut.
+    soundfile would seek to the current position after each block. libsndfile then decodes some formats again, and may
+    not return at the end of a FLAC file that was cut short.
     """
 
     def seekable(self) -> bool:
-        """False, whatever the file is."""
         return False
 
 
 @contextmanager
 def _open(value: Any, folder: Path) -> Iterator[_ForwardFile]:
-    """A recording that is not cut, as far as its container shows, and has a plausible sample rate."""
-    name = name_of(value, folder)
+    """Open a recording after a check of its container; errors of libsndfile become `ReadError`."""
+    name = _name_of(value, folder)
     try:
         source = _source(value, folder)
         with source.open("rb") if isinstance(source, Path) else nullcontext(source) as content:
@@ -146,7 +141,7 @@ def _open(value: Any, folder: Path) -> Iterator[_ForwardFile]:
                 )
             try:
                 yield file
-            except soundfile.LibsndfileError as error:  # of the samples, as the header was read
+            except soundfile.LibsndfileError as error:  # raised by the samples, after the header
                 raise ReadError(f"the recording{name} is cut short or damaged: {_reason(error)}") from error
     except (OSError, soundfile.SoundFileError) as error:
         raise ReadError(f"the recording{name} cannot be read: {_reason(error)}") from error
@@ -165,7 +160,7 @@ def _source(value: Any, folder: Path) -> Path | BytesIO:
         try:
             with xopen(str(value), "rb") as remote:
                 return BytesIO(remote.read())
-        except ValueError as error:  # no such protocol
+        except ValueError as error:  # unknown protocol
             raise OSError(str(error)) from error
     return located(folder, os.path.expanduser(value))
 
@@ -173,13 +168,13 @@ def _source(value: Any, folder: Path) -> Path | BytesIO:
 def _reason(error: Exception) -> str:
     if not isinstance(error, soundfile.LibsndfileError):
         return getattr(error, "strerror", None) or str(error)
-    if error.code in (1, 7):  # libsndfile takes a file name without any format that it knows for a missing file
+    if error.code in (1, 7):  # unknown format; code 7 (no such file) is also raised for existing files without one
         return "it holds no audio in a format that libsndfile reads, or only tags; save it as WAV or FLAC"
     return error.error_string.removeprefix("Error : ").rstrip(".")
 
 
 def _read_mono(file: _ForwardFile) -> np.ndarray:
-    """The rest of a file: (T,) float32, the mean of its channels."""
+    """(T,) float32, the mean of the channels."""
     parts = [np.zeros(0, dtype=np.float32)]
     left = file.frames
     while left > 0:
@@ -202,15 +197,9 @@ def _check_length(name: str, count: int, rate: int, shortest: float) -> None:
 
 
 def check_waveform(name: str, waveform: np.ndarray, rate: int) -> None:
-    """Check that samples are finite and of full scale 1.
+    """Raise `ReadError` unless the samples (T,), T > 0, are finite and of full scale 1.
 
-    Args:
-        name: Name of the recording in messages, after a space.
-        waveform: (T,) samples, at least one.
-        rate: Sample rate (Hz).
-
-    Raises:
-        ReadError: Samples are not finite, or of another scale.
+    The message names the recording by `name`, which begins with a space.
     """
     low, high = float(waveform.min()), float(waveform.max())
     if not np.isfinite([low, high]).all():

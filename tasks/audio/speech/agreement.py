@@ -1,4 +1,4 @@
-"""Checks that weights, data, and batches of a speech recognizer have the same units."""
+"""Checks of the units of weights, data, and batches of a speech recognizer."""
 
 from typing import Any
 
@@ -9,22 +9,15 @@ from softformer.training.checkpoints.weights import WeightReport
 from tasks.audio.speech.units import UNITS_FILE, units_from
 
 REMEDY = (
-    "use the units and the writing that the weights were trained with: --data.units FileUnits --data.units.path FOLDER"
-    f", where FOLDER is the folder of that run, with its {UNITS_FILE}"
+    "use the units and the normalization (writing) of the run that trained the weights: --data.units FileUnits "
+    f"--data.units.path FOLDER, where FOLDER is the folder of that run, with its {UNITS_FILE}"
 )
 
 
 def check_unit_weights(report: WeightReport | None, head: nn.Linear) -> None:
-    """Accept pretrained weights that have the width of the encoder, and a row for each unit if they have a head.
+    """Raise ValueError unless pretrained weights have the width of the encoder, and a row for each unit in their head.
 
-    The head of a classifier may differ; that of the recognizer then keeps its initial weights.
-
-    Args:
-        report: Report of the loaded weights; None without pretrained weights.
-        head: The last layer of the network, of one output for each unit.
-
-    Raises:
-        ValueError: The weights have another width, or another number of units.
+    A head of class labels may differ; the head of the recognizer then keeps its initial weights.
     """
     if report is None:
         return
@@ -33,7 +26,7 @@ def check_unit_weights(report: WeightReport | None, head: nn.Linear) -> None:
     if width is not None:
         raise ValueError(
             f"weights must have the width of the encoder, {head.in_features}, got another in {report.path}: the shapes "
-            f"of the first linear layer differ, {width}; set the options of the encoder as they were"
+            f"of the first linear layer differ, {width}; set the options of the encoder as in the run of the weights"
         )
     if units is not None and not ((report.processor or {}).get("init_args") or {}).get("class_names"):
         raise ValueError(
@@ -43,13 +36,7 @@ def check_unit_weights(report: WeightReport | None, head: nn.Linear) -> None:
 
 
 def unit_difference(trained: dict[str, Any], data: dict[str, Any], name: str) -> str | None:
-    """The first unit whose number differs between trained weights and data; None for equal units.
-
-    Args:
-        trained: Units of the weights as plain values.
-        data: Units of the data as plain values.
-        name: Name of the weights in the answer.
-    """
+    """A message on the first unit that differs between `name` and the data; None for equal units."""
     before, now = units_from(trained).table, units_from(data).table
     if before == now:
         return None
@@ -58,15 +45,12 @@ def unit_difference(trained: dict[str, Any], data: dict[str, Any], name: str) ->
 
 
 def check_batch_units(units: Tensor, num_units: Tensor, size: int) -> None:
-    """Accept transcripts of the units of a network.
+    """Raise ValueError unless transcripts have the units of a network.
 
     Args:
         units: (B, U) int64, padded.
         num_units: (B,) int64, number of real units.
-        size: Number of units V of the network.
-
-    Raises:
-        ValueError: A transcript is empty, or has the blank or a unit that the network lacks.
+        size: Number of units V of the network, the blank included.
     """
     if int(num_units.min()) < 1:
         raise ValueError("transcripts must have at least one unit, got an empty one; leave such recordings out")
@@ -74,7 +58,7 @@ def check_batch_units(units: Tensor, num_units: Tensor, size: int) -> None:
     least, most = int(real.min()), int(real.max())
     if least < 1 or most >= size:
         raise ValueError(
-            f"transcripts must have units 1 to {size - 1}, those of the network without the blank, got {least} to "
+            f"transcripts must have units 1 to {size - 1}, the units of the network without the blank, got {least} to "
             f"{most}; use the units that the network was trained with"
         )
 

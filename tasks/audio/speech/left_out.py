@@ -1,4 +1,4 @@
-"""Log recordings that the loss of CTC leaves out because they are too short for their transcripts."""
+"""The log of recordings that are too short for their transcripts, which the CTC loss leaves out."""
 
 import logging
 from collections import Counter
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class LeftOut:
-    """Row numbers of the recordings that were left out of the loss, by stage, and their numbers in an epoch."""
+    """Row numbers of the recordings that were left out of the loss, by stage."""
 
     def __init__(self) -> None:
         self.rows: dict[Stage, set[int]] = {}
@@ -21,13 +21,13 @@ class LeftOut:
         self._used: Counter[Stage] = Counter()
 
     def add(self, stage: Stage, rows: Sequence[int], names: Sequence[str], *, used: int) -> None:
-        """Count the recordings of a batch, and name the first that are left out in the log, each once.
+        """Count the recordings of a batch, and log the first that are left out, each once.
 
         Args:
             stage: Stage of the batch.
             rows: Row numbers of the recordings that are left out.
             names: Files of these recordings; empty for rows without a file.
-            used: Number of other recordings in the batch.
+            used: Number of the other recordings of the batch.
         """
         known = self.rows.setdefault(stage, set())
         new = [(row, name) for row, name in zip(rows, names) if row not in known][: max(0, MOST_TOLD - len(known))]
@@ -39,10 +39,9 @@ class LeftOut:
             logger.warning("%s: too short for the transcript, left out of the loss: %s", stage, rows_shown)
 
     def end_epoch(self, stage: Stage) -> int | None:
-        """Log the number of recordings that were left out so far, if it has grown.
+        """Log the number of recordings that were left out so far if it has grown; return the number of the others.
 
-        Returns:
-            Number of other recordings in the epoch; None without batches, as when a run resumes at the end of an epoch.
+        The number is None without batches, as when a run resumes at the end of an epoch.
         """
         count = len(self.rows.get(stage, ()))
         if count > self._logged[stage]:

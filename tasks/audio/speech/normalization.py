@@ -14,15 +14,15 @@ _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 _APOSTROPHES = "'\N{RIGHT SINGLE QUOTATION MARK}"
 _NUMERAL = re.compile(r"\d+")
 _WITHIN_WORD = re.compile(rf"(?<=[^\W_])[{_APOSTROPHES}](?=[^\W_])")
-# Replaces apostrophes within words while punctuation is removed; transcripts do not contain it.
+# Replaces apostrophes within words until punctuation is removed; transcripts do not contain it.
 _APOSTROPHE = "\N{NULL}"
 
 
 class Writing(Options):
-    """Normalizes transcripts, so that each word is written in one way.
+    """Normalizes transcripts, so that each word has one spelling.
 
-    Numerals come first, then punctuation, then case. With any options, the text is in Unicode's composed form (NFC),
-    with single spaces between words and none at its ends.
+    Numerals come first, then punctuation, then case. Normalized transcripts are always in Unicode's composed form
+    (NFC), with single spaces between words and none at their ends.
 
     Args:
         case: "keep", or make all letters "lower" or "upper".
@@ -41,28 +41,23 @@ class Writing(Options):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The options as plain values, for `writing_from`."""
+        """The options as plain values."""
         return self.init_args
 
     def __call__(self, text: str) -> str:
         """The normalized transcript, which may be empty."""
         text = unicodedata.normalize("NFC", text)  # combining marks by themselves would end words
         if self.numerals == "spell":
-            text = spelled(text)
+            text = _spelled(text)
         if self.punctuation == "remove":
-            text = without_punctuation(text)
+            text = _without_punctuation(text)
         if self.case != "keep":
             text = text.lower() if self.case == "lower" else text.upper()
         return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def writing_from(settings: dict[str, Any]) -> Writing:
-    """The `Writing` of the settings that `Writing.settings` gave."""
-    return Writing(**settings)
-
-
-def spelled(text: str) -> str:
-    """A text with English words in place of digits of any script, with spaces between them and next to letters."""
+def _spelled(text: str) -> str:
+    """A text with English words instead of digits of any script, with spaces between them and next to letters."""
 
     def words(numeral: re.Match[str]) -> str:
         before, after = text[: numeral.start()][-1:], text[numeral.end() :][:1]
@@ -72,8 +67,8 @@ def spelled(text: str) -> str:
     return _NUMERAL.sub(words, text)
 
 
-def without_punctuation(text: str) -> str:
-    """A text with spaces in place of punctuation, and straight apostrophes within words."""
+def _without_punctuation(text: str) -> str:
+    """A text with spaces instead of punctuation, and straight apostrophes within words."""
     text = _WITHIN_WORD.sub(_APOSTROPHE, text)
     spaced = "".join(" " if unicodedata.category(character).startswith("P") else character for character in text)
     return spaced.replace(_APOSTROPHE, "'")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from tasks.audio.speech.word_times import WordTime
 
-# Seconds that a reader needs for a cue.
+# Minimum duration of a cue (s), so that it can be read.
 _SHORTEST = 1.0
 
 
@@ -19,8 +19,8 @@ def subtitles(
 ) -> str:
     """The text of an .srt file; empty without words.
 
-    A cue ends at a pause, or before the word with which it would be too long. It is shown for at least a second, unless
-    the next cue begins earlier.
+    A cue ends at a pause, or before a word that would make it too long. It lasts at least a second, unless the next cue
+    begins earlier.
 
     Args:
         words: The words in their order.

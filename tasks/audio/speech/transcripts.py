@@ -1,4 +1,4 @@
-"""Hypotheses of recordings as files: a text and subtitles for each."""
+"""Hypotheses of recordings, and their files: text and subtitles."""
 
 import os
 from collections import Counter
@@ -18,13 +18,7 @@ class Transcript(NamedTuple):
 
 
 def write_transcripts(files: Sequence[str], transcripts: Sequence[Transcript], folder: Path) -> None:
-    """Write NAME.txt and NAME.srt for each recording.
-
-    Args:
-        files: Files of the recordings.
-        transcripts: Their hypotheses.
-        folder: Folder to write to, which is created, with the folders of the recordings in it if they have several.
-    """
+    """Write NAME.txt and NAME.srt of each recording into a folder, in the folders of the recordings if these differ."""
     for name, transcript in zip(transcript_names(files), transcripts):
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +30,7 @@ def write_transcripts(files: Sequence[str], transcripts: Sequence[Transcript], f
 def transcript_names(files: Sequence[str]) -> list[Path]:
     """Names of files without their endings, relative to the folder that contains all files.
 
-    Files that differ in their endings alone keep them.
+    Files that differ only in their endings keep them.
     """
     if not files:
         return []

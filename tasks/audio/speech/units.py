@@ -1,6 +1,6 @@
-"""Units, the output classes of a speech recognizer: single characters, or frequent sequences of characters.
+"""Units, the output classes of a speech recognizer: characters, or frequent sequences of characters.
 
-Unit 0 is the blank of CTC, which writes nothing.
+Unit 0 is the blank of CTC, which has no text.
 """
 
 import json
@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from softformer.training.specs import Spec
 
-# The threads of `tokenizers` do not survive the forks of loaders and `datasets`, and the library warns at each fork.
+# Threads of `tokenizers` do not survive the forks of loaders and `datasets`, and the library warns at each fork.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 BLANK = 0
@@ -28,7 +28,7 @@ class Units(ABC):
     """Numbered units.
 
     Args:
-        table: (V,) text of each unit in the order of their numbers; the text of the blank, unit 0, is empty.
+        table: (V,) texts of the units in the order of their numbers; the text of the blank is empty.
     """
 
     def __init__(self, table: Sequence[str]) -> None:
@@ -47,37 +47,25 @@ class Units(ABC):
 
     @abstractmethod
     def _numbers(self, text: str) -> list[int]:
-        """The units of a text without other characters than theirs."""
+        """The units of a text whose characters all belong to units."""
 
     def lacking(self, text: str) -> list[str]:
         """Characters of a text that no unit has, sorted."""
         return sorted(set(text) - self._characters)
 
     def encode(self, text: str) -> list[int]:
-        """The units of a normalized text, without blanks.
-
-        Raises:
-            ValueError: The text has characters that no unit has; they are listed.
-        """
+        """The units of a normalized text, without blanks; a ValueError lists characters that no unit has."""
         if missing := self.lacking(text):
             raise ValueError(f"the text has characters that the units lack: {', '.join(map(repr, missing))}")
         return self._numbers(text)
 
-    def pieces(self, ids: Iterable[int]) -> list[str]:
-        """The text of each unit; joined, they are a text that may have spaces at its ends and repeated spaces."""
-        return [self.table[number] for number in ids]
-
     def decode(self, ids: Iterable[int]) -> str:
         """The text of units, with single spaces between words."""
-        return " ".join("".join(self.pieces(ids)).split())
+        return " ".join("".join(self.table[number] for number in ids).split())
 
 
 class _Characters(Units):
-    """Single characters.
-
-    Args:
-        characters: Characters of the units 1, 2, and so on.
-    """
+    """Single characters, of the units 1, 2, and so on."""
 
     def __init__(self, characters: str) -> None:
         super().__init__(["", *characters])
@@ -92,11 +80,7 @@ class _Characters(Units):
 
 
 class _Sequences(Units):
-    """Characters and frequent sequences of characters.
-
-    Args:
-        tokenizer: JSON of `tokenizers`; its token i is unit i + 1.
-    """
+    """Characters and frequent sequences of characters; token i of a JSON of `tokenizers` is unit i + 1."""
 
     def __init__(self, tokenizer: str) -> None:
         self._json = tokenizer
@@ -114,11 +98,7 @@ class _Sequences(Units):
 
 
 def units_from(settings: dict[str, Any]) -> Units:
-    """The units of the settings that `Units.settings` gave; the same object for the same settings.
-
-    Raises:
-        ValueError: The settings do not describe units.
-    """
+    """The units of `Units.settings`, the same object for the same settings; a ValueError for other settings."""
     return _cached_units(json.dumps(settings, sort_keys=True))
 
 
@@ -137,24 +117,13 @@ def _cached_units(description: str) -> Units:
 
 
 class UnitsSpec(Spec, ABC):
-    """Describes units and builds them.
+    """Describes units and builds them."""
 
-    Attributes:
-        learns: Whether the units depend on the transcripts of the training split.
-    """
-
-    learns: ClassVar[bool] = True
+    learns: ClassVar[bool] = True  # whether the units depend on the transcripts
 
     @abstractmethod
     def build(self, transcripts: Iterable[str]) -> Units:
-        """New units.
-
-        Args:
-            transcripts: Normalized transcripts to learn from, for units that learn.
-
-        Raises:
-            ValueError: The transcripts or an argument do not allow such units.
-        """
+        """Units from the normalized transcripts of the training split; a ValueError if these do not allow them."""
 
 
 class CharacterUnits(UnitsSpec):
@@ -166,13 +135,13 @@ class CharacterUnits(UnitsSpec):
 
 
 class BpeUnits(UnitsSpec):
-    """The characters of the transcripts, and the sequences that byte pair encoding finds frequent within words.
+    """The characters of the transcripts, and frequent sequences of them within words by byte pair encoding.
 
     A space belongs to the word after it.
 
     Args:
         vocab_size: Maximum number of units, including the blank and the characters; few transcripts may give fewer.
-        min_frequency: Minimum number of times that a pair occurs to become a unit.
+        min_frequency: Minimum number of occurrences of a pair that becomes a unit.
 
     Source: R. Sennrich et al. 2016 (arXiv 1508.07909), over characters, with spaces as in SentencePiece (arXiv
     1808.06226).
@@ -187,16 +156,12 @@ class BpeUnits(UnitsSpec):
         self.min_frequency = min_frequency
 
     def build(self, transcripts: Iterable[str]) -> Units:
-        """Units learned from the transcripts.
-
-        Raises:
-            ValueError: The transcripts have more characters than units, or the one that replaces the space.
-        """
+        """Units learned from the transcripts."""
         texts = list(transcripts)
         if any(_SPACE in text for text in texts):
             raise ValueError(
                 f"units: transcripts must not contain the character {_SPACE!r} (U+{ord(_SPACE):04X}), which replaces "
-                "the space in sequences; replace it by a space, or use --data.units CharacterUnits"
+                "the space in sequences; remove it from them, or use --data.units CharacterUnits"
             )
         # Every word begins with a space.
         fewest = 1 + len({" ", *_characters_of(texts)})
@@ -215,7 +180,7 @@ class BpeUnits(UnitsSpec):
 
 
 class FileUnits(UnitsSpec):
-    """The units of another run, to start from its weights; transcripts do not change them.
+    """The units of another run, to start from its weights; they do not depend on transcripts.
 
     Args:
         path: The file units.json of the run, or the folder of the run.
@@ -227,34 +192,20 @@ class FileUnits(UnitsSpec):
         self.path = path
 
     def build(self, transcripts: Iterable[str]) -> Units:
-        """The units of the file.
-
-        Raises:
-            FileNotFoundError: There is no such file.
-            ValueError: The file does not contain units.
-        """
+        """The units of the file."""
+        expected = f"units.path must be the {UNITS_FILE} of a run, or the folder of the run, got {self.path!r}"
         file = Path(self.path).expanduser()
         file = file / UNITS_FILE if file.is_dir() else file
         if not file.is_file():
-            raise FileNotFoundError(
-                f"units.path must be the {UNITS_FILE} of a run, or the folder of the run, got {self.path!r}; there is "
-                f"no file {str(file)!r}"
-            )
+            raise FileNotFoundError(f"{expected}; there is no file {str(file)!r}")
         try:
             return units_from(json.loads(file.read_text(encoding="utf-8")))
         except ValueError as error:
-            raise ValueError(
-                f"units.path must be the {UNITS_FILE} of a run, or the folder of the run, got {self.path!r}, a file "
-                f"without units ({error})"
-            ) from error
+            raise ValueError(f"{expected}, a file without units ({error})") from error
 
 
 def _characters_of(texts: Iterable[str]) -> list[str]:
-    """The different characters of texts, sorted.
-
-    Raises:
-        ValueError: The texts are empty.
-    """
+    """The different characters of texts, sorted; a ValueError without any."""
     characters = set().union(*texts)
     if not characters:
         raise ValueError("units: the transcripts of the training split must have characters; check transcript_column")

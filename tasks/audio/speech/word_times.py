@@ -1,4 +1,4 @@
-"""Times of the words in a recording, from the probabilities of a recognizer trained by CTC.
+"""Times of the words of a recording from the probabilities of a recognizer trained by CTC.
 
 Letters: N tokens, V units, U units of a text.
 """
@@ -14,7 +14,7 @@ from tasks.audio.extra import torchaudio
 from tasks.audio.speech.ctc import tokens_needed
 from tasks.audio.speech.units import BLANK, Units
 
-# torchaudio stores a byte for each pair of a token and a position in the text, and counts the pairs in 32 bits.
+# torchaudio stores a byte for each pair of a token and a position in the text, and indexes the pairs by 32 bits.
 _MOST_PAIRS = 1 << 30
 
 
@@ -29,11 +29,11 @@ class WordTime(NamedTuple):
 def word_times(
     log_probs: Tensor, units: Units, *, token_seconds: float, seconds: float = math.inf, text: str | None = None
 ) -> list[WordTime]:
-    """The words of a recording with their times, which are usually a little short: CTC writes a unit at few tokens.
+    """The words of a recording with their times, which are usually a little short: CTC emits a unit at few tokens.
 
-    A word lasts from the first token of its first unit to the last token of its last unit. Those of a given text are
-    found by forced alignment. The hypothesis of greedy decoding needs no alignment, because the likeliest units of all
-    tokens are also the best path among those that write it: time and memory are linear in the number of tokens.
+    A word lasts from the first token of its first unit to the last token of its last unit. The tokens of a given text
+    are found by forced alignment. The hypothesis of greedy decoding needs no alignment, because the likeliest units of
+    all tokens are its best path: time and memory are linear in the number of tokens.
 
     Args:
         log_probs: (N, V), logarithms of the probabilities of units at each token of one recording.
@@ -50,21 +50,23 @@ def word_times(
     path = log_probs.argmax(-1) if text is None else best_path(log_probs, units.encode(text))
     scores = log_probs.gather(1, path.long().unsqueeze(1)).squeeze(1)
     spans = torchaudio.functional.merge_tokens(path, scores, blank=BLANK)
-    words = _words(
-        units.pieces(span.token for span in spans), [(span.start, span.end) for span in spans], token_seconds
-    )
-    return [word._replace(end=min(word.end, seconds)) for word in words]
+    words: list[WordTime] = []
+    in_word = False
+    for span in spans:
+        end = min(span.end * token_seconds, seconds)
+        for character in units.table[span.token]:
+            if not character.isspace():
+                begun = words.pop() if in_word else WordTime("", span.start * token_seconds, 0.0)
+                words.append(WordTime(begun.word + character, begun.start, end))
+            in_word = not character.isspace()
+    return words
 
 
 def best_path(log_probs: Tensor, ids: Sequence[int]) -> Tensor:
-    """The likeliest unit at each token, (N,) int32, among the paths that write the given units.
-
-    Args:
-        log_probs: (N, V), finite, on the CPU.
-        ids: (U,) units, without blanks.
+    """Units (N,) int32 of the likeliest path of the given units, without blanks, through log_probs (N, V) on the CPU.
 
     Raises:
-        ValueError: No path is long enough, N times U is too large, or the probabilities are not finite.
+        ValueError: N is too small, N times U is too large, or the probabilities are not finite.
     """
     if not ids:
         return torch.full((len(log_probs),), BLANK, dtype=torch.int32)
@@ -83,16 +85,3 @@ def best_path(log_probs: Tensor, ids: Sequence[int]) -> Tensor:
         raise ValueError("log_probs must be finite, got NaN or infinity from the network; train it again")
     paths, _ = torchaudio.functional.forced_align(log_probs.unsqueeze(0).contiguous(), target, blank=BLANK)
     return paths[0]
-
-
-def _words(pieces: Sequence[str], spans: Sequence[tuple[int, int]], token_seconds: float) -> list[WordTime]:
-    """Words between the spaces in the text of units, from the tokens (first, last + 1) of each unit."""
-    words: list[WordTime] = []
-    in_word = False
-    for piece, (first, end) in zip(pieces, spans):
-        for character in piece:
-            if not character.isspace():
-                begun = words.pop() if in_word else WordTime("", first * token_seconds, 0.0)
-                words.append(WordTime(begun.word + character, begun.start, end * token_seconds))
-            in_word = not character.isspace()
-    return words

@@ -1,4 +1,4 @@
-"""A task and a data module that do not belong together: errors that say which data module, or which task, to take."""
+"""Errors for a task and a data module of different kinds, which name the data module or the task to use."""
 
 import json
 from pathlib import Path
@@ -54,10 +54,10 @@ def test_a_classifier_on_transcripts(table: str, function: str) -> None:
 @pytest.mark.parametrize("function", ["fit", "validate", "test"])
 def test_a_recognizer_on_labels(table: str, function: str) -> None:
     data = data_module(AudioDataModule, table)
-    for task, kept in ((recognizer(), PROCESSOR), (bare(), None)):
+    for task, expected in ((recognizer(), PROCESSOR), (bare(), None)):
         with pytest.raises(ValueError, match=NO_TRANSCRIPTS):
             getattr(quiet_trainer(max_epochs=1), function)(task, data)
-        assert task.processor == kept
+        assert task.processor == expected
     with pytest.raises(ValueError, match=NO_TRANSCRIPTS):
         recognizer(processor=data.processor)
 
@@ -65,7 +65,7 @@ def test_a_recognizer_on_labels(table: str, function: str) -> None:
 def test_the_processor_of_the_other_task(table: str) -> None:
     data = data_module(SpeechDataModule, table, processor=CLASSES)
     with pytest.raises(
-        ValueError, match=r"the processor must have units .*, got None; take that of a SpeechDataModule"
+        ValueError, match=r"the processor must have units .*, got None; use the processor of a SpeechDataModule"
     ):
         quiet_trainer().test(classifier(processor=CLASSES), data)
     data = data_module(AudioDataModule, table, processor=PROCESSOR)
@@ -81,7 +81,7 @@ def test_data_of_images(task: Any) -> None:
         quiet_trainer(max_epochs=1).fit(task, TinyImages())
 
 
-def test_the_processor_of_starting_weights_is_taken_where_it_fits(table: str, tmp_path: Path) -> None:
+def test_a_task_uses_the_processor_of_its_pretrained_weights_if_it_fits(table: str, tmp_path: Path) -> None:
     task = classifier(processor=AudioProcessor(RATE, class_names=["b", "a"]))
     trainer = quiet_trainer(max_epochs=1, limit_train_batches=1)
     trainer.fit(task, data_module(AudioDataModule, table, processor=task.processor, val_fraction=0.0))
@@ -97,7 +97,7 @@ def test_the_processor_of_starting_weights_is_taken_where_it_fits(table: str, tm
     data = data_module(AudioDataModule, table, sounds=file)
     ((row,),) = quiet_trainer().predict(started(RATE), data) or ()
     assert row["class_1"] == expected[0][0].label  # type: ignore[index, call-overload]
-    # A network of another sample rate reads at that, and its classes have no names.
+    # A network of another sample rate does not use it, and its classes have no names.
     assert {label for label, _ in started(16_000).predict(file)[0]} == {"0", "1"}
     with pytest.raises(ValueError, match="SpeechRecognizer must have a processor to prepare raw inputs, got None"):
         bare(weights=weights).predict(file)

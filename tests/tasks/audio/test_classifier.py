@@ -41,7 +41,7 @@ def logits_of(task: AudioClassifier, data: dict[str, Tensor]) -> Tensor:
     return task(data["wave"], data["length"])
 
 
-def test_the_loss_is_weighted_and_smoothed_in_training_alone() -> None:
+def test_the_loss_is_weighted_and_smoothed_only_in_training() -> None:
     data = batch()
     plain, weighted = classifier(), classifier(class_weights=[0.5, 2.0, 0.1], label_smoothing=0.3)
     logits = logits_of(plain, data)
@@ -53,7 +53,7 @@ def test_the_loss_is_weighted_and_smoothed_in_training_alone() -> None:
     assert torch.equal(weighted.step(data, "val"), F.cross_entropy(logits, data["label"]))
 
 
-def test_several_labels_and_their_metrics() -> None:
+def test_multi_label_metrics() -> None:
     task = classifier(multi_label=True, class_weights=[3.0, 1.0, 2.0])
     truth, scores = [], []
     for _ in range(5):
@@ -64,11 +64,11 @@ def test_several_labels_and_their_metrics() -> None:
         assert torch.equal(task.step(data, "train"), expected)
         truth.append(data["label"])
         scores.append(logits.detach().double())
-    target, guessed = torch.cat(truth).int(), torch.cat(scores)
+    target, score = torch.cat(truth).int(), torch.cat(scores)
     found = {name: value.item() for name, value in task.test_metrics.compute().items()}
     assert set(found) == {"test/accuracy", "test/f1", "test/exact_match", "test/map"}
-    assert found["test/f1"] == pytest.approx(f1_score(target, guessed > 0, average="macro", zero_division=0))
-    assert found["test/map"] == pytest.approx(average_precision_score(target, guessed, average="macro"), abs=1e-5)
+    assert found["test/f1"] == pytest.approx(f1_score(target, score > 0, average="macro", zero_division=0))
+    assert found["test/map"] == pytest.approx(average_precision_score(target, score, average="macro"), abs=1e-5)
     assert "train/map" not in task.train_metrics.compute()
     assert (task.monitor, task.monitor_mode) == ("val/f1", "max")
 
@@ -83,21 +83,21 @@ def test_classes_that_no_row_has_do_not_count_in_map() -> None:
     assert task.test_metrics.compute()["test/map"].isnan()
 
 
-def test_predictions_tell_all_classes_where_a_sound_may_have_several() -> None:
-    for several, count in ((False, 5), (True, 7)):
-        task = classifier(num_classes=7, multi_label=several).eval()
+def test_predictions_list_all_classes_of_a_multi_label_task() -> None:
+    for multi_label, count in ((False, 5), (True, 7)):
+        task = classifier(num_classes=7, multi_label=multi_label).eval()
         for row in task.predict_step(batch(), 0):
             assert len([name for name in row if name.startswith("class_")]) == count
 
 
-def test_one_label_and_its_metrics() -> None:
+def test_single_label_metrics() -> None:
     task, data = classifier(), batch(29)
     task.step(data, "val")
-    guess = logits_of(task, data).argmax(1)
+    prediction = logits_of(task, data).argmax(1)
     found = {name: value.item() for name, value in task.val_metrics.compute().items()}
     assert set(found) == {"val/accuracy", "val/f1"}
-    assert found["val/accuracy"] == pytest.approx(accuracy_score(data["label"], guess))
-    assert found["val/f1"] == pytest.approx(f1_score(data["label"], guess, average="macro"))
+    assert found["val/accuracy"] == pytest.approx(accuracy_score(data["label"], prediction))
+    assert found["val/f1"] == pytest.approx(f1_score(data["label"], prediction, average="macro"))
     counts = task.class_counts("val")
     assert counts is not None
     assert counts.sum() == 29
@@ -148,9 +148,9 @@ def test_options_reach_the_network() -> None:
     features = backbone.features
     assert (features.window, features.hop, features.num_mels, features.normalize) == (256, 64, 17, "recording")
     # The bands lie between both frequencies, in steps of 31.25 Hz.
-    heard = features.filters.any(1).nonzero().flatten() * 31.25
-    assert 50 < heard.min() < 100
-    assert 3_300 < heard.max() <= 3_500
+    hertz = features.filters.any(1).nonzero().flatten() * 31.25
+    assert 50 < hertz.min() < 100
+    assert 3_300 < hertz.max() <= 3_500
     assert backbone.subsampling.factor == 8
     assert backbone.augment == AudioAugment(gain=3.0)
     assert task.network.pooling.kind == "attention"
@@ -169,10 +169,10 @@ def test_only_the_head_trains() -> None:
 
 def test_a_recognizer_is_a_start(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    heard = SpeechRecognizer(ENCODER, num_units=13, sample_rate=RATE, features=FEATURES)
-    torch.save({"state_dict": heard.state_dict()}, tmp_path / "heard.ckpt")
-    task = classifier(weights=str(tmp_path / "heard.ckpt"))
-    for name, value in heard.network.backbone.state_dict().items():
+    recognizer = SpeechRecognizer(ENCODER, num_units=13, sample_rate=RATE, features=FEATURES)
+    torch.save({"state_dict": recognizer.state_dict()}, tmp_path / "speech.ckpt")
+    task = classifier(weights=str(tmp_path / "speech.ckpt"))
+    for name, value in recognizer.network.backbone.state_dict().items():
         assert torch.equal(task.network.backbone.state_dict()[name], value)
     assert task.weight_report is not None
     assert {name.split(".")[0] for name in task.weight_report.loaded} == {"backbone"}
@@ -185,7 +185,7 @@ def test_a_recognizer_is_a_start(tmp_path: Path) -> None:
         ({"num_classes": 1}, "num_classes must be given and at least 2, got 1"),
         (
             {"sample_rate": None},
-            "sample_rate must be given in Hz, got None; pass the processor of an audio data module",
+            "sample_rate must be given in Hz, got None; an audio data module sets it on the command line",
         ),
         ({"sample_rate": 0}, "sample_rate must be a positive number of Hz, got 0"),
         ({"subsampling": 3}, "subsampling must be 1, 2, 4 or 8, got 3"),
@@ -249,7 +249,7 @@ def test_files_and_arrays_give_the_same_predictions(tmp_path: Path) -> None:
 
 
 def test_one_pass_is_one_pass() -> None:
-    """Over a minute here; what limits a batch does not divide a recording."""
+    """Of more than a minute; the limit of a batch does not divide a recording."""
     task = classifier(windows=None).eval()
     task.network.backbone.longest.fill_(17)
     seen: list[tuple[int, ...]] = []

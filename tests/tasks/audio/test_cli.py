@@ -1,4 +1,4 @@
-"""Sound classification from the command line: train, test and predict, from folders of sounds."""
+"""Audio classification from the command line: train, test, and predict on folders of recordings."""
 
 import csv
 import json
@@ -31,7 +31,7 @@ MODEL = [
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a run, and the folders of its sounds."""
+    """A folder with a run, and the folders of its recordings."""
     folder = tmp_path_factory.mktemp("tones")
     write_tones(folder / "data" / "train", 31, 0)
     write_tones(folder / "data" / "test", 11, 100)
@@ -47,7 +47,7 @@ def rows_of(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
-def test_what_a_run_leaves(trained: Path) -> None:
+def test_files_of_a_run(trained: Path) -> None:
     run = trained / "runs" / "tones"
     results = json.loads((run / "results.json").read_text())
     assert {"accuracy", "f1", "loss"} <= set(results["test"])
@@ -88,7 +88,7 @@ def test_a_checkpoint_stands_alone(trained: Path, tmp_path: Path) -> None:
         assert float(row["probability_1"]) == pytest.approx(predictions[0].probability, abs=1e-4)
 
 
-def test_a_checkpoint_hears_in_one_pass_or_in_windows_as_asked(trained: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_predicts_in_one_pass_or_in_windows(trained: Path, tmp_path: Path) -> None:
     run = ["--ckpt_path", str(trained / "runs" / "tones" / "checkpoints" / "best.ckpt")]
     sounds = ["--data.sounds", str(trained / "data" / "test")]
     found = []

@@ -1,4 +1,4 @@
-"""Labelled sounds from files of every kind to batches."""
+"""Batches of labelled recordings from files of every kind."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def _rows(batches: Any) -> list[int]:
     return [row for batch in batches for row in batch["index"].tolist()]
 
 
-def test_batches_hold_sounds_labels_and_row_numbers(files: dict[str, str]) -> None:
+def test_batches_hold_recordings_labels_and_row_numbers(files: dict[str, str]) -> None:
     data = _data(files)
     batches = list(data.test_dataloader())
     assert [len(batch["wave"]) for batch in batches] == [5, 5, 3]
@@ -75,7 +75,7 @@ def test_batches_hold_sounds_labels_and_row_numbers(files: dict[str, str]) -> No
         assert batch["label"].tolist() == [row % 3 for row in batch["index"].tolist()]
 
 
-def test_what_the_data_says_of_itself_needs_no_setup(files: dict[str, str]) -> None:
+def test_attributes_need_no_setup(files: dict[str, str]) -> None:
     data = _data(files, val_fraction=0.0)
     assert (data.num_classes, data.class_names, data.multi_label, data.sample_rate) == (3, _NAMES, False, RATE)
     assert data.class_counts == [11, 10, 10]
@@ -84,12 +84,12 @@ def test_what_the_data_says_of_itself_needs_no_setup(files: dict[str, str]) -> N
 
 
 def _write_table(folder: Path, kind: str) -> str:
-    """A table of the test sounds: of files, or of their bytes."""
+    """A table of the test recordings: of file names, or of bytes."""
     labels = [_NAMES[row % 3] for row in _TEST]
     if kind in ("csv", "json"):
         for row, wave in _TEST.items():
-            write_sound(folder / "clips" / f"{row}.wav", wave)
-        rows = [{"audio": f"clips/{row}.wav", "label": label} for row, label in zip(_TEST, labels)]
+            write_sound(folder / "files" / f"{row}.wav", wave)
+        rows = [{"audio": f"files/{row}.wav", "label": label} for row, label in zip(_TEST, labels)]
         file = folder / f"test.{kind}"
         if kind == "csv":
             file.write_text("audio,label\n" + "".join(f"{row['audio']},{row['label']}\n" for row in rows))
@@ -100,7 +100,7 @@ def _write_table(folder: Path, kind: str) -> str:
         {"audio": stored(list(_TEST.values())), "label": labels},
         features=datasets.Features({"audio": STORED, "label": datasets.Value("string")}),
     )
-    if kind == "sounds":
+    if kind == "audio":
         table = table.cast_column("audio", datasets.Audio())
     if kind == "bytes":
         content = [sound_bytes(wave) for wave in _TEST.values()]
@@ -109,7 +109,7 @@ def _write_table(folder: Path, kind: str) -> str:
     return str(folder / "test.parquet")
 
 
-@pytest.mark.parametrize("kind", ["csv", "json", "stored", "sounds", "bytes"])
+@pytest.mark.parametrize("kind", ["csv", "json", "stored", "audio", "bytes"])
 @pytest.mark.parametrize("streaming", [False, True])
 def test_tables_of_every_kind(tmp_path: Path, kind: str, streaming: bool) -> None:
     path = kind if kind in ("csv", "json") else "parquet"
@@ -122,8 +122,8 @@ def test_tables_of_every_kind(tmp_path: Path, kind: str, streaming: bool) -> Non
         assert batch["label"].tolist() == [row % 3 for row in batch["index"].tolist()]
 
 
-def test_a_streamed_split_of_sounds_is_shuffled(tmp_path: Path) -> None:
-    data = _data({"train": _write_table(tmp_path, "sounds")}, streaming=True, class_names=_NAMES, val_fraction=0.0)
+def test_a_streamed_split_is_shuffled(tmp_path: Path) -> None:
+    data = _data({"train": _write_table(tmp_path, "audio")}, streaming=True, class_names=_NAMES, val_fraction=0.0)
     lengths = [batch["length"].tolist() for batch in data.train_dataloader()]
     assert [len(batch) for batch in lengths] == [5, 5]
     every = [len(wave) for wave in _TEST.values()]
@@ -172,7 +172,7 @@ def test_rates_and_channels_of_every_kind(tmp_path: Path) -> None:
     assert batch["wave"].shape == (4, 800)
 
 
-def test_several_labels_a_sound(tmp_path: Path) -> None:
+def test_lists_of_labels(tmp_path: Path) -> None:
     labels = [[row % 3, (row + 1) % 3] if row % 4 else [] for row in range(13)]
     feature = datasets.List(datasets.ClassLabel(names=_NAMES))
     data = _data(_parquet(tmp_path / "train.parquet", _TEST, labels, feature), val_fraction=0.3)
@@ -189,7 +189,7 @@ def test_the_validation_part_keeps_the_shares_of_classes(tmp_path: Path) -> None
     assert batch["label"].bincount().tolist() == [5, 3, 2]
 
 
-def test_a_class_with_a_single_sound_cannot_be_divided(tmp_path: Path) -> None:
+def test_a_class_with_a_single_recording_cannot_be_divided(tmp_path: Path) -> None:
     labels = [row % 2 for row in range(12)] + [2]
     file = _parquet(tmp_path / "train.parquet", _TEST, labels)
     message = r"train_split must have two .* \(val_fraction 0.1\), got one of the classes \('cat'\) in 'train'; add"
@@ -200,7 +200,7 @@ def test_a_class_with_a_single_sound_cannot_be_divided(tmp_path: Path) -> None:
     _data({"train": file, "test": file}).setup("test")
 
 
-def test_batches_are_capped_and_grouped(files: dict[str, str]) -> None:
+def test_batches_are_limited_in_seconds_and_grouped(files: dict[str, str]) -> None:
     seconds = {row: len(wave) / RATE for row, wave in _TRAIN.items()}
     data = _data(files, max_seconds=0.5, batch_size=29, val_fraction=0.0)
     batches = list(data.train_dataloader())
@@ -218,7 +218,7 @@ def test_batches_are_capped_and_grouped(files: dict[str, str]) -> None:
     assert padding() < 0.6 * padding(group_by_length=False)
 
 
-def test_evaluation_leaves_out_nothing(files: dict[str, str]) -> None:
+def test_evaluation_drops_no_recordings(files: dict[str, str]) -> None:
     data = _data(files, max_seconds=0.1, longest=0.09, shortest=0.02)
     batches = list(data.test_dataloader())
     assert sorted(_rows(batches)) == list(range(13))
@@ -232,7 +232,7 @@ def test_evaluation_without_grouping_keeps_the_order(files: dict[str, str]) -> N
     assert rows == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11, 12]]
 
 
-def test_longer_sounds_are_not_trained_on(files: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+def test_longer_recordings_are_dropped_from_training(files: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
     short = [row for row, wave in _TRAIN.items() if len(wave) <= 0.1 * RATE]
     assert 5 < len(short) < 26
     with caplog.at_level("INFO", logger="lightning"):
@@ -293,7 +293,7 @@ def test_headers_are_read_once(files: dict[str, str], tmp_path: Path, monkeypatc
             data.examples_for("train")
 
 
-def test_a_file_that_was_repaired_is_read_anew(tmp_path: Path) -> None:
+def test_a_file_that_was_repaired_is_read_again(tmp_path: Path) -> None:
     table = tmp_path / "train.csv"
     table.write_text("audio,label\n0.wav,0\n1.wav,1\n")
     write_sound(tmp_path / "0.wav", _TEST[0])
@@ -335,7 +335,7 @@ _NAN = np.full(997, np.nan, dtype=np.float32)
     ids=["broken", "cut", "empty", "short", "silent", "nan"],
 )
 @pytest.mark.parametrize("streaming", [False, True])
-def test_a_bad_sound_stops_the_run_and_is_named(tmp_path: Path, content: Any, message: str, streaming: bool) -> None:
+def test_a_bad_recording_is_an_error_that_names_it(tmp_path: Path, content: Any, message: str, streaming: bool) -> None:
     table = _with_broken(tmp_path, row_4=content)
     data = _data(table, "csv", test_split="train", class_names=_NAMES, streaming=streaming, val_fraction=0.0)
     place = "row 4 of the stream" if streaming else "row 4"
@@ -346,7 +346,9 @@ def test_a_bad_sound_stops_the_run_and_is_named(tmp_path: Path, content: Any, me
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_bad_sounds_are_skipped_and_counted(tmp_path: Path, streaming: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_bad_recordings_are_skipped_and_counted(
+    tmp_path: Path, streaming: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     table = _with_broken(tmp_path, row_4=b"broken", row_9=_SILENCE, row_19=_NAN, row_20=_SILENCE[:100] + 1)
     good = [row for row in range(31) if row not in (4, 9, 19, 20)]
     options: Any = {"class_names": _NAMES, "on_bad_sound": "skip", "val_fraction": 0.0, "batch_size": 27}
@@ -360,12 +362,12 @@ def test_bad_sounds_are_skipped_and_counted(tmp_path: Path, streaming: bool, cap
     (batch,) = data.train_dataloader()
     assert len(batch["index"]) == 27
     if not streaming:
-        # Headers told of two beforehand; in place of the others there is the next row.
+        # Headers show two of them beforehand; the next row replaces the others.
         assert set(batch["index"].tolist()) <= set(good)
         check_waves(batch, _TRAIN)
 
 
-def test_what_takes_the_place_of_a_bad_sound_is_not_longer(tmp_path: Path) -> None:
+def test_the_replacement_of_a_bad_recording_is_not_longer(tmp_path: Path) -> None:
     table = _with_broken(tmp_path, row_9=np.zeros(len(_TRAIN[9]), dtype=np.int16))
     data = _data(table, "csv", on_bad_sound="skip", val_fraction=0.0)
     examples = data.examples_for("train")
@@ -395,7 +397,7 @@ def _tones(folder: Path, **options: Any) -> AudioDataModule:
     return AudioDataModule(names, **given)
 
 
-_TOO_SHORT = r"lasts 110.0 ms; expected at least 130.0 ms \(shortest, or a window of the fea"
+_TOO_SHORT = r"must last at least 130.0 ms \(shortest, or a window of the features\), got 110.0 ms"
 
 
 @pytest.mark.parametrize("function", ["fit", "validate", "test", "predict"])
@@ -463,7 +465,7 @@ def test_every_length_that_is_accepted_makes_a_frame(tmp_path: Path) -> None:
         assert files == {file.name for file in tmp_path.iterdir() if soundfile.info(file).duration >= 0.025}
 
 
-def test_a_split_of_bad_sounds_alone(tmp_path: Path) -> None:
+def test_a_split_of_bad_recordings(tmp_path: Path) -> None:
     table = _with_broken(tmp_path, **{f"row_{row}": b"broken" for row in _TRAIN})
     data = _data(table, "csv", on_bad_sound="skip", val_fraction=0.0)
     with pytest.raises(ReadError, match="split 'train': none of its 31 rows can be read"):
@@ -473,7 +475,7 @@ def test_a_split_of_bad_sounds_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"audio_column": "sound"}, "audio_column='sound': split 'train' has no such column; it has: audio, label"),
+        ({"audio_column": "wave"}, "audio_column='wave': split 'train' has no such column; it has: audio, label"),
         ({"label_column": "class"}, "label_column='class': split 'train' has no such column; it has: audio, label"),
         ({"audio_column": "label"}, r"audio_column must be a column of recordings \(.*\), got 'label' of type Cl"),
         ({"label_column": "audio"}, "label_column='audio': expected class labels"),

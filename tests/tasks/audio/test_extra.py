@@ -1,4 +1,4 @@
-"""Without the libraries of sound: what is said, and that the rest goes on working."""
+"""Without the libraries of the extra audio: the error of the audio tasks, and everything else works."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ def _python(code: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("library", ["soundfile", "torchaudio", "rapidfuzz"])
-def test_the_audio_tasks_say_what_they_need(library: str) -> None:
+def test_the_audio_tasks_name_the_extra(library: str) -> None:
     done = _python(f"import sys; sys.modules['{library}'] = None; import tasks.audio")
     assert done.returncode == 1
     message = done.stderr.strip().splitlines()[-1]
@@ -24,7 +24,7 @@ def test_the_audio_tasks_say_what_they_need(library: str) -> None:
     assert library in message
 
 
-def test_the_command_line_goes_on_without_them() -> None:
+def test_the_command_line_works_without_them() -> None:
     code = (
         "import sys\n"
         "sys.modules['soundfile'] = None\n"

@@ -1,4 +1,4 @@
-"""Recordings to predict, without any data set."""
+"""Files to predict, without a data set."""
 
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ _NAMES = ["a.WAV", "b.flac", "c.aiff", "d.au", "more/e.wav"]
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for number, name in enumerate(_NAMES):
-        write_sound(tmp_path / "sounds" / name, noise(211 + 101 * number, number), subtype="PCM_16")
-    (tmp_path / "sounds" / "notes.txt").write_text("no sound")
-    return tmp_path / "sounds"
+        write_sound(tmp_path / "recordings" / name, noise(211 + 101 * number, number), subtype="PCM_16")
+    (tmp_path / "recordings" / "notes.txt").write_text("not audio")
+    return tmp_path / "recordings"
 
 
 def _predict(sounds: Any, **options: Any) -> list[dict[str, Any]]:
@@ -53,7 +53,7 @@ def _number(file: str) -> int:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_folder_is_read_as_the_processor_says(folder: Path, workers: int) -> None:
+def test_a_folder_is_read_at_the_sample_rate_of_the_processor(folder: Path, workers: int) -> None:
     batches = _predict(str(folder), num_workers=workers)
     assert list(_found(batches).values()) == [str(folder / name) for name in _NAMES]
     assert sorted(len(batch["file"]) for batch in batches) == [1, 2, 2]
@@ -62,7 +62,7 @@ def test_a_folder_is_read_as_the_processor_says(folder: Path, workers: int) -> N
 
 
 @pytest.mark.parametrize("processor", [None, AudioProcessor(4_000), _PROCESSOR.replace(sample_rate=4_000)])
-def test_a_processor_or_else_the_module_decides_the_sample_rate(folder: Path, processor: Any) -> None:
+def test_the_sample_rate_is_of_the_processor_or_else_of_the_module(folder: Path, processor: Any) -> None:
     (batch,) = _predict(str(folder / "b.flac"), processor=processor, sample_rate=RATE if processor else 4_000)
     assert batch["length"].tolist() == [156]
 
@@ -75,8 +75,8 @@ def test_lists_and_patterns(folder: Path, tmp_path: Path) -> None:
     assert list(_found(_predict(str(tmp_path / "**/*.[wW][aA][vV]"))).values()) == named
 
 
-def test_a_file_may_last_as_long_as_it_likes(folder: Path) -> None:
-    """What limits batches, and training, does not limit a file."""
+def test_files_of_any_length(folder: Path) -> None:
+    """Limits of batches and of training do not limit a file."""
     batches = _predict(str(folder), max_seconds=0.06, batch_size=5, longest=0.05)
     assert len(_found(batches)) == 5
     assert [len(batch["file"]) for batch in batches] == [1] * 5
@@ -98,7 +98,7 @@ def test_files_that_do_not_exist(folder: Path, tmp_path: Path) -> None:
         _predict(str(tmp_path / "empty"))
 
 
-def test_without_files_there_is_nothing_to_predict() -> None:
+def test_prediction_without_files() -> None:
     with pytest.raises(ValueError, match=r"sounds must be given to predict, got None; set --data.sounds to"):
         _predict(None)
 
@@ -116,7 +116,7 @@ def test_broken_files(folder: Path) -> None:
         _predict(str(folder))
 
 
-def test_a_name_that_is_not_utf_8_is_escaped_and_skipped_where_its_file_is_broken(folder: Path) -> None:
+def test_names_that_are_not_utf_8_are_escaped(folder: Path) -> None:
     (folder / "a.WAV").rename(folder / "\udce9a [1].WAV")
     (folder / "b.flac").rename(folder / "\udcfc.flac")
     (folder / "\udcfc.flac").write_bytes(b"broken")

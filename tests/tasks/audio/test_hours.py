@@ -1,4 +1,4 @@
-"""Hours of sound, joined from real clips: what they cost, and what is heard in them."""
+"""Recordings of hours, joined from real recordings: time, memory, and error rates."""
 
 import json
 from pathlib import Path
@@ -30,19 +30,19 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_a_file_of_three_hours(shared: Path, tmp_path: Path) -> None:
     rows = datasets.Dataset.from_parquet(str(shared / "data" / "fsdd" / "test.parquet"))
-    clips = torch.cat([read_waveform(row["audio"], RATE) for row in rows])
+    samples = torch.cat([read_waveform(row["audio"], RATE) for row in rows])
     file = tmp_path / "hours.flac"
-    with soundfile.SoundFile(file, "w", RATE, 1, "PCM_16") as sound:
-        for _ in range(1 + 3 * HOUR * RATE // len(clips)):
-            sound.write(clips.numpy())
-        seconds = sound.frames / RATE
+    with soundfile.SoundFile(file, "w", RATE, 1, "PCM_16") as output:
+        for _ in range(1 + 3 * HOUR * RATE // len(samples)):
+            output.write(samples.numpy())
+        seconds = output.frames / RATE
     assert seconds > 3 * HOUR
     for windows in (None, Windows(seconds=60.0)):
-        (heard,) = recognizer(windows=windows).predict(file)
-        times = [time for word in heard.words for time in (word.start, word.end)]
+        (transcript,) = recognizer(windows=windows).predict(file)
+        times = [time for word in transcript.words for time in (word.start, word.end)]
         assert times == sorted(times)
         assert times[-1] <= seconds
-        # Random weights name some unit in every minute.
+        # Random weights emit some unit in every minute.
         assert {int(time // 60) for time in times if time < 3 * HOUR} == set(range(180))
 
 
@@ -62,7 +62,7 @@ def test_one_pass_over_three_hours_costs_three_times_that_over_one(shared: Path,
 
 
 @pytest.mark.slow
-def test_joined_strings_are_heard_as_well_as_single_ones(shared: Path, tmp_path: Path, benchmark: Any) -> None:
+def test_joined_strings_have_the_error_rate_of_single_strings(shared: Path, tmp_path: Path, benchmark: Any) -> None:
     data = shared / "data"
     outcome = softformer(
         tmp_path,

@@ -1,4 +1,4 @@
-"""AudioProcessor: files and arrays to batches, errors, what a checkpoint stores, and what differs between two."""
+"""AudioProcessor: batches of files and arrays, errors, plain values, and differences."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ from tasks.audio.speech.units import BpeUnits, CharacterUnits
 from tasks.processor import Processor
 
 
-def test_recordings_are_put_together_up_to_a_number_of_seconds() -> None:
+def test_batches_have_a_maximum_number_of_seconds() -> None:
     waves = [
         torch.full((samples,), float(number)) for number, samples in enumerate((500, 300, 900, 100, 100, 4_000, 7))
     ]
@@ -46,20 +46,22 @@ def _check(sounds: Any, **options: Any) -> None:
         check_recordings(batch, LogMel(RATE, num_mels=11))
 
 
-def test_what_cannot_be_predicted(tmp_path: Path) -> None:
+def test_recordings_that_cannot_be_predicted(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"sounds must be files, arrays, or tensors, got int at place 1"):
         _check([np.ones(801, dtype=np.float32), 3])
     with pytest.raises(ValueError, match=r"sounds must be arrays of one axis, .* got shape \(801, 2\) at place 0"):
         _check(np.ones((801, 2)))
     for values in (np.ones(801, np.int16), np.ones(801, bool), np.ones(801, np.complex64), np.array(["a"] * 801)):
-        message = rf"must be floating-point .* got {values.dtype} at place 0; divide integers by .* 16 bits by 32768"
+        message = rf"must be floating-point .* got {values.dtype} at place 0; divide integers by .* 32768 for 16 bits"
         with pytest.raises(ValueError, match=message):
             _check(values)
     with pytest.raises(ValueError, match=r"must be floating-point .* got torch.int16 at place 1"):
         _check([torch.ones(801), torch.ones(801, dtype=torch.int16)])
-    with pytest.raises(ValueError, match="the sound at place 0 holds samples that are no numbers"):
+    with pytest.raises(ValueError, match="the recording at place 0 must have finite samples, got NaN"):
         _check(np.full(801, np.nan))
-    with pytest.raises(ValueError, match=r"the sound at place 1 reaches 300 times full scale: .* lie in \[-1, 1\]"):
+    with pytest.raises(
+        ValueError, match=r"the recording at place 1 must have .* in \[-1, 1\], got 300 times full scale"
+    ):
         _check([np.ones(801), 300 * np.ones(801)])
     for nothing in (None, 3, b"RIFF", {"array": np.ones(801)}):
         with pytest.raises(ValueError, match=r"sounds must be files, .*, or a list of these, got (No|in|by|di)"):
@@ -107,7 +109,7 @@ def test_it_is_stored_as_plain_values(processor: AudioProcessor, tmp_path: Path)
         assert found.difference(processor) is None
 
 
-def test_what_differs() -> None:
+def test_differences() -> None:
     plain, classes = AudioProcessor(8_000), AudioProcessor(8_000, class_names=["a", "b"])
     assert plain.difference(classes) is None  # the task compares class names
     assert plain.difference(AudioProcessor(16_000)) == "sample_rate is 16000 Hz in the data and 8000 Hz in the task"
@@ -117,7 +119,7 @@ def test_what_differs() -> None:
     assert ab.difference(abc) == "unit 3 is 'c' in the data and none in the task"
     assert abc.difference(plain) is plain.difference(abc) is None
     assert abc.difference(abc.replace(writing=Writing(case="upper").settings)) is None
-    # Units that write the same in the same order are the same, whatever made them.
+    # Units of the same texts in the same order are equal, however they were made.
     bpe = AudioProcessor(8_000, BpeUnits(5).build(["abc"]).settings)
     characters = bpe.replace(units={"kind": "characters", "characters": "".join(bpe.units.table)})
     assert bpe.unit_settings != characters.unit_settings
@@ -126,7 +128,7 @@ def test_what_differs() -> None:
 
 def test_a_processor_without_units_has_none() -> None:
     with pytest.raises(
-        ValueError, match=r"the processor must have units .*, got None; take that of a SpeechDataModule"
+        ValueError, match=r"the processor must have units .*, got None; use the processor of a SpeechDataModule"
     ):
         _ = AudioProcessor(RATE).units
     assert AudioProcessor(RATE).writing == Writing()

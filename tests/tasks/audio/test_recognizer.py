@@ -1,4 +1,4 @@
-"""SpeechRecognizer: loss, error rates, recordings that are left out, and what is refused."""
+"""SpeechRecognizer: loss, error rates, recordings that are left out, and errors."""
 
 import math
 from typing import Any
@@ -33,10 +33,10 @@ def test_loss_and_error_rates() -> None:
     assert num_tokens.tolist() == [13, 9, 11, 6, 8]
     expected = ctc_loss(log_probs, num_tokens, data["units"], data["num_units"])
     torch.testing.assert_close(task.step(data, "val"), expected)
-    heard = [PROCESSOR.units.decode(ids) for ids in likeliest_units(log_probs, num_tokens)]
+    hypotheses = [PROCESSOR.units.decode(ids) for ids in likeliest_units(log_probs, num_tokens)]
     found = task.val_metrics.compute()
-    torch.testing.assert_close(found["val/wer"], word_error_rate(heard, TEXTS))
-    torch.testing.assert_close(found["val/cer"], char_error_rate(heard, TEXTS))
+    torch.testing.assert_close(found["val/wer"], word_error_rate(hypotheses, TEXTS))
+    torch.testing.assert_close(found["val/cer"], char_error_rate(hypotheses, TEXTS))
     assert (task.monitor, task.monitor_mode) == ("val/wer", "min")
 
 
@@ -54,7 +54,7 @@ def test_training_counts_the_first_recordings_of_a_batch() -> None:
         assert metric.total == sum(map(len, TEXTS[:counted]))
 
 
-def test_words_and_characters_are_counted_apart() -> None:
+def test_word_and_character_errors_are_counted_separately() -> None:
     task = recognizer()
     task.val_metrics.update(["a"], ["b"])  # one of one, either way
     task.val_metrics.update(["ab cd"], ["ab cc"])
@@ -90,12 +90,14 @@ def test_recordings_that_are_too_short_are_named_once_and_counted(caplog: pytest
     whole = task.step(data, "train")
     assert torch.equal(loss, whole)
     rest = [0, 1, 2, 4]
-    kept = {name: [value[i] for i in rest] if isinstance(value, list) else value[rest] for name, value in data.items()}
-    torch.testing.assert_close(loss, task.step(kept, "train"))
+    others = {
+        name: [value[i] for i in rest] if isinstance(value, list) else value[rest] for name, value in data.items()
+    }
+    torch.testing.assert_close(loss, task.step(others, "train"))
     task.step(data, "val")
     assert task.rows_of_loss(data) == 4
-    told = [record.message for record in caplog.records if "too short for the transcript" in record.message]
-    assert told == [
+    messages = [record.message for record in caplog.records if "too short for the transcript" in record.message]
+    assert messages == [
         f"{stage}: too short for the transcript, left out of the loss: row 20" for stage in ("train", "val")
     ]
     with caplog.at_level("INFO", logger="lightning"):
@@ -114,7 +116,7 @@ def test_files_that_are_too_short_are_named(caplog: pytest.LogCaptureFixture) ->
     assert "left out of the loss: rows 18 (b.wav), 19\n" in caplog.text
 
 
-def test_the_loss_of_an_epoch_is_that_of_what_was_not_left_out() -> None:
+def test_the_loss_of_an_epoch_is_a_mean_over_recordings_that_were_not_left_out() -> None:
     rows = [batch(["ab c", "ab c dad", "a"], [4201, 3001, 3511]), batch(["dddd"] * 3, [1999] * 3)]
     rows.append(batch(["bad", "dddd", "dddd"], [2503, 1999, 1999]))
     task = recognizer()
@@ -134,7 +136,7 @@ def test_a_training_of_recordings_that_are_all_too_short(caplog: pytest.LogCaptu
     ):
         quiet_trainer(max_epochs=2, limit_val_batches=0).fit(recognizer(), OneBatch(PROCESSOR, short))
     assert "Too short for their transcripts and left out of the loss: 3 of train" in caplog.text
-    # In an evaluation there is then no loss, and error rates as ever.
+    # An evaluation then has error rates, but no loss.
     (found,) = quiet_trainer().validate(recognizer(), OneBatch(PROCESSOR, short), verbose=False)
     assert math.isnan(found["val/loss"])
     assert found["val/wer"] > 0
@@ -181,7 +183,7 @@ def test_only_the_head_trains() -> None:
         ({"subsampling": 3}, "subsampling must be 1, 2, 4 or 8, got 3"),
         (
             {"processor": PROCESSOR, "num_units": 7},
-            r"num_units must be the same for network and data, got 7 and 6; leave num_units out, or take the units",
+            r"num_units must be the same for network and data, got 7 and 6; leave num_units out, or use the units",
         ),
         (
             {"processor": PROCESSOR, "sample_rate": 16_000},

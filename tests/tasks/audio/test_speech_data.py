@@ -1,4 +1,4 @@
-"""Recordings with transcripts from files of every kind to batches."""
+"""Batches of recordings with transcripts from files of every kind."""
 
 import json
 import pickle
@@ -60,7 +60,7 @@ def _data(files: Any, path: str = "parquet", **options: Any) -> SpeechDataModule
     return SpeechDataModule(path, data_files=files, **{"sample_rate": RATE, "batch_size": 5, **options})
 
 
-def _check(batch: dict[str, Any], data: SpeechDataModule, texts: list[str], writing: Writing) -> None:
+def _check(batch: dict[str, Any], data: SpeechDataModule, texts: list[str], normalize: Writing) -> None:
     """Compare the transcripts of a batch with those of rows."""
     assert set(batch) == {"wave", "length", "units", "num_units", "transcript", "file", "index"}
     assert [Path(file).name for file in batch["file"]] == [f"{row}.flac" for row in batch["index"].tolist()]
@@ -69,7 +69,7 @@ def _check(batch: dict[str, Any], data: SpeechDataModule, texts: list[str], writ
     for units, count, text, row in zip(
         batch["units"], batch["num_units"].tolist(), batch["transcript"], batch["index"].tolist(), strict=True
     ):
-        assert text == writing(texts[row])
+        assert text == normalize(texts[row])
         assert units[:count].tolist() == data.processor.units.encode(text)
         assert not units[count:].any()
         assert units[:count].all()
@@ -94,7 +94,7 @@ def test_batches_hold_recordings_and_units(files: dict[str, str], spec: Any, wri
             check_waves(batch, _TRAIN)
 
 
-def test_what_the_data_says_of_itself_needs_no_setup(files: dict[str, str], tmp_path: Path) -> None:
+def test_attributes_need_no_setup(files: dict[str, str], tmp_path: Path) -> None:
     data = _data(files, writing=_LOWER, val_fraction=0.2)
     train = data.split_for("train").rows["text"]
     found = sorted(set("".join(map(_LOWER, train))))
@@ -126,9 +126,9 @@ def test_a_folder_with_tables(tmp_path: Path) -> None:
         lines = [f'{row}.flac,"{text}"\n' for row, text in zip(waves, texts)]
         for row, wave in waves.items():
             write_sound(tmp_path / split / f"{row}.flac", wave)
-        (tmp_path / split / "metadata.csv").write_text("file,said\n" + "".join(lines), encoding="utf-8")
+        (tmp_path / split / "metadata.csv").write_text("file,spoken\n" + "".join(lines), encoding="utf-8")
     for arguments in ({"path": "audiofolder", "data_dir": str(tmp_path)}, {"path": str(tmp_path)}):
-        data = SpeechDataModule(**arguments, transcript_column="said", sample_rate=RATE)
+        data = SpeechDataModule(**arguments, transcript_column="spoken", sample_rate=RATE)
         for batch in data.test_dataloader():
             _check(batch, data, _TEST_TEXTS, Writing())
             check_waves(batch, _TEST)
@@ -159,7 +159,7 @@ def _with(place: int, text: Any, texts: list[Any]) -> list[Any]:
 
 @pytest.mark.parametrize(("text", "fault"), _FAULTS)
 @pytest.mark.parametrize("streaming", [False, True])
-def test_a_bad_transcript_stops_the_run_and_is_named(tmp_path: Path, text: Any, fault: str, streaming: bool) -> None:
+def test_a_bad_transcript_is_an_error_that_names_it(tmp_path: Path, text: Any, fault: str, streaming: bool) -> None:
     file = _parquet(tmp_path / "train.parquet", _TEST, _with(4, text, _TEST_TEXTS))
     data = _data(file, writing=_LOWER, test_split="train", streaming=streaming, val_fraction=0.0)
     place = "row 4 of the stream" if streaming else "row 4"
@@ -211,16 +211,18 @@ def test_characters_that_the_units_lack_are_listed(tmp_path: Path, spec: Any) ->
         list(streamed.test_dataloader())
 
 
-def test_transcripts_that_cannot_be_written_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_transcripts_with_characters_that_the_units_lack_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     data = _data(_with_strange_characters(tmp_path), writing=_LOWER, on_bad_sound="skip")
     rows = [row for _ in range(2) for batch in data.test_dataloader() for row in batch["index"].tolist()]
     assert sorted(rows) == sorted(2 * [row for row in range(13) if row not in (3, 8)])
     assert data.skipped == {"test": 2}
-    told = "split 'test': 2 transcripts with characters that the units lack, ('ñ', 'ú'); their rows are left out"
-    assert caplog.text.count(told) == 1
+    message = "split 'test': 2 transcripts with characters that the units lack, ('ñ', 'ú'); their rows are left out"
+    assert caplog.text.count(message) == 1
 
 
-def test_bad_sounds_and_bad_transcripts_together(tmp_path: Path) -> None:
+def test_bad_recordings_and_bad_transcripts_together(tmp_path: Path) -> None:
     waves = {**_TEST, 2: np.zeros(997, dtype=np.int16), 7: noise(101)}
     file = _parquet(tmp_path / "train.parquet", waves, _with(5, None, _TEST_TEXTS))
     data = _data(file, on_bad_sound="skip", test_split="train", val_fraction=0.0)
@@ -229,8 +231,8 @@ def test_bad_sounds_and_bad_transcripts_together(tmp_path: Path) -> None:
     assert data.skipped == {"test": 3}
 
 
-def test_longer_recordings_are_not_trained_on(tmp_path: Path) -> None:
-    """Whatever is wrong with rows stays with them when others are left out."""
+def test_longer_recordings_are_dropped_from_training(tmp_path: Path) -> None:
+    """Faults stay with their rows when other rows are dropped."""
     short = [row for row, wave in _TEST.items() if len(wave) <= 0.1 * RATE]
     long = next(row for row in _TEST if row not in short)
     file = _parquet(tmp_path / "train.parquet", _TEST, _with(long, None, _with(short[2], None, _TEST_TEXTS)))
@@ -242,7 +244,7 @@ def test_longer_recordings_are_not_trained_on(tmp_path: Path) -> None:
     check_waves(batch, _TEST)
 
 
-def test_a_given_processor_decides_sample_rate_units_and_writing(files: dict[str, str]) -> None:
+def test_a_given_processor_decides_sample_rate_units_and_normalization(files: dict[str, str]) -> None:
     upper = Writing(case="upper", numerals="spell")
     units = BpeUnits(60).build(map(upper, [*_TRAIN_TEXTS, *_TEST_TEXTS]))
     processor = AudioProcessor(4_000, units.settings, upper.settings)

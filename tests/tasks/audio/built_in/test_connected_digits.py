@@ -1,4 +1,4 @@
-"""Connected digits: what strings are made of, told from the samples; which clips serve which split; errors."""
+"""Connected digits: the recordings in strings and in splits, identified by their samples, and errors."""
 
 import re
 from collections.abc import Callable
@@ -31,8 +31,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_digits(tmp_path_factory.mktemp("digits"))
 
 
-def heard(wave: np.ndarray) -> tuple[list[tuple[str, int, int]], list[int]]:
-    """Speaker, digit and take of each clip of a string, and how many samples each pause has."""
+def parts_of(wave: np.ndarray) -> tuple[list[tuple[str, int, int]], list[int]]:
+    """Speaker, digit, and take of each recording in a string, and the lengths of pauses in samples."""
     loud = np.concatenate(([False], np.abs(wave) > 1_500, [False]))
     edges = np.flatnonzero(loud[1:] != loud[:-1])
     starts, ends = edges[::2], edges[1::2]
@@ -41,7 +41,7 @@ def heard(wave: np.ndarray) -> tuple[list[tuple[str, int, int]], list[int]]:
     return [CODES[int(wave[start])] for start in starts], pauses.tolist()
 
 
-def test_the_codes_of_clips_differ() -> None:
+def test_the_codes_of_recordings_differ() -> None:
     assert len(CODES) == 2 * 10 * 7
     assert min(CODES) > 2_000
     assert max(CODES) < 1 << 15
@@ -54,12 +54,12 @@ def test_strings_are_joined_from_recordings_of_one_speaker(folder: str, split: s
     for row in rows:
         wave, rate = decoded(row["audio"]["bytes"])
         assert rate == RATE
-        clips, quiet = heard(wave)
-        assert row["text"] == " ".join(WORDS[digit] for _, digit, _ in clips)
-        assert {speaker for speaker, _, _ in clips} == {row["speaker"]}
-        lengths.append(len(clips))
+        recordings, quiet = parts_of(wave)
+        assert row["text"] == " ".join(WORDS[digit] for _, digit, _ in recordings)
+        assert {speaker for speaker, _, _ in recordings} == {row["speaker"]}
+        lengths.append(len(recordings))
         speakers.add(row["speaker"])
-        found |= {take for _, _, take in clips}
+        found |= {take for _, _, take in recordings}
         pauses += quiet
     assert set(lengths) == set(range(3, 8))
     assert speakers == set(SPEAKERS)
@@ -69,20 +69,20 @@ def test_strings_are_joined_from_recordings_of_one_speaker(folder: str, split: s
     assert [row["audio"]["path"] for row in rows][:2] == [f"{split}_0.flac", f"{split}_1.flac"]
 
 
-def test_digits_lengths_and_takes_are_drawn_evenly(folder: str) -> None:
-    clips, rate = recordings_of(_splits(folder), "train")
-    drawn = [heard(wave)[0] for wave, _, _ in strings(clips, rate, 997, seed=[3, 1])]
-    digits = np.bincount([digit for several in drawn for _, digit, _ in several], minlength=10)
+def test_digits_lengths_and_takes_are_uniform(folder: str) -> None:
+    recordings, rate = recordings_of(_splits(folder), "train")
+    drawn = [parts_of(wave)[0] for wave, _, _ in strings(recordings, rate, 997, seed=[3, 1])]
+    digits = np.bincount([digit for string in drawn for _, digit, _ in string], minlength=10)
     assert digits.max() < 1.3 * digits.min()
-    lengths = np.bincount([len(several) for several in drawn])[3:]
+    lengths = np.bincount([len(string) for string in drawn])[3:]
     assert lengths.max() < 1.5 * lengths.min()
-    takes = np.bincount([take for several in drawn for _, _, take in several])[2:]
+    takes = np.bincount([take for string in drawn for _, _, take in string])[2:]
     assert takes.max() < 1.2 * takes.min()
 
 
 def test_pauses_are_faint_noise(folder: str) -> None:
-    clips, rate = recordings_of(_splits(folder), "test")
-    quiet = np.concatenate([wave[np.abs(wave) < 1_500] for wave, _, _ in strings(clips, rate, 19, seed=[0, 0])])
+    recordings, rate = recordings_of(_splits(folder), "test")
+    quiet = np.concatenate([wave[np.abs(wave) < 1_500] for wave, _, _ in strings(recordings, rate, 19, seed=[0, 0])])
     assert quiet.std() == pytest.approx(32.8, rel=0.03)
     assert abs(quiet.mean()) < 1
 
@@ -91,7 +91,7 @@ def _splits(folder: str) -> Any:
     return {name: datasets.load_dataset("parquet", data_dir=folder)[name] for name in ("train", "test")}
 
 
-def test_rows_follow_from_clips_and_arguments_alone(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_follow_from_recordings_and_arguments_alone(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     first = connected_digits(folder, **SIZES)
     more = connected_digits(folder, num_train=71, num_val=41, num_test=47)
     for split, rows in first.items():
@@ -111,7 +111,7 @@ def test_rows_follow_from_clips_and_arguments_alone(folder: str, monkeypatch: py
         connected_digits(folder, **SIZES, seed=2)
 
 
-def test_other_clips_are_other_strings(folder: str, tmp_path: Path) -> None:
+def test_other_recordings_are_other_strings(folder: str, tmp_path: Path) -> None:
     rows = {"train": single_digits(range(3, 7)), "test": single_digits([0, 1])}
     other = connected_digits(write_digits(tmp_path / "other", **rows), **SIZES)
     first = connected_digits(folder, **SIZES)
@@ -141,13 +141,13 @@ def _small(data_dir: str | None = None, data_files: Any = None) -> datasets.Data
 
 
 def _without(rows: list[dict[str, Any]], *columns: str, rename: str | None = None) -> list[dict[str, Any]]:
-    kept = [{name: value for name, value in row.items() if name not in columns} for row in rows]
+    rest = [{name: value for name, value in row.items() if name not in columns} for row in rows]
     if rename is None:
-        return kept
-    return [{**row, "audio": {**row["audio"], "path": rename}} for row in kept]
+        return rest
+    return [{**row, "audio": {**row["audio"], "path": rename}} for row in rest]
 
 
-def test_names_of_files_stand_in_for_columns(folder: str, tmp_path: Path) -> None:
+def test_names_of_files_replace_columns(folder: str, tmp_path: Path) -> None:
     columns = ("label", "speaker", "take")
     rows = {"train": _without(single_digits(range(2, 7)), *columns), "test": _without(single_digits([0, 1]), *columns)}
     named = connected_digits(write_digits(tmp_path, **rows), **SIZES)
@@ -177,11 +177,11 @@ def test_channels_are_mixed_and_floating_point_files_are_scaled(tmp_path: Path) 
         stereo = np.stack([wave + 100, wave - 100], axis=1) / (1 << 15)
         content = encoded(stereo.astype(np.float32), kind="WAV", subtype="FLOAT")
         row["audio"] = {"bytes": content, "path": row["audio"]["path"]}
-    splits = {name: datasets.Dataset.from_list(several) for name, several in rows.items()}
-    clips, _ = recordings_of(splits, "test")
+    splits = {name: datasets.Dataset.from_list(members) for name, members in rows.items()}
+    recordings, _ = recordings_of(splits, "test")
     for number, speaker in enumerate(SPEAKERS):
         for digit in range(10):
-            (found,) = clips[speaker][digit]
+            (found,) = recordings[speaker][digit]
             assert np.abs(found - clip(number, digit, 0)).max() <= 1
 
 
@@ -190,11 +190,11 @@ BAD: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
         lambda: {"train": single_digits([2, 3])},
         "single digits must have the splits train and test, got train",
     ),
-    "no sounds": (
+    "no recordings": (
         lambda: {name: _without(single_digits([2, 3]), "audio") for name in ("train", "test")},
         "split 'train' must have a column 'audio', got the columns label, text, speaker, take",
     ),
-    "not told": (
+    "no take": (
         lambda: {
             "train": _without(single_digits([2, 3]), "take"),
             "test": _without(single_digits([0]), "take", rename="ann.flac"),
@@ -240,7 +240,7 @@ BAD: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_clips_that_cannot_be_joined(case: str, tmp_path: Path) -> None:
+def test_recordings_that_cannot_be_joined(case: str, tmp_path: Path) -> None:
     make, message = BAD[case]
     with pytest.raises(ValueError, match=message):
         connected_digits(write_digits(tmp_path, **make()), **SIZES)

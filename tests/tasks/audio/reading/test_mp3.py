@@ -1,4 +1,4 @@
-"""MPEG audio whose length libsndfile takes for another: cut files, joined files, and files without a tag."""
+"""MPEG audio whose length libsndfile misreads: cut files, joined files, and files without a tag."""
 
 import os
 import struct
@@ -59,23 +59,23 @@ def test_frames_are_counted(rate: int, channels: int, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("rate", [16_000, 44_100])
-def test_a_file_without_a_tag_is_heard_to_its_end(rate: int, mode: str) -> None:
+def test_a_file_without_a_tag_is_read_to_its_end(rate: int, mode: str) -> None:
     content = _content(rate, mode=mode)
     whole, mp3 = read_waveform(content, rate), _read(content)
     bare = content[mp3.start :]
     assert _read(bare).tag_frames is None
     assert _read(bare).frames == mp3.frames
-    heard = read_waveform(bare, rate)
-    assert len(whole) <= len(heard) <= mp3.frames * _frame(rate)
-    assert read_header(bare).seconds == len(heard) / rate
+    waveform = read_waveform(bare, rate)
+    assert len(whole) <= len(waveform) <= mp3.frames * _frame(rate)
+    assert read_header(bare).seconds == len(waveform) / rate
     # The encoder's delay is before it; the recording is the same.
-    delay = int(torch.fft.irfft(torch.fft.rfft(heard, 1 << 19) * torch.fft.rfft(whole, 1 << 19).conj()).argmax())
-    assert (heard[delay : delay + len(whole)] - whole).abs().max() < 0.02
-    assert heard[-rate // 10 :].std() > 0.03
+    delay = int(torch.fft.irfft(torch.fft.rfft(waveform, 1 << 19) * torch.fft.rfft(whole, 1 << 19).conj()).argmax())
+    assert (waveform[delay : delay + len(whole)] - whole).abs().max() < 0.02
+    assert waveform[-rate // 10 :].std() > 0.03
 
 
 @pytest.mark.parametrize("rate", [16_000, 44_100])
-def test_joined_files_are_heard_to_their_end(rate: int, tmp_path: Path) -> None:
+def test_joined_files_are_read_to_their_end(rate: int, tmp_path: Path) -> None:
     content = _content(rate)
     file = tmp_path / "joined.mp3"
     # As programs write them: names in front, and again in the middle.
@@ -169,7 +169,7 @@ def test_layer_2_is_read_to_its_end_whatever_its_estimated_length(tmp_path: Path
         assert read_header(form).seconds == pytest.approx(50 * 1152 / 44_100, abs=3 * 1152 / 44_100)
 
 
-def test_chance_bytes_are_no_frames() -> None:
+def test_random_bytes_are_no_frames() -> None:
     random = np.random.default_rng(1)
     for size in (0, 3, 4, 4_999):
         assert read_mp3(bytes(size)) is None

@@ -1,4 +1,4 @@
-"""Sounds of every format as samples of one rate, and sounds that are broken."""
+"""Recordings of every format as waveforms of one sample rate, and broken recordings."""
 
 import struct
 from io import BytesIO
@@ -22,7 +22,7 @@ _WAVE = noise(4_999)
 
 
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "AIFF", "AU", "W64", "CAF"])
-def test_every_form_of_a_sound_reads_alike(tmp_path: Path, kind: str) -> None:
+def test_every_form_of_a_recording_is_read_alike(tmp_path: Path, kind: str) -> None:
     content = sound_bytes(_WAVE, kind=kind, subtype="PCM_16")
     file = tmp_path / f"a.{kind.lower()}"
     file.write_bytes(content)
@@ -44,7 +44,7 @@ def test_every_form_of_a_sound_reads_alike(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["OGG", "MP3"])
-def test_formats_that_lose_something(tmp_path: Path, kind: str) -> None:
+def test_lossy_formats(tmp_path: Path, kind: str) -> None:
     file = write_sound(tmp_path / f"a.{kind.lower()}", tone(440, 1.1, 16_000), 16_000)
     for form in (file, Path(file).read_bytes()):
         wave = read_waveform(form, 16_000)
@@ -64,7 +64,7 @@ def test_channels_become_their_mean(channels: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3"])
-def test_sounds_are_decoded_a_part_at_a_time(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recordings_are_decoded_in_blocks(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     content = sound_bytes(noise(4_999, channels=2), kind=kind)
     whole = read_waveform(content, RATE)
     monkeypatch.setattr("tasks.audio.reading.waveforms._BLOCK", 331)
@@ -72,7 +72,7 @@ def test_sounds_are_decoded_a_part_at_a_time(kind: str, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(("rate", "wanted"), [(44_100, 16_000), (8_000, 16_000), (48_000, 8_000), (11_025, 16_000)])
-def test_sounds_are_resampled(rate: int, wanted: int) -> None:
+def test_recordings_are_resampled(rate: int, wanted: int) -> None:
     content = sound_bytes(tone(440, 0.7, rate), rate, "WAV", subtype="FLOAT")
     wave = read_waveform(content, wanted)
     assert len(wave) == -(-round(0.7 * rate) * wanted // rate)
@@ -81,7 +81,7 @@ def test_sounds_are_resampled(rate: int, wanted: int) -> None:
     torch.testing.assert_close(wave[: len(expected)][middle], expected[: len(wave)][middle], rtol=0, atol=0.01)
 
 
-def test_what_the_wanted_rate_cannot_hold_is_gone() -> None:
+def test_frequencies_above_the_new_rate_are_removed() -> None:
     wave = read_waveform(sound_bytes(tone(7_000, 0.7, 16_000), 16_000, "WAV", subtype="FLOAT"), 8_000)
     assert wave[400:-400].abs().max() < 0.01
 
@@ -98,7 +98,7 @@ def test_rates_without_a_common_factor(rate: int, wanted: int) -> None:
 @pytest.mark.parametrize(
     ("rate", "wanted"), [(44_100, 16_000), (8_000, 16_000), (48_000, 8_000), (11_025, 16_000), (16_000, 44_100)]
 )
-def test_long_sounds_are_resampled_in_parts(
+def test_long_recordings_are_resampled_in_chunks(
     rate: int, wanted: int, samples: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wave = torch.from_numpy(noise(samples).astype(np.float32) / 2**15)
@@ -108,7 +108,7 @@ def test_long_sounds_are_resampled_in_parts(
     torch.testing.assert_close(resample(wave, rate, wanted), whole, rtol=0, atol=1e-6)
 
 
-def test_samples_beyond_full_scale_are_cut_off() -> None:
+def test_samples_beyond_full_scale_are_clipped() -> None:
     wave = np.array([0.5, 3.0, -9.0, -0.25, 0.0], dtype=np.float32)
     read = read_waveform(sound_bytes(wave, kind="WAV", subtype="FLOAT"), RATE)
     assert read.tolist() == [0.5, 1.0, -1.0, -0.25, 0.0]
@@ -120,7 +120,7 @@ def test_headers_are_read_without_decoding(monkeypatch: pytest.MonkeyPatch) -> N
         assert read_header(sound_bytes(_WAVE, kind=kind)).rate == RATE
 
 
-def test_a_flac_file_whose_header_does_not_tell_its_length() -> None:
+def test_a_flac_file_without_a_length_in_its_header() -> None:
     content = bytearray(sound_bytes(_WAVE))
     # The 36 bits before the checksum at byte 26 are the number of samples; programs that write into pipes leave it 0.
     content[21] &= 0xF0
@@ -130,7 +130,7 @@ def test_a_flac_file_whose_header_does_not_tell_its_length() -> None:
 
 
 def _unfinished(kind: str, **options: Any) -> bytes:
-    """A file whose header says that it has no samples, as programs leave it that write into a pipe."""
+    """A file with a length of zero in its header, as programs write it into a pipe."""
     waveform = as_decoded(_WAVE).numpy() if options.get("subtype") == "FLOAT" else _WAVE
     content = bytearray(sound_bytes(waveform, kind=kind, **options))
     start = 8 if kind == "AU" else content.find(b"data") + 4
@@ -142,7 +142,7 @@ def _unfinished(kind: str, **options: Any) -> bytes:
     ("kind", "options"),
     [("WAV", {}), ("WAVEX", {}), ("WAV", {"endian": "BIG"}), ("WAV", {"subtype": "FLOAT"}), ("AU", {})],
 )
-def test_a_file_whose_header_says_that_it_has_no_samples_is_read_to_its_end(
+def test_a_file_with_a_length_of_zero_in_its_header_is_read_to_its_end(
     tmp_path: Path, kind: str, options: dict[str, Any]
 ) -> None:
     content = _unfinished(kind, **options)
@@ -207,12 +207,12 @@ def test_files_of_every_ending_are_read(tmp_path: Path, suffix: str) -> None:
 
 
 def test_files_elsewhere() -> None:
-    name = "memory://sounds/a.flac"
+    name = "memory://recordings/a.flac"
     with fsspec.open(name, "wb") as file:
         file.write(sound_bytes(_WAVE))
     assert torch.equal(read_waveform(name, RATE), as_decoded(_WAVE))
-    with pytest.raises(ReadError, match=r"the recording 'memory://sounds/b.flac' cannot be read: "):
-        read_header("memory://sounds/b.flac")
+    with pytest.raises(ReadError, match=r"the recording 'memory://recordings/b.flac' cannot be read: "):
+        read_header("memory://recordings/b.flac")
     with pytest.raises(
         ReadError, match=r"the recording 'nowhere://b.flac' cannot be read: Protocol not known: nowhere"
     ):
@@ -220,10 +220,10 @@ def test_files_elsewhere() -> None:
 
 
 def _written(folder: Path, name: str) -> Path:
-    """A file that is broken in the way of its name."""
+    """A file with the fault that its name states."""
     file = folder / name
     broken: dict[str, Any] = {
-        "note.wav": b"not a sound",
+        "note.wav": b"not audio",
         "empty.wav": b"",
         "raw.raw": bytes(_WAVE),
         "cut.wav": sound_bytes(_WAVE, kind="WAV")[:6_000],
@@ -247,7 +247,7 @@ def _written(folder: Path, name: str) -> Path:
     return file
 
 
-# What the header tells, and what shows when the samples are read.
+# Faults of headers, and faults that only show when the samples are read.
 _BROKEN_HEADERS = {
     "missing.wav": "cannot be read: No such file or directory",
     "note.wav": "cannot be read: ",
@@ -273,7 +273,7 @@ _BROKEN_SAMPLES = {
 
 
 @pytest.mark.parametrize("name", [*_BROKEN_HEADERS, *_BROKEN_SAMPLES])
-def test_broken_sounds_are_errors_that_name_the_file(tmp_path: Path, name: str) -> None:
+def test_broken_recordings_are_errors_that_name_the_file(tmp_path: Path, name: str) -> None:
     file = _written(tmp_path, name)
     message = f"the recording '{file}' {({**_BROKEN_HEADERS, **_BROKEN_SAMPLES})[name]}"
     with pytest.raises(ReadError, match=message):
@@ -285,11 +285,11 @@ def test_broken_sounds_are_errors_that_name_the_file(tmp_path: Path, name: str) 
         assert read_header(name, tmp_path).rate == RATE
 
 
-def test_a_short_sound_is_a_sound_where_nothing_limits_it(tmp_path: Path) -> None:
+def test_a_short_recording_is_read_without_a_minimum_length(tmp_path: Path) -> None:
     assert len(read_waveform(_written(tmp_path, "short.wav"), RATE)) == 101
 
 
-def test_a_folder_is_no_sound(tmp_path: Path) -> None:
+def test_a_folder_is_no_recording(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match=f"the recording '{tmp_path}' cannot be read: Is a directory"):
         read_waveform(str(tmp_path), RATE)
 
@@ -305,14 +305,14 @@ def test_a_folder_is_no_sound(tmp_path: Path) -> None:
         ({"bytes": b"rubbish", "path": "x.wav"}, "the recording 'x.wav' cannot be read: "),
     ],
 )
-def test_values_that_are_no_sounds(value: Any, message: str) -> None:
+def test_values_that_are_no_recordings(value: Any, message: str) -> None:
     for read in (lambda: read_waveform(value, RATE), lambda: read_header(value)):
         with pytest.raises(ReadError, match=message):
             read()
 
 
 def _riff(*chunks: tuple[bytes, int, bytes], kind: bytes = b"RIFF") -> bytes:
-    """A file of chunks of a name, the length that they tell, and their content."""
+    """A file of chunks of a name, a stated length, and content."""
     order = "<" if kind == b"RIFF" else ">"
     parts = [name + struct.pack(f"{order}I", length) + content for name, length, content in chunks]
     return kind + struct.pack(f"{order}I", 0) + b"WAVE" + b"".join(parts)
@@ -349,6 +349,6 @@ def test_headers_of_real_sounds_tell_their_lengths(shared: Path, name: str) -> N
     file = shared / "data" / name / "test.parquet"
     if not file.is_file():
         pytest.skip(f"no file {file}")
-    for sound in pyarrow.parquet.read_table(file, columns=["audio"])["audio"].to_pylist():
-        header = read_header(sound)
-        assert len(read_waveform(sound, header.rate)) == round(header.seconds * header.rate)
+    for recording in pyarrow.parquet.read_table(file, columns=["audio"])["audio"].to_pylist():
+        header = read_header(recording)
+        assert len(read_waveform(recording, header.rate)) == round(header.seconds * header.rate)

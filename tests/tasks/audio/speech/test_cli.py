@@ -1,4 +1,4 @@
-"""Speech from the command line: train, test, and predict into a table, texts and subtitles."""
+"""Speech recognition from the command line: train, test, and predict into a table, texts, and subtitles."""
 
 import csv
 import json
@@ -24,8 +24,8 @@ MODEL = [
 TEXTS = ["Two six", "SIX", "seven two 2"]
 
 
-def write_sounds(folder: Path, count: int, seed: int) -> str:
-    """So many recordings of noise, and a table of them and their transcripts."""
+def write_recordings(folder: Path, count: int, seed: int) -> str:
+    """Recordings of noise, and a table of them with transcripts."""
     folder.mkdir()
     random = np.random.default_rng(seed)
     rows = []
@@ -42,7 +42,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run."""
     folder = tmp_path_factory.mktemp("speech")
     files = {
-        name: write_sounds(folder / name, rows, seed) for seed, (name, rows) in enumerate((("train", 17), ("test", 5)))
+        name: write_recordings(folder / name, rows, seed)
+        for seed, (name, rows) in enumerate((("train", 17), ("test", 5)))
     }
     data = ["--data", "SpeechDataModule", "--data.path", "json", "--data.data_files", json.dumps(files)]
     data += ["--data.batch_size", "5", "--data.sample_rate", "8000", "--data.writing.case", "lower"]
@@ -52,7 +53,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_what_a_run_leaves(trained: Path) -> None:
+def test_files_of_a_run(trained: Path) -> None:
     results = json.loads((trained / "runs" / "speech" / "results.json").read_text())
     assert {"wer", "cer", "loss"} <= set(results["test"])
     units = json.loads((trained / "runs" / "speech" / "units.json").read_text())
@@ -73,17 +74,17 @@ def test_a_checkpoint_stands_alone(trained: Path, tmp_path: Path) -> None:
     outcome = softformer(tmp_path, "test", "--ckpt_path", file)
     assert outcome.code == 0, outcome.err
     sounds = str(trained / "test")
-    args = ["--ckpt_path", file, "--data.sounds", sounds, "--output", "made/heard.csv"]
+    args = ["--ckpt_path", file, "--data.sounds", sounds, "--output", "made/speech.csv"]
     outcome = softformer(tmp_path, "predict", *args)
     assert outcome.code == 0, outcome.err
-    assert "5 predictions written to made/heard.csv, and their files into made/heard_files" in outcome.out
-    with (tmp_path / "made" / "heard.csv").open(newline="") as lines:
+    assert "5 predictions written to made/speech.csv, and their files into made/speech_files" in outcome.out
+    with (tmp_path / "made" / "speech.csv").open(newline="") as lines:
         rows = list(csv.DictReader(lines))
     assert list(rows[0]) == ["file", "text"]
     task: Any = package.load(file)
     expected = task.predict([row["file"] for row in rows])
     assert [row["text"] for row in rows] == [transcript.text for transcript in expected]
-    folder = tmp_path / "made" / "heard_files"
+    folder = tmp_path / "made" / "speech_files"
     assert sorted(found.name for found in folder.iterdir()) == sorted(
         f"{number}.{ending}" for number in range(5) for ending in ("txt", "srt")
     )
@@ -92,9 +93,9 @@ def test_a_checkpoint_stands_alone(trained: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_units_of_a_run_are_taken_by_name(trained: Path, tmp_path: Path) -> None:
+def test_units_of_another_run(trained: Path, tmp_path: Path) -> None:
     run = trained / "runs" / "speech"
-    files = json.dumps({"train": write_sounds(tmp_path / "more", 13, 3)})
+    files = json.dumps({"train": write_recordings(tmp_path / "more", 13, 3)})
     data = [
         "--data",
         "SpeechDataModule",
@@ -132,12 +133,12 @@ def test_predictions_in_a_folder(trained: Path, tmp_path: Path, exists: bool) ->
     assert sorted(found.name for found in (tmp_path / folder).iterdir()) == sorted(["predictions.csv", *expected])
 
 
-def test_a_place_that_cannot_be_written_to_is_told_before_anything_is_heard(
+def test_an_output_that_cannot_be_written_is_an_error_before_the_first_prediction(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "taken").write_text("")
     monkeypatch.setattr("tasks.audio.recognizer.SpeechRecognizer.forward", None)
-    for name in ("taken", "taken/heard.csv"):
+    for name in ("taken", "taken/speech.csv"):
         outcome = softformer(tmp_path, *_checkpoint(trained), "--data.sounds", str(trained / "test"), "--output", name)
         assert outcome.code == 2
         assert "taken" in outcome.err
@@ -145,13 +146,13 @@ def test_a_place_that_cannot_be_written_to_is_told_before_anything_is_heard(
 
 
 def test_only_tables_are_written_over(trained: Path, tmp_path: Path) -> None:
-    sound = tmp_path / "0.wav"
-    soundfile.write(sound, 0.1 * np.random.default_rng(0).standard_normal(8_001), 8000)
-    before = sound.read_bytes()
+    recording = tmp_path / "0.wav"
+    soundfile.write(recording, 0.1 * np.random.default_rng(0).standard_normal(8_001), 8000)
+    before = recording.read_bytes()
     outcome = softformer(tmp_path, *_checkpoint(trained), "--data.sounds", "0.wav", "--output", "0.wav")
     assert outcome.code == 2
     assert "output must be the name of a table, such as 0.csv, or of a folder" in " ".join(outcome.err.split())
-    assert sound.read_bytes() == before
+    assert recording.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -161,10 +162,10 @@ def test_only_tables_are_written_over(trained: Path, tmp_path: Path) -> None:
         ("--model.features.normalize", "null", "model.features.normalize is bands in the checkpoint and None here"),
         ("--model.features.top_db", "null", "model.features.top_db is 80.0 in the checkpoint and None here"),
         ("--model.features.max_hz", "3000", "model.features.max_hz is None in the checkpoint and 3000.0 here"),
-        ("--model.sample_rate", "16000", "the sample rate of the network, 16000 Hz, got 8000 Hz"),
+        ("--model.sample_rate", "16000", "sample_rate must be the same for network and data, got 16000 Hz and 8000 Hz"),
     ],
 )
-def test_a_trained_network_hears_by_its_own_features(
+def test_features_and_sample_rate_must_be_those_of_the_checkpoint(
     trained: Path, tmp_path: Path, option: str, value: str, name: str
 ) -> None:
     outcome = softformer(tmp_path, *_checkpoint(trained), "--data.sounds", str(trained / "test"), option, value)
@@ -183,8 +184,8 @@ def test_a_recipe_for_another_task_than_that_of_the_checkpoint(trained: Path, tm
     for given in (["--config", "a.yaml"], ["--model", "AudioClassifier"]):
         outcome = softformer(tmp_path, "test", *_checkpoint(trained)[1:], *given)
         assert outcome.code == 2
-        said = " ".join(outcome.err.split())
-        assert "is one of SpeechRecognizer, but the command or its recipe asks for AudioClassifier" in said
+        message = " ".join(outcome.err.split())
+        assert "is one of SpeechRecognizer, but the command or its recipe asks for AudioClassifier" in message
 
 
 def test_skipped_recordings_are_in_the_results(trained: Path, tmp_path: Path) -> None:
@@ -200,7 +201,7 @@ def test_skipped_recordings_are_in_the_results(trained: Path, tmp_path: Path) ->
     assert "| skipped | 1 |" in (tmp_path / "runs" / "again" / "results.md").read_text()
 
 
-def test_what_was_heard_before_a_broken_file_is_kept(
+def test_predictions_before_a_broken_file_are_written(
     trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="lightning")

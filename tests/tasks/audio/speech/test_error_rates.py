@@ -1,4 +1,4 @@
-"""Rates of wrong words and characters: the same as torchmetrics' own, in less memory."""
+"""Word and character error rates: equal to those of torchmetrics, in less memory."""
 
 import tracemalloc
 from typing import Any
@@ -33,15 +33,15 @@ def test_rates_are_those_of_torchmetrics(ours: Any, theirs: Any) -> None:
     words = ["two", "six", "to", "sixty", "a"]
     metric, law = ours(), theirs()
     for _ in range(3):
-        spoken = [" ".join(random.choice(words, random.integers(1, 12))) for _ in range(7)]
-        heard = [" ".join(random.choice(words, random.integers(0, 12))) for _ in range(7)]
-        metric.update(heard, spoken)
-        law.update(heard, spoken)
+        transcripts = [" ".join(random.choice(words, random.integers(1, 12))) for _ in range(7)]
+        hypotheses = [" ".join(random.choice(words, random.integers(0, 12))) for _ in range(7)]
+        metric.update(hypotheses, transcripts)
+        law.update(hypotheses, transcripts)
     assert law.compute() > 0
     torch.testing.assert_close(metric.compute(), law.compute())
 
 
-def test_memory_grows_with_the_length_alone() -> None:
+def test_memory_is_linear_in_the_length() -> None:
     first, second = ("".join(np.random.default_rng(seed).choice(list("abc"), 2003)) for seed in (0, 1))
     tracemalloc.start()
     assert 500 < edit_distance(first, second) < 2003

@@ -7,16 +7,16 @@ import pytest
 from jsonargparse import ArgumentParser
 
 from softformer.training.specs import describe, rebuild
-from tasks.audio.speech.normalization import Writing, writing_from
+from tasks.audio.speech.normalization import Writing
 
 ALL = Writing("lower", "remove", "spell")
 
 
-@pytest.mark.parametrize("writing", [Writing(), ALL, Writing(case="upper")], ids=repr)
-def test_spaces_and_composed_form_always(writing: Writing) -> None:
-    assert writing("  \t\n") == ""
-    assert writing(" a\t \nb\N{NO-BREAK SPACE}c ").lower() == "a b c"
-    accented = writing(unicodedata.normalize("NFD", "é ü"))
+@pytest.mark.parametrize("normalize", [Writing(), ALL, Writing(case="upper")], ids=repr)
+def test_spaces_and_composed_form_always(normalize: Writing) -> None:
+    assert normalize("  \t\n") == ""
+    assert normalize(" a\t \nb\N{NO-BREAK SPACE}c ").lower() == "a b c"
+    accented = normalize(unicodedata.normalize("NFD", "é ü"))
     assert len(accented) == 3
     assert accented.lower() == "é ü"
 
@@ -88,9 +88,9 @@ def test_options_are_checked(options: dict[str, Any], message: str) -> None:
         Writing(**options)
 
 
-def test_plain_values_make_it_again() -> None:
+def test_it_is_stored_as_plain_values() -> None:
     assert ALL.settings == {"case": "lower", "punctuation": "remove", "numerals": "spell"}
-    assert writing_from(ALL.settings) == ALL
+    assert Writing(**ALL.settings) == ALL
     assert rebuild(Writing, describe(ALL)) == ALL
 
 

@@ -1,4 +1,4 @@
-"""What a speech recognizer hears: in files and arrays, as rows and files, and when."""
+"""Predictions of a speech recognizer: of files and arrays, as rows and files, and with times."""
 
 from pathlib import Path
 
@@ -19,17 +19,17 @@ def test_predictions_of_files_and_arrays(tmp_path: Path) -> None:
     task = recognizer().train()
     waves = [noise(samples, seed) for seed, samples in enumerate((4001, 2003, 9001))]
     soundfile.write(tmp_path / "one.wav", waves[0].numpy(), RATE, subtype="FLOAT")
-    several = [str(tmp_path / "one.wav"), waves[1], waves[2].numpy()]
-    together = task.predict(several)
+    recordings = [str(tmp_path / "one.wav"), waves[1], waves[2].numpy()]
+    transcripts = task.predict(recordings)
     assert task.training
-    assert together == [task.predict(wave)[0] for wave in waves]
-    assert together == task.predict(several, max_seconds=0.1)
-    for transcript, wave in zip(together, waves):
+    assert transcripts == [task.predict(wave)[0] for wave in waves]
+    assert transcripts == task.predict(recordings, max_seconds=0.1)
+    for transcript, wave in zip(transcripts, waves):
         assert isinstance(transcript, Transcript)
         assert transcript.text == " ".join(word.word for word in transcript.words)
         log_probs, num_tokens = task.eval()(wave[None], torch.tensor([len(wave)]))
         assert transcript.text == PROCESSOR.units.decode(likeliest_units(log_probs, num_tokens)[0])
-    assert any(transcript.text for transcript in together)
+    assert any(transcript.text for transcript in transcripts)
 
 
 def test_rows_of_predictions() -> None:
@@ -55,17 +55,17 @@ def test_files_of_predictions(tmp_path: Path) -> None:
     assert (tmp_path / "v.txt").read_text().strip() == rows[0]["text"]
 
 
-def test_a_file_that_cannot_be_heard(tmp_path: Path) -> None:
-    (tmp_path / "broken.wav").write_bytes(b"no sound")
+def test_files_that_cannot_be_predicted(tmp_path: Path) -> None:
+    (tmp_path / "broken.wav").write_bytes(b"not audio")
     soundfile.write(tmp_path / "short.wav", noise(100).numpy(), RATE)
     for name in ("broken.wav", "short.wav"):
         with pytest.raises(ValueError, match=name):
             recognizer().predict(str(tmp_path / name))
 
 
-def test_what_is_no_text_cannot_be_aligned() -> None:
+def test_only_texts_are_aligned() -> None:
     for text in (None, ["a"]):
-        with pytest.raises(ValueError, match=r"text must be the text of the recording, got (NoneType|list)"):
+        with pytest.raises(ValueError, match=r"text must be the transcript of the recording, got (NoneType|list)"):
             recognizer().align(noise(4_001), text)  # type: ignore[arg-type]
 
 
@@ -85,7 +85,7 @@ SPOKEN = ["ab c", "ca", "b ac a"]
 
 
 def tones(text: str) -> tuple[Tensor, list[tuple[float, float]]]:
-    """A tone of a fifth of a second for each letter, silence for a space; and when each word sounds."""
+    """A tone of a fifth of a second for each letter, silence for a space; and the times of each word."""
     time = np.arange(RATE // 5) / RATE
     parts = [0.5 * np.sin(2 * np.pi * PITCHES[sign] * time) if sign != " " else 0 * time for sign in text]
     random = np.random.default_rng(0)
@@ -121,12 +121,12 @@ def test_it_learns_to_write_and_when(depth: int) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    heard = task.predict(waves)
-    assert [transcript.text for transcript in heard] == SPOKEN
-    for wave, text, transcript in zip(waves, SPOKEN, heard):
+    transcripts = task.predict(waves)
+    assert [transcript.text for transcript in transcripts] == SPOKEN
+    for wave, text, transcript in zip(waves, SPOKEN, transcripts):
         aligned = task.align(wave, text)
         assert [word.word for word in aligned] == text.split()
-        # With attention, a unit may be named anywhere; without, only where its sound is.
+        # With attention, a unit may be emitted at any token; without, only at its tone.
         for found in (transcript.words, aligned) if depth == 0 else ():
             for word, (start, end) in zip(found, tones(text)[1]):
                 assert start - 0.1 < word.start < word.end < end + 0.1

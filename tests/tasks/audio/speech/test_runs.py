@@ -1,4 +1,4 @@
-"""Speech recognizers in runs: checkpoints, starting weights, and whether these and the data mean the same units."""
+"""Speech recognizers in runs: checkpoints, pretrained weights, and the agreement of their units with the data."""
 
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def test_weights_of_another_width(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_number_of_units(tmp_path: Path) -> None:
-    message = r"weights must have as many units as the data, .*speech.ckpt: .*\(6, 6\) for \(7, 6\); take .*FileUnits"
+    message = r"weights must have as many units as the data, .*speech.ckpt: .*\(6, 6\) for \(7, 6\); use .*FileUnits"
     with pytest.raises(ValueError, match=message):
         recognizer(processor=processor(texts=[*TEXTS, "x"]), weights=checkpoint(tmp_path))
 
@@ -104,12 +104,12 @@ def test_weights_of_another_number_of_units(tmp_path: Path) -> None:
 def test_weights_of_as_many_units_but_others(tmp_path: Path) -> None:
     file = checkpoint(tmp_path, OTHERS)
     for task in (recognizer(weights=file), bare(weights=file)):
-        message = r"weights must have the units .*speech.ckpt: unit 5 is 'd' in the data and 'e' in the weights; take"
+        message = r"weights must have the units .*speech.ckpt: unit 5 is 'd' in the data and 'e' in the weights; use"
         with pytest.raises(ValueError, match=message):
             quiet_trainer(max_epochs=1).fit(task, OneBatch(PROCESSOR))
 
 
-def test_sequences_that_write_the_same_characters_are_other_units(tmp_path: Path) -> None:
+def test_sequences_of_the_same_characters_are_other_units(tmp_path: Path) -> None:
     words = processor(BpeUnits(vocab_size=7, min_frequency=1))
     task = recognizer(processor=words, weights=checkpoint(tmp_path, words))
     quiet_trainer(max_epochs=1, limit_val_batches=0).fit(task, OneBatch(words))
@@ -141,7 +141,7 @@ def test_a_classifier_is_a_start(tmp_path: Path, num_classes: int) -> None:
 
 @pytest.fixture
 def spoken(tmp_path: Path, own_cache: None) -> dict[str, str]:
-    """Tables of recordings of 0.3 to 0.6 seconds, and what is said in them."""
+    """Tables of recordings of 0.3 to 0.6 seconds, and their transcripts."""
     files = {}
     for split, count in (("train", 23), ("test", 5)):
         waves = [as_int16(noise(2_399 + 211 * (7 * row % 11), row)) for row in range(count)]
@@ -157,7 +157,7 @@ def as_int16(wave: Tensor) -> np.ndarray:
 
 
 def trained(files: dict[str, str], folder: Path, *callbacks: Callback, goes_on: bool = False) -> SpeechRecognizer:
-    """Three epochs with everything that chance changes, or what is left of them; returns the task."""
+    """Train three epochs with all random augmentation, or the rest of them; returns the task."""
     data = SpeechDataModule("parquet", data_files=files, sample_rate=RATE, batch_size=5, val_fraction=0.0)
     seed_everything(99 if goes_on else 3)
     encoder = SoftEncoderSpec(6, 1, 3, num_landmarks=5, dropout=0.2)

@@ -1,4 +1,4 @@
-"""Units of writing: learned from transcripts, to and from plain values."""
+"""Units: learned from transcripts, to and from plain values."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def test_texts_to_numbers_and_back(spec: UnitsSpec) -> None:
     for text in [*TEXTS, "m", "a", "mmm on", ""]:
         ids = units.encode(text)
         assert units.decode(ids) == text
-        assert "".join(units.pieces(ids)).strip() == text
+        assert "".join(units.table[number] for number in ids).strip() == text
         assert all(0 < number < units.size for number in ids)
     assert units.decode([BLANK, *units.encode("cat"), BLANK]) == "cat"
 
@@ -49,7 +49,7 @@ def test_frequent_sequences_become_units() -> None:
     assert alphabet <= set(units.table)
     assert 1 + len(alphabet) < units.size <= 31
     assert " the" in units.table
-    # A space stands at the beginning of a unit alone, and words are written each by itself.
+    # A space is only at the beginning of a unit, and each word is encoded separately.
     assert not any(" " in piece[1:] for piece in units.table)
     assert units.encode("the mat sat") == [*units.encode("the"), *units.encode("mat"), *units.encode("sat")]
     assert BpeUnits(vocab_size=31).build(TEXTS).table == units.table  # learning repeats
@@ -142,7 +142,7 @@ def test_fewer_units_than_characters() -> None:
         BpeUnits(vocab_size=4).build(["ab", "c"])
 
 
-def test_the_sign_of_a_space_is_no_character() -> None:
+def test_the_replacement_of_a_space_is_rejected() -> None:
     with pytest.raises(
         ValueError, match=r"units: transcripts must not contain the character '▁' \(U\+2581\), which replaces"
     ):

@@ -1,4 +1,4 @@
-"""When words were said: from what greedy decoding heard, and from a text by forced alignment."""
+"""Times of words: of the hypothesis of greedy decoding, and of a text by forced alignment."""
 
 from itertools import groupby, product
 
@@ -15,16 +15,16 @@ UNITS = CharacterUnits().build(["ab c"])
 SECONDS = 0.25
 
 
-def heard(path: list[int], size: int) -> Tensor:
+def probabilities_of(path: list[int], size: int) -> Tensor:
     """Logarithms of probabilities (N, V) of which greedy decoding takes the path."""
     return (5.0 * torch.eye(size, dtype=torch.float64)[torch.tensor(path, dtype=torch.long)]).log_softmax(-1)
 
 
 def times(path: list[int], units: Units = UNITS, text: str | None = None) -> list[WordTime]:
-    return word_times(heard(path, units.size), units, token_seconds=SECONDS, text=text)
+    return word_times(probabilities_of(path, units.size), units, token_seconds=SECONDS, text=text)
 
 
-def test_times_of_what_was_heard() -> None:
+def test_times_of_a_hypothesis() -> None:
     #       0  1  2  3  4  5  6  7  8  9  10 11 12
     path = [0, 2, 2, 0, 3, 1, 1, 0, 1, 4, 0, 4, 0]
     assert times(path) == [WordTime("ab", 0.25, 1.25), WordTime("cc", 2.25, 3.0)]
@@ -33,7 +33,7 @@ def test_times_of_what_was_heard() -> None:
 
 
 def test_no_word_ends_after_the_recording() -> None:
-    logs = heard([2, 1, 4, 4], UNITS.size)
+    logs = probabilities_of([2, 1, 4, 4], UNITS.size)
     for text in (None, "a c"):
         words = word_times(logs, UNITS, token_seconds=SECONDS, seconds=0.9, text=text)
         assert words == [WordTime("a", 0.0, 0.25), WordTime("c", 0.5, 0.9)]
@@ -79,7 +79,7 @@ def test_the_best_path_is_the_best_of_all() -> None:
     assert best_path(logs, []).tolist() == [0] * 7
 
 
-def test_what_was_heard_needs_no_alignment() -> None:
+def test_a_hypothesis_needs_no_alignment() -> None:
     for length in (1, 2, 31, 101):
         logs = torch.randn(length, 7, dtype=torch.float64).log_softmax(-1)
         (ids,) = likeliest_units(logs[None], torch.tensor([length]))
@@ -107,7 +107,7 @@ def test_a_text_that_is_too_long_to_be_aligned(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("value", [torch.nan, -torch.inf])
 def test_probabilities_that_are_not_finite(value: float) -> None:
-    logs = heard([2, 0, 3, 0, 0], UNITS.size)
+    logs = probabilities_of([2, 0, 3, 0, 0], UNITS.size)
     logs[3, 1] = value
     with pytest.raises(ValueError, match="log_probs must be finite"):
         word_times(logs, UNITS, token_seconds=SECONDS, text="ab")
