@@ -10,6 +10,7 @@ from pydoc import locate
 from typing import Any
 
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -182,8 +183,11 @@ class SoftformerCLI(LightningCLI):
         """Build the objects; with a checkpoint, without the weights that it replaces."""
         config = self.config[self._command]
         task, data = config.model.get("init_args") or {}, config.data.get("init_args") or {}
-        if self._command != "fit" and data.get("processor", "unsupported") is None:
-            data["processor"] = self._request.processor or stored_processor(task.get("weights"))
+        stored = None if self._command == "fit" else self._request.processor or stored_processor(task.get("weights"))
+        if stored is not None and data.get("processor", "unsupported") is None:
+            # As configuration, because jsonargparse warns of objects, which it cannot serialize.
+            kind, arguments = stored.to_dict().values()
+            data["processor"] = Namespace(class_path=kind, init_args=Namespace(arguments))
         if config.ckpt_path:
             encoder = (task.get("encoder") or {}).get("init_args") or {}
             for place, name, without in ((task, "weights", None), (encoder, "pretrained", False)):
