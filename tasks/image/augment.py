@@ -1,10 +1,10 @@
-"""Augmentation of training pictures: timm's and torchvision's, drawn from (seed, epoch, row).
+"""Augmentation of training images by timm and torchvision, drawn from (seed, epoch, row).
 
-Crops by padding and flips work on whole batches of uint8 pictures, fast enough that small pictures do not wait for
-them; what the libraries do to single pictures runs with their generators seeded for each picture.
+Crops by padding and flips work on whole batches of uint8 images, fast enough that small images do not wait for them.
+The libraries change one image at a time, with the global generators seeded for each.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -16,33 +16,33 @@ from timm.data.random_erasing import RandomErasing
 from timm.data.transforms import RandomResizedCropAndInterpolation, str_to_pil_interp
 from torch import Tensor
 from torchvision.transforms import ColorJitter, InterpolationMode
-from torchvision.transforms.functional import pil_to_tensor
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 from torchvision.transforms.v2 import TrivialAugmentWide
 
 from softformer.training.specs import Settings
 from tasks.data.batches import kept_generators, row_seeds, row_uniforms, seed_generators
 from tasks.image.processor import ImageProcessor
 
-# What the random numbers of a row are for.
+# Purposes of the random numbers of a row.
 _ROW, _COLUMN, _HFLIP, _VFLIP, _CROP, _POLICY, _ERASE = range(7)
 _POLICIES = ("original", "originalr", "v0", "v0r", "3a")
 
 
 class Augment(Settings):
-    """What chance does to a training picture, in this order; nothing by default.
+    """Random augmentation of training images, in this order; none by default.
 
     Args:
-        crop: "pad" adds a black border and cuts the picture's size out of it at random; "resized" cuts out a random
-            part and resizes it (RandomResizedCrop); "none" is the crop of validation.
+        crop: "pad" adds a black border and crops the image's size at random; "resized" crops a random part and resizes
+            it (RandomResizedCrop); "none" is the crop of validation.
         padding: border of "pad", in pixels.
-        scale: least and greatest share of the area that "resized" cuts out.
-        ratio: least and greatest ratio of width to height that "resized" cuts out.
+        scale: minimum and maximum share of the area that "resized" crops.
+        ratio: minimum and maximum ratio of width to height that "resized" crops.
         hflip: probability of a horizontal flip.
         vflip: probability of a vertical flip.
-        policy: timm's policies by timm's names ("rand-m9-mstd0.5-inc1", "augmix-m3-w3", "original", "originalr",
-            "v0", "v0r", "3a"), or "trivial" for torchvision's TrivialAugment.
-        color_jitter: strength of random brightness, contrast and saturation.
-        erase: probability that a random rectangle is replaced by noise (random erasing).
+        policy: a policy by its name in timm ("rand-m9-mstd0.5-inc1", "augmix-m3-w3", "original", "originalr", "v0",
+            "v0r", "3a"), or "trivial" for torchvision's TrivialAugment.
+        color_jitter: strength of random brightness, contrast, and saturation.
+        erase: probability that noise replaces a random rectangle (random erasing).
     """
 
     def __init__(
@@ -68,22 +68,21 @@ class Augment(Settings):
         self.erase = erase
         for name in ("hflip", "vflip", "erase"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"augment.{name}: expected a probability in [0, 1], got {getattr(self, name)}")
-        if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ValueError(f"augment.scale: expected least and greatest share in (0, 1], got {self.scale}")
-        if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise ValueError(f"augment.ratio: expected least and greatest ratio above 0, got {self.ratio}")
-        if self.padding < 0 or self.color_jitter < 0:
+                raise ValueError(f"augment.{name} must be a probability in [0, 1], got {getattr(self, name)}")
+        if not 0 < scale[0] <= scale[1] <= 1:
+            raise ValueError(f"augment.scale must be a minimum and a maximum share in (0, 1], got {scale}")
+        if not 0 < ratio[0] <= ratio[1]:
+            raise ValueError(f"augment.ratio must be a minimum and a maximum ratio above 0, got {ratio}")
+        if padding < 0 or color_jitter < 0:
             raise ValueError(
-                f"augment.padding and augment.color_jitter: expected 0 or more, got {self.padding} and "
-                f"{self.color_jitter}"
+                f"augment.padding and augment.color_jitter must be 0 or more, got {padding} and {color_jitter}"
             )
-        if self.policy is not None:
-            _policy(self.policy, (32, 32), "bilinear", (0.5, 0.5, 0.5))
+        if policy is not None:
+            _policy(policy, (32, 32), "bilinear", (0.5, 0.5, 0.5))
 
 
 def _posterize(image: Image.Image, bits: int, **_: Any) -> Image.Image:
-    # timm's strongest level keeps 0 bits, a black picture; newer versions of Pillow refuse to make it.
+    # At its strongest level timm asks for 0 bits, a black image, which newer versions of Pillow refuse.
     return image.point(lambda _value: 0) if bits < 1 else ImageOps.posterize(image, min(bits, 8))
 
 
@@ -106,24 +105,17 @@ def _policy(name: str, size: tuple[int, int], interpolation: str, mean: Sequence
             raise ValueError("no such policy")
     except (AssertionError, ValueError, KeyError) as error:
         raise ValueError(
-            f"augment.policy={name!r}: {error}; expected 'trivial', 'rand-...' (such as rand-m9-mstd0.5-inc1), "
-            f"'augmix-...' (such as augmix-m3-w3), or one of {', '.join(_POLICIES)}"
+            f"augment.policy must be 'trivial', 'rand-...' (such as rand-m9-mstd0.5-inc1), 'augmix-...' (such as "
+            f"augmix-m3-w3), or one of {', '.join(_POLICIES)}, got {name!r}: {error}"
         ) from error
-    operations = policy.ops if hasattr(policy, "ops") else [each for part in policy.policy for each in part]
-    for operation in operations:
+    for operation in policy.ops if hasattr(policy, "ops") else [each for part in policy.policy for each in part]:
         if operation.name.startswith("Posterize"):
             operation.aug_fn = _posterize
     return policy
 
 
 class BatchAugment:
-    """Augmentation of a batch; the same for the same (seed, epoch, rows), whatever was drawn before.
-
-    Args:
-        augment: what to do.
-        processor: gives image_size, mean, and interpolation.
-        seed: the data seed.
-    """
+    """Augmentation of a batch of images of a processor; it depends on (seed, epoch, row numbers) alone."""
 
     def __init__(self, augment: Augment, processor: ImageProcessor, seed: int) -> None:
         self.augment = augment
@@ -139,16 +131,13 @@ class BatchAugment:
             self.policies.append(ColorJitter(*(augment.color_jitter,) * 3))
         self.erasing = RandomErasing(augment.erase, mode="pixel", device="cpu")
 
-    def crop(self, pictures: list[Image.Image], rows: np.ndarray, epoch: int) -> Tensor:
-        """Random resized crops of pictures of any size: (B, C, H, W) uint8."""
-        with kept_generators():
-            crops = []
-            for image, seed in zip(pictures, row_seeds(self.seed, epoch, rows, _CROP).tolist()):
-                seed_generators(seed)
-                crops.append(pil_to_tensor(self.resized_crop(image)))
-        return torch.stack(crops)
+    def crop(self, images: Sequence[Image.Image], rows: np.ndarray, epoch: int) -> Tensor:
+        """Random resized crops of images of any size: (B, C, H, W) uint8."""
+        return torch.stack(
+            self._each(lambda image: pil_to_tensor(self.resized_crop(image)), images, rows, epoch, _CROP)
+        )
 
-    def distort(self, pictures: Tensor, rows: np.ndarray, epoch: int) -> Tensor:
+    def distort(self, images: Tensor, rows: np.ndarray, epoch: int) -> Tensor:
         """Pad and crop, flip, and apply the policy: uint8 (B, C, H, W) to the same."""
         augment = self.augment
 
@@ -156,38 +145,37 @@ class BatchAugment:
             return torch.from_numpy(row_uniforms(self.seed, epoch, rows, purpose))
 
         if augment.crop == "pad" and augment.padding:
-            shifts = 2 * augment.padding + 1
-            pictures = _cut(pictures, augment.padding, uniform(_ROW) * shifts, uniform(_COLUMN) * shifts)
+            top, left = ((uniform(purpose) * (2 * augment.padding + 1)).long() for purpose in (_ROW, _COLUMN))
+            height, width = images.shape[-2:]
+            windows = F.pad(images, (augment.padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)
+            images = windows[torch.arange(len(images)), :, top, left]
         for probability, purpose, axis in ((augment.hflip, _HFLIP, -1), (augment.vflip, _VFLIP, -2)):
             if probability:
                 flipped = (uniform(purpose) < probability)[:, None, None, None]
-                pictures = torch.where(flipped, pictures.flip(axis), pictures)
-        return self._apply_policies(pictures, rows, epoch) if self.policies else pictures
+                images = torch.where(flipped, images.flip(axis), images)
+        if self.policies:
+            images = torch.stack(self._each(self._apply_policies, images, rows, epoch, _POLICY))
+        return images
 
-    def _apply_policies(self, pictures: Tensor, rows: np.ndarray, epoch: int) -> Tensor:
+    def _apply_policies(self, image: Tensor) -> Tensor:
+        changed = to_pil_image(image)
+        for policy in self.policies:
+            changed = policy(changed)
+        return pil_to_tensor(changed)
+
+    def erase(self, images: Tensor, rows: np.ndarray, epoch: int) -> Tensor:
+        """Replace rectangles of normalized float images (B, C, H, W) by noise, in place."""
+        if self.augment.erase:
+            self._each(self.erasing, images, rows, epoch, _ERASE)
+        return images
+
+    def _each(
+        self, change: Callable[[Any], Tensor], images: Iterable[Any], rows: np.ndarray, epoch: int, purpose: int
+    ) -> list[Tensor]:
+        """The changed images, with the global generators seeded for each."""
         changed = []
         with kept_generators():
-            for picture, seed in zip(pictures, row_seeds(self.seed, epoch, rows, _POLICY).tolist()):
+            for image, seed in zip(images, row_seeds(self.seed, epoch, rows, purpose).tolist()):
                 seed_generators(seed)
-                image = Image.fromarray(picture[0].numpy() if len(picture) == 1 else picture.permute(1, 2, 0).numpy())
-                for policy in self.policies:
-                    image = policy(image)
-                changed.append(pil_to_tensor(image))
-        return torch.stack(changed)
-
-    def erase(self, pictures: Tensor, rows: np.ndarray, epoch: int) -> Tensor:
-        """Replace rectangles of normalized float pictures (B, C, H, W) by noise, in place."""
-        if self.augment.erase:
-            with kept_generators():
-                for picture, seed in zip(pictures, row_seeds(self.seed, epoch, rows, _ERASE).tolist()):
-                    seed_generators(seed)
-                    self.erasing(picture)
-        return pictures
-
-
-def _cut(pictures: Tensor, padding: int, top: Tensor, left: Tensor) -> Tensor:
-    """Windows of the pictures' own size from the padded pictures, at (B,) real-valued offsets."""
-    height, width = pictures.shape[-2:]
-    padded = F.pad(pictures, (padding,) * 4)
-    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-    return windows[torch.arange(len(pictures)), :, top.long(), left.long()]
+                changed.append(change(image))
+        return changed

@@ -60,8 +60,8 @@ class ImageClassifier(Classifier[ImageProcessor]):
         self.processor = processor
         num_classes, multi_label = given_classes(num_classes, multi_label, processor)
         self.network, head = with_head(encoder.build(), num_classes)
-        found = int(self.network.num_classes)  # type: ignore[arg-type]
-        self.set_classes(found, multi_label, second="top5_accuracy", label_smoothing=label_smoothing)
+        num_classes = int(self.network.num_classes)  # type: ignore[arg-type]
+        self.set_classes(num_classes, multi_label, second="top5_accuracy", label_smoothing=label_smoothing)
         self.mixup = mixup
         self.cutmix = cutmix
         self._channels, self._size = input_channels(self.network), only_size(self.network)
@@ -72,36 +72,32 @@ class ImageClassifier(Classifier[ImageProcessor]):
         return self.network(images)
 
     def step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
-        """Cross entropy, binary for several labels; smoothed in training alone."""
+        """Cross entropy, binary with multi_label; smoothed in training alone."""
         logits, target = self(batch["image"]).float(), batch["label"]
         mixed = stage == "train" and (self.mixup or self.cutmix)
-        if not mixed:  # a mixed image has no right answer to be counted
+        if not mixed:  # a mixed image has no single class to count
             self.count(stage, logits, target)
         return self.loss(logits, target, stage)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Check a batch while it is on the CPU, where that costs nothing.
-
-        Raises:
-            ValueError: Channels, size or labels do not fit the network.
-        """
+        """Check a batch while it is on the CPU, where a check does not wait for the device."""
         channels, size = batch["image"].shape[1], tuple(batch["image"].shape[2:])
         if self._channels is not None and channels != self._channels:
             raise ValueError(
-                f"the images have {channels} channels, but the network takes {self._channels}:"
-                f" set --model.encoder.in_chans {channels}, or --data.channels {self._channels}"
+                f"images must have the {self._channels} channels of the network, got {channels}; set "
+                f"--model.encoder.in_chans {channels}, or --data.channels {self._channels}"
             )
         if self._size is not None and size != self._size:
             raise ValueError(
-                f"the images have {size[0]} x {size[1]} pixels, but the network takes {self._size[0]} x {self._size[1]}"
-                f" alone: set --model.encoder.img_size {size[0]}, or --data.image_size {self._size[0]}"
+                f"images must have the {self._size[0]} x {self._size[1]} pixels of the network, got {size[0]} x "
+                f"{size[1]}; set --model.encoder.img_size {size[0]}, or --data.image_size {self._size[0]}"
             )
         if "label" in batch:
             check_labels(batch["label"], self.num_classes, self.multi_label)
         return batch
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Mix a training batch, with random numbers that depend on its place in the run alone."""
+        """Mix a training batch, with random numbers that depend on its number in the run alone."""
         if not self.trainer.training or not (self.mixup or self.cutmix):
             return batch
         batch_idx = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
@@ -112,7 +108,7 @@ class ImageClassifier(Classifier[ImageProcessor]):
         return {**batch, "image": images, "label": labels}
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
-        """A row for each image: file, then the best classes and their probabilities (`listed`)."""
+        """A row for each image: its file, then the top classes and their probabilities (`listed`)."""
         return prediction_rows(batch, self.predictions(self(batch["image"]), self.listed))
 
     def predict(
@@ -121,21 +117,21 @@ class ImageClassifier(Classifier[ImageProcessor]):
         """The top-k classes of images.
 
         Args:
-            images: One or several: paths, PIL images, arrays, or tensors, as `ImageProcessor` takes them; also an array
-                or a tensor of four axes.
-            top_k: Number of classes; at most as many as there are.
-            batch_size: Images in the network at a time.
+            images: An image or a sequence of images: paths, PIL images, arrays, or tensors, as `ImageProcessor` takes
+                them; or an array or a tensor of four axes.
+            top_k: Number of classes to return; at most the number of classes of the task.
+            batch_size: Number of images in a batch.
 
         Returns:
-            For each image, its best classes and their probabilities, best first.
+            The top-k classes and their probabilities for each image, best first.
 
         Raises:
             ValueError: The task has no processor, or an image cannot be read.
         """
-        processor, several = self.needed_processor(), as_images(images)
+        processor, images = self.needed_processor(), as_images(images)
         found: list[list[Prediction]] = []
         with self.predicting():
-            for start in range(0, len(several), batch_size):
-                batch = processor(several[start : start + batch_size])
+            for start in range(0, len(images), batch_size):
+                batch = processor(images[start : start + batch_size])
                 found += self.predictions(self(batch.to(self.device)), top_k)
         return found

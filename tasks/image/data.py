@@ -1,4 +1,4 @@
-"""Images and their classes for the image tasks."""
+"""The data module of images with classes."""
 
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader
 
 from tasks.data.examples import Examples, OnBad, ReadError, Split
+from tasks.data.files import list_files
 from tasks.data.labelled import LabelledDataModule
 from tasks.data.loaders import eval_loader
 from tasks.data.module import Role
@@ -18,29 +19,24 @@ from tasks.image.augment import Augment, BatchAugment
 from tasks.image.built_in.digits import digits
 from tasks.image.decoding import Channels
 from tasks.image.examples import CachedImages, ImageCollator, ImageReader
-from tasks.image.files import image_files
-from tasks.image.folders import ImageSource
+from tasks.image.folders import IMAGE_SUFFIXES, ImageSource
 from tasks.image.processor import ImageProcessor
 from tasks.image.transforms import Preprocess, channel_statistics, measured_statistics
-
-Cache = bool | Literal["auto"]
 
 _PREPROCESS = Preprocess()
 _AUGMENT = Augment()
 _IMAGE_SIZE = (224, 224)
-_MOST_CACHED = 2**30
-_MEASURED = 1024
-# Reading fewer images takes no time worth a message.
-_MANY = 10_000
-# Decoding smaller images is too short for threads to gain anything.
-_LARGE = 64
+_MOST_CACHED = 2**30  # bytes
+_MEASURED = 1024  # images whose mean and std are measured
+_MANY = 10_000  # reading more images into memory is logged
+_LARGE = 64  # threads do not speed up the decoding of smaller images
 
 
 class ImageDataModule(LabelledDataModule):
-    """Labelled images from anything that `datasets.load_dataset` reads, and files to be classified.
+    """Images with labels from anything that `datasets.load_dataset` reads, and files of images to predict.
 
-    A batch holds image (B, C, H, W) float32, label (B,) int64 or, where a row has several, (B, K) float32 of zeros and
-    ones, and index (B,), the row number; a batch of files holds image, file, and index.
+    A batch contains image (B, C, H, W) float32; label (B,) int64, or (B, K) float32 of zeros and ones where a row has a
+    list of labels; and index (B,), the row numbers. A batch of files contains image, file, and index.
 
     Args:
         path: hub name, local folder, a format of local files (parquet, csv, json, imagefolder, ...), or
@@ -51,12 +47,11 @@ class ImageDataModule(LabelledDataModule):
         channels: 1 for grayscale, 3 for RGB. None: those of the processor, or 3.
         preprocess: resizing, cropping, and normalization. None: cropping of the processor, or the defaults.
         augment: augmentation of training images.
-        images: files to classify with predict: a folder, a file, a pattern, or a list of these.
-        on_bad_image: at an image that cannot be decoded, "error" stops and names it; "skip" goes on without it and
-            counts it (`skipped`). In training another image takes its place; evaluation looks for such images
-            beforehand.
-        cache: cache decoded images in memory. "auto": those of a split that take no more than 1 GiB, unless they are
-            cropped before they are resized.
+        images: images to predict: a folder, a file, a pattern, or a list of these.
+        on_bad_image: at an image that cannot be decoded, "error" stops and names it; "skip" leaves it out and counts it
+            (`skipped`). In training another image takes its place; evaluation looks for such images beforehand.
+        cache: cache decoded images in memory. "auto" caches a split of up to 1 GiB, unless images are cropped before
+            they are resized.
         batch_size: rows in a batch on one device.
         processor: the processor of a trained task: its channels, mean, std, and classes are used, and its size and
             cropping where image_size and preprocess do not say otherwise. By default the data makes its own.
@@ -78,7 +73,7 @@ class ImageDataModule(LabelledDataModule):
         augment: Augment = _AUGMENT,
         images: str | list[str] | None = None,
         on_bad_image: OnBad = "error",
-        cache: Cache = "auto",
+        cache: bool | Literal["auto"] = "auto",
         batch_size: int = 64,
         processor: ImageProcessor | None = None,
         **kwargs: Any,
@@ -113,18 +108,18 @@ class ImageDataModule(LabelledDataModule):
     def processor(self) -> ImageProcessor:
         """The processor of the images; a given one with the image_size and the cropping of this module."""
         if self.given_processor is not None:
-            return self.given_processor.replace(**self._geometry)
-        return self._own_processor.replace(class_names=self.class_names, multi_label=self.multi_label)
+            return self.prediction_processor
+        return self.prediction_processor.replace(class_names=self.class_names, multi_label=self.multi_label)
 
     @cached_property
-    def _own_processor(self) -> ImageProcessor:
-        """The processor that this module makes, without classes."""
+    def prediction_processor(self) -> ImageProcessor:
+        """The processor of images to predict: without classes if the data makes it, as these would have to be read."""
+        if self.given_processor is not None:
+            return self.given_processor.replace(**self._geometry)
         given = self.preprocess or _PREPROCESS
-        statistics: dict[str, Any] = {
-            name: channel_statistics(name, getattr(given, name), self.channels, lambda: self._measured)
-            for name in ("mean", "std")
-        }
-        return ImageProcessor(channels=self.channels, **self._geometry, **statistics)
+        mean = channel_statistics("mean", given.mean, self.channels, lambda: self._measured)
+        std = channel_statistics("std", given.std, self.channels, lambda: self._measured)
+        return ImageProcessor(channels=self.channels, mean=mean, std=std, **self._geometry)
 
     @cached_property
     def _geometry(self) -> dict[str, Any]:
@@ -143,8 +138,8 @@ class ImageDataModule(LabelledDataModule):
                 "number for each channel"
             )
         split = self.split_for("train")
-        unit: dict[str, Any] = {"mean": [0.5] * self.channels, "std": [1.0] * self.channels}
-        processor = ImageProcessor(channels=self.channels, **self._geometry, **unit)
+        gray, unit = [0.5] * self.channels, [1.0] * self.channels
+        processor = ImageProcessor(channels=self.channels, mean=gray, std=unit, **self._geometry)
         read = ImageReader(self.image_column, None, processor, folder=self._folder("train"))
         chosen = np.random.default_rng(self.seed % 2**32).permutation(len(split))[:_MEASURED]
         part = Split(split.name, split.rows.select(chosen), split.numbers[chosen])
@@ -154,31 +149,33 @@ class ImageDataModule(LabelledDataModule):
             raise ReadError(f"{split.name}: none of {len(part)} rows can be read")
         return measured_statistics(torch.stack(images))
 
-    # What the base asks of a domain.
+    # Methods of the base that a domain defines.
 
     def columns(self) -> dict[str, str]:
-        """The columns of images and labels."""
         return {"image_column": self.image_column, "label_column": str(self.label_column)}
 
     def prepare_rows(self, rows: Any) -> Any:
-        """Leave decoding to our readers, which name what they cannot decode."""
+        """A split whose images are decoded by our reader, which names those that it cannot decode."""
         if isinstance(self.features[self.image_column], datasets.Image):
             return rows.cast_column(self.image_column, datasets.Image(decode=False))
         return rows
 
     def reader(self, role: Role) -> ImageReader:
-        """Decodes, and resizes unless that waits for a random crop."""
+        """Decodes images, and resizes them unless the collator crops them at random first."""
         resize = role != "train" or self.augment.crop != "resized"
         return ImageReader(self.image_column, self.labels, self.processor, folder=self._folder(role), resize=resize)
 
     def collator(self, role: Role) -> ImageCollator:
-        """Normalizes and, for training, augments."""
+        """Normalizes, and augments in training."""
         augment = BatchAugment(self.augment, self.processor, self.seed) if role == "train" else None
         return ImageCollator(self.processor, self.labels, augment)
 
     def map_examples(self, role: Role, split: Split) -> Examples:
-        """The examples of a split, cached in memory where `cache` says so."""
-        if not self._caches(role, split):
+        """The examples of a split, cached in memory as `cache` says."""
+        height, width = self.processor.image_size
+        small = len(split) * self.channels * height * width <= _MOST_CACHED
+        resized = role != "train" or self.augment.crop != "resized"
+        if not (small and resized if self.cache == "auto" else self.cache):
             return super().map_examples(role, split)
         if len(split) >= _MANY:
             rank_zero_info(f"Reading the {len(split):,} images of {split.name} into memory")
@@ -188,16 +185,8 @@ class ImageDataModule(LabelledDataModule):
             self.collator(role),
             on_bad=self.on_bad,
             remedy=self.remedy,
-            shape=(self.channels, *self.processor.image_size),
             num_threads=self._num_threads,
         )
-
-    def _caches(self, role: Role, split: Split) -> bool:
-        if self.cache != "auto":
-            return self.cache
-        height, width = self.processor.image_size
-        size = len(split) * self.channels * height * width
-        return size <= _MOST_CACHED and (role != "train" or self.augment.crop != "resized")
 
     @property
     def _num_threads(self) -> int:
@@ -206,22 +195,21 @@ class ImageDataModule(LabelledDataModule):
 
     def _folder(self, role: Role) -> Path:
         if isinstance(self.features[self.image_column], datasets.Image):
-            return Path()  # `datasets` knows where these lie
+            return Path()  # `datasets` stores absolute paths
         return self.source.folder_of(self._choice(role)[1] or self.train_split)
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Batches of the files to classify, prepared as the checkpoint says, or else as this module does.
-
-        Raises:
-            ValueError: no files are given.
-            FileNotFoundError: a file does not exist.
-        """
+        """Batches of the images to predict."""
         if self.images is None:
-            raise ValueError("images: expected files to classify: --data.images FOLDER (or a file, or a list of files)")
-        # Files have no labels, so the data set need not be read for its classes.
-        processor = self._own_processor if self.given_processor is None else self.processor
-        files = image_files(
-            self.images, processor, on_bad=self.on_bad, remedy=self.remedy, num_threads=max(1, self.num_workers)
-        )
-        self._examples["predict"] = files
-        return eval_loader(files, self.trainer, batch_size=self.batch_size, **self._loader_options())
+            raise ValueError(
+                "images must be files of images to predict, got None; give them by --data.images FOLDER (or a file, or "
+                "a list of files)"
+            )
+        processor, files = self.prediction_processor, list_files("images", self.images, IMAGE_SUFFIXES, "image")
+        split = Split("images", datasets.Dataset.from_dict({"file": files}), np.arange(len(files)))
+        read, collate = ImageReader("file", None, processor), ImageCollator(processor, files=files)
+        examples = Examples(split, read, collate, on_bad=self.on_bad, remedy=self.remedy)
+        if self.on_bad == "skip":
+            examples.remove_unreadable(max(1, self.num_workers))
+        self._examples["predict"] = examples
+        return eval_loader(examples, self.trainer, batch_size=self.batch_size, **self._loader_options())

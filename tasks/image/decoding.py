@@ -15,7 +15,7 @@ from tasks.data.pillow_errors import PILLOW_ERRORS
 
 Channels = Literal[1, 3]
 
-# How an image becomes upright, by its EXIF orientation.
+# Methods of `Image.transpose` that turn an image upright, by its EXIF orientation.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -25,26 +25,26 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Longer names are shortened in messages: a column of base64 text looks like names, too.
+# Longer names are shortened in messages: a column of base64 text may be read as names.
 _LONGEST_NAME = 255
 
 
 def read_image(value: Any, channels: Channels, folder: Path = Path()) -> Image.Image:
-    """Decode one image.
+    """An image in the given channels, decoded (see `to_channels`).
 
     Args:
-        value: a file name, the bytes of a file, `{"bytes", "path"}` as in `datasets`, pixel values (H, W) or
-            (H, W, channels), or a PIL image.
-        channels: as in `to_channels`.
-        folder: the folder that a relative file name is relative to.
+        value: a file name, which may be relative to `folder`; the bytes of a file; `{"bytes", "path"}` as in
+            `datasets`; pixel values (H, W) or (H, W, channels); or a PIL image.
+        channels: 1 for grayscale, 3 for RGB.
+        folder: folder of relative file names.
 
     Raises:
-        ReadError: it cannot be decoded; the message names the file.
+        ReadError: the image cannot be decoded; the message names the file.
     """
     try:
         return to_channels(_opened(value, folder), channels)
     except PILLOW_ERRORS as error:
-        # The text of an operating system's error repeats the name.
+        # The message of an operating system's error repeats the name.
         reason = getattr(error, "strerror", None) or error
         raise ReadError(f"the image{_name_of(value, folder)} cannot be decoded: {reason}") from error
 
@@ -57,14 +57,14 @@ def _opened(value: Any, folder: Path) -> Image.Image:
     if isinstance(value, bytes):
         return _loaded(BytesIO(value))
     path = value.get("path") if isinstance(value, dict) else value
+    if isinstance(path, str) and "://" in path:
+        with fsspec.open(path) as file:
+            return _loaded(BytesIO(file.read()))
     if isinstance(path, str):
-        if "://" in path:
-            with fsspec.open(path) as file:
-                return _loaded(BytesIO(file.read()))
         return _loaded(located(folder, path))
     if isinstance(path, list | np.ndarray):
         return Image.fromarray(_pixels(np.asarray(path)))
-    raise ValueError("the row holds no image" if path is None else f"a {type(path).__name__} is no image")
+    raise ValueError("the image is missing" if path is None else f"expected an image, got a {type(path).__name__}")
 
 
 def _loaded(file: Path | BytesIO) -> Image.Image:
@@ -79,8 +79,8 @@ def _pixels(array: np.ndarray) -> np.ndarray:
     whole = array.dtype.kind in "iu" and array.size > 0 and array.min() >= 0 and array.max() <= 255
     if not whole or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
         raise ValueError(
-            f"expected whole numbers from 0 to 255 of shape (height, width) or (height, width, 1, 3 or 4), "
-            f"got {array.dtype} of shape {array.shape}"
+            "expected whole numbers from 0 to 255 of shape (height, width) or (height, width, 1, 3, or 4), got "
+            f"{array.dtype} of shape {array.shape}"
         )
     return array.astype(np.uint8)
 
@@ -96,15 +96,15 @@ def _name_of(value: Any, folder: Path) -> str:
 
 
 def to_channels(image: Image.Image, channels: Channels) -> Image.Image:
-    """An 8-bit image of one (grey) or three (RGB) channels, upright.
+    """An 8-bit image of one channel (grayscale) or three (RGB), upright.
 
-    - The EXIF orientation is applied, as image viewers do; one that cannot be read is none.
-    - Transparent pixels are laid over white; palettes are resolved. (Dropping the alpha channel, as many loaders do,
-      shows whatever color a transparent pixel happens to hold.) A BMP file whose alpha is 0 everywhere has no alpha.
-    - Pixels of 16 bits (also "I", Pillow's 32-bit mode for them) keep their upper 8 bits.
+    - The EXIF orientation is applied, as in image viewers; EXIF that cannot be read is ignored.
+    - Transparent pixels are laid over white, as the color below alpha is arbitrary; palettes are resolved. A BMP file
+      whose alpha is 0 everywhere has no alpha.
+    - Pixels of 16 bits, in Pillow's mode "I" too, become their upper 8 bits.
 
     Raises:
-        ValueError: floating-point pixels, which have no agreed range.
+        ValueError: pixels are floating-point numbers, whose range is unknown.
     """
     format_ = image.format
     image = _upright(image)
@@ -129,13 +129,13 @@ def _upright(image: Image.Image) -> Image.Image:
     if method is None:
         return image
     upright = image.transpose(method)
-    # What remains of the metadata would turn it once more.
+    # The orientation in the other metadata would turn it once more.
     upright.info = {key: value for key, value in upright.info.items() if key == "transparency"}
     return upright
 
 
 def middle(image: Image.Image, ratio: int) -> Image.Image:
-    """The middle of an image, at most `ratio` times as long as wide, or as wide as long."""
+    """The middle of an image, with a longer side of at most `ratio` times the shorter one."""
     width, height = image.size
     longest = ratio * min(image.size)
     if max(image.size) <= longest:

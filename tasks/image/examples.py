@@ -1,4 +1,4 @@
-"""Rows of images as batches, and as a cache of decoded images in memory."""
+"""Batches of rows of images, and a cache of decoded images in memory."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,14 +18,9 @@ ImageOrTensor = Tensor | Image.Image
 
 
 class ImageReader:
-    """A row as (image, class number or numbers).
+    """Turns a row into an image, and its class number or numbers if there are `labels`.
 
-    Args:
-        image_column: Column of the images.
-        labels: How the label column is read; None for images without labels.
-        processor: Decodes and resizes.
-        folder: What relative file names are relative to.
-        resize: Whether to resize and crop to uint8 (C, H, W); otherwise the image keeps its size.
+    The image is uint8 (C, H, W), or in its own size with `resize` False. `folder` is that of relative file names.
     """
 
     def __init__(
@@ -43,19 +38,15 @@ class ImageReader:
         self.folder = folder
 
     def __call__(self, row: dict[str, Any]) -> tuple[ImageOrTensor, Any]:
-        """Decode one row."""
+        """Read one row."""
         image = self.read(row[self.image_column], self.folder)
         return image, None if self.labels is None else self.labels.encode_row(row[self.labels.column])
 
 
 class ImageCollator:
-    """Images and class numbers as a batch: image (B, C, H, W) float32, label, file, and index (B,).
+    """Turns images and class numbers into a batch: image (B, C, H, W) float32, label, file, and index (B,).
 
-    Args:
-        processor: Normalizes.
-        labels: Gives the targets; None for images without labels.
-        augment: Augments the images; None for evaluation.
-        files: Names of the images by row number, which the batch then holds.
+    `augment` is None in evaluation; `files` are names of the images, by row number.
     """
 
     def __init__(
@@ -71,15 +62,14 @@ class ImageCollator:
         self.files = files
 
     def __call__(self, examples: list[tuple[ImageOrTensor, Any]], rows: np.ndarray, epoch: int) -> Batch:
-        """Examples of `ImageReader`, their row numbers, and the epoch to a batch."""
+        """A batch of examples of `ImageReader`, with their row numbers (B,), in an epoch."""
         images, labels = zip(*examples)
-        if isinstance(images[0], Tensor):
+        if self.augment is None or isinstance(images[0], Tensor):
             return self.finish(torch.stack(images), labels, rows, epoch)
-        assert self.augment is not None
-        return self.finish(self.augment.crop(list(images), rows, epoch), labels, rows, epoch)
+        return self.finish(self.augment.crop(images, rows, epoch), labels, rows, epoch)
 
     def finish(self, images: Tensor, labels: Sequence[Any], rows: np.ndarray, epoch: int) -> Batch:
-        """A batch from uint8 images (B, C, H, W)."""
+        """A batch of uint8 images (B, C, H, W)."""
         if self.augment is not None:
             images = self.augment.distort(images, rows, epoch)
         image = self.processor.normalize(images)
@@ -94,18 +84,9 @@ class ImageCollator:
 
 
 class CachedImages(Examples):
-    """Examples whose images are decoded and resized once and cached in memory, as uint8.
+    """Examples whose images are decoded and resized once, by several threads, and cached in memory as uint8.
 
     Unreadable rows are found when the cache is filled, so none has to be replaced later.
-
-    Args:
-        split: The rows.
-        read: Gives images of one size.
-        collate: As in `Examples`.
-        on_bad: As in `Examples`.
-        remedy: As in `Examples`.
-        shape: (C, H, W) of an image.
-        num_threads: Images decoded at a time.
     """
 
     collate: ImageCollator
@@ -118,11 +99,11 @@ class CachedImages(Examples):
         *,
         on_bad: OnBad,
         remedy: str,
-        shape: tuple[int, int, int],
         num_threads: int,
     ) -> None:
         super().__init__(split, read, collate, on_bad=on_bad, remedy=remedy)
-        self.images = torch.empty((len(split), *shape), dtype=torch.uint8)
+        shape = (len(split), collate.processor.channels, *collate.processor.image_size)
+        self.images = torch.empty(shape, dtype=torch.uint8)
         self.labels: list[Any] = []
         good = np.ones(len(split), dtype=bool)
         for position, example in enumerate(self.read_each(num_threads)):
@@ -133,7 +114,6 @@ class CachedImages(Examples):
         self.keep(good)
 
     def batch(self, positions: np.ndarray, epoch: int) -> Batch:
-        """The collated batch of some places of the split."""
         labels = [self.labels[position] for position in positions.tolist()]
         images = self.images[torch.from_numpy(positions)]
         return self.collate.finish(images, labels, self.split.numbers[positions], epoch)

@@ -6,12 +6,7 @@ from torch import Tensor, nn
 
 
 class HeadedEncoder(nn.Module):
-    """An encoder without a head, and a linear layer.
-
-    Args:
-        encoder: Maps (B, C, H, W) to (B, num_features), and has that attribute.
-        num_classes: Number of classes.
-    """
+    """An encoder from (B, C, H, W) to (B, num_features), with that attribute, and a linear layer."""
 
     def __init__(self, encoder: nn.Module, num_classes: int) -> None:
         super().__init__()
@@ -20,11 +15,7 @@ class HeadedEncoder(nn.Module):
         self.num_classes = num_classes
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, K) of images (B, C, H, W).
-
-        Raises:
-            ValueError: The encoder returns something else than (B, num_features).
-        """
+        """Logits (B, K) of images (B, C, H, W)."""
         features = self.encoder(x)
         expected = (x.shape[0], self.head.in_features)
         if not isinstance(features, Tensor) or features.shape != expected:
@@ -33,20 +24,14 @@ class HeadedEncoder(nn.Module):
         return self.head(features)
 
     def no_weight_decay(self) -> set[str]:
-        """What the encoder exempts."""
-        listed = getattr(self.encoder, "no_weight_decay", set)
-        return {f"encoder.{name}" for name in listed()}
+        """Names of the parameters that the encoder exempts from weight decay."""
+        return {f"encoder.{name}" for name in getattr(self.encoder, "no_weight_decay", set)()}
 
 
 def with_head(network: Any, num_classes: int | None) -> tuple[nn.Module, nn.Module]:
-    """The network with a head for that many classes, and the head.
+    """The network with a head of `num_classes` classes, and the head; None for the classes that the network has.
 
-    Args:
-        network: With timm's ``reset_classifier`` and ``get_classifier``, or with ``num_features``.
-        num_classes: Number of classes; None for those that the network has.
-
-    Raises:
-        ValueError: The number is unknown or below 2, or the network has neither interface.
+    The network has timm's ``reset_classifier`` and ``get_classifier``, or else ``num_features``.
     """
     if num_classes is not None and num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, got {num_classes}")
@@ -69,7 +54,7 @@ def with_head(network: Any, num_classes: int | None) -> tuple[nn.Module, nn.Modu
 
 
 def input_channels(network: nn.Module) -> int | None:
-    """Channels of the images that a network takes, or None if it does not tell."""
+    """Number of channels of the images that a network takes. None if unknown."""
     inner = _encoder(network)
     first = (getattr(inner, "pretrained_cfg", None) or {}).get("first_conv")
     name = first[0] if isinstance(first, tuple | list) and first else first
@@ -81,7 +66,7 @@ def input_channels(network: nn.Module) -> int | None:
 
 
 def only_size(network: nn.Module) -> tuple[int, int] | None:
-    """Height and width of the only images that a network takes, or None if it takes more or does not tell."""
+    """Height and width of images, if the network takes a single size; None if it takes others or this is unknown."""
     patches = getattr(_encoder(network), "patch_embed", None)
     if not getattr(patches, "strict_img_size", False) or getattr(patches, "dynamic_img_pad", False):
         return None

@@ -1,4 +1,4 @@
-"""How images become tensors: size, channels, normalization, and the names of the classes."""
+"""The processor of images: size, channels, normalization, and the names of the classes."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -64,15 +64,7 @@ class ImageProcessor(Processor):
         return resize_transform(self.image_size, self.interpolation, self.crop_pct, self.crop_mode, self.mean)
 
     def decode(self, value: Any, folder: Path = Path()) -> Image.Image:
-        """An 8-bit image of the processor's channels, in its own size.
-
-        Args:
-            value: As `tasks.image.decoding.read_image` takes it.
-            folder: What a relative file name is relative to.
-
-        Raises:
-            ReadError: The image cannot be decoded.
-        """
+        """An 8-bit image of the processor's channels, in its own size (see `tasks.image.decoding.read_image`)."""
         return read_image(value, self.channels, folder)
 
     def read(self, value: Any, folder: Path = Path()) -> Tensor:
@@ -80,11 +72,11 @@ class ImageProcessor(Processor):
         return self._resize(self.decode(value, folder))
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) uint8 as the network's input, float32."""
+        """The input of the network, (B, C, H, W) float32, for images (B, C, H, W) uint8."""
         return normalize(images, self.mean, self.std)
 
     def __call__(self, images: Sequence[RawImage]) -> Tensor:
-        """Raw images as a batch (B, C, H, W) float32.
+        """A batch (B, C, H, W) float32 of raw images.
 
         Args:
             images: Paths, PIL images, arrays (H, W), (H, W, C), or (C, H, W), or tensors (C, H, W): uint8, or floats in
@@ -96,19 +88,16 @@ class ImageProcessor(Processor):
         return self.normalize(torch.stack([self.read(_decodable(image)) for image in images]))
 
     def difference(self, other: "ImageProcessor") -> str | None:
-        """Channels, mean, and std, where they differ; images of other sizes suit the same network."""
-        names = ("channels", "mean", "std")
-        return next(
-            (_differs(name, self, other) for name in names if getattr(self, name) != getattr(other, name)), None
-        )
-
-
-def _differs(name: str, ours: Any, theirs: Any) -> str:
-    return f"{name} is {getattr(theirs, name)} in the data and {getattr(ours, name)} in the task"
+        """The first of channels, mean, and std that differs; images of other sizes suit the same network."""
+        for name in ("channels", "mean", "std"):
+            ours, theirs = getattr(self, name), getattr(other, name)
+            if ours != theirs:
+                return f"{name} is {theirs} in the data and {ours} in the task"
+        return None
 
 
 def as_images(images: RawImage | Sequence[RawImage]) -> list[RawImage]:
-    """One image or several as a list. An array or a tensor of four axes holds several; of fewer, one."""
+    """An image, or a sequence of images, as a list. An array or a tensor of four axes is a sequence."""
     if isinstance(images, np.ndarray | Tensor):
         return list(images) if images.ndim == 4 else [images]
     return [images] if isinstance(images, str | Path | Image.Image) else list(images)

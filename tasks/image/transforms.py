@@ -17,21 +17,21 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 CropMode = Literal["center", "squash", "border"]
 Statistics = Literal["imagenet", "auto"] | list[float]
 
-# The middle of a longer image alone is resized.
+# Longer images are cropped to their middle before they are resized.
 _LARGEST_RATIO = 64
-# A channel that never varies is shifted, not stretched.
+# A constant channel is shifted, and not divided by zero.
 _LEAST_STD = 1 / 255
 
 
 class Preprocess(Settings):
-    """How a picture is brought to its size and its values to their range.
+    """Resizing, cropping, and normalization of images.
 
     Args:
-        mean: mean of each channel, of values from 0 to 1, that is subtracted. "imagenet": that of ImageNet; "auto":
-            that of the training split, from 1,024 of its pictures. An evaluation of a trained task takes both from it.
-        std: standard deviation of each channel that the result is divided by; "imagenet" and "auto" likewise.
-        interpolation: how pictures are resized.
-        crop_pct: side of the part that is kept over side of the resized picture; 1 keeps as much as possible.
+        mean: mean of each channel, for values in [0, 1]; "imagenet", or "auto" for the mean of 1,024 images of the
+            training split. An evaluation of a trained task uses the mean and std of the task.
+        std: standard deviation of each channel; "imagenet" or "auto", as for mean.
+        interpolation: interpolation of the resizing.
+        crop_pct: side of the crop over the side of the resized image, in (0, 1].
         crop_mode: "center" resizes the shorter side and cuts off the ends of the longer one, "squash" resizes both
             sides, "border" resizes the longer side and adds a border. As in timm.
     """
@@ -49,23 +49,16 @@ class Preprocess(Settings):
         self.interpolation = interpolation
         self.crop_pct = crop_pct
         self.crop_mode = crop_mode
-        if not 0 < self.crop_pct <= 1:
-            raise ValueError(f"preprocess.crop_pct: expected a share in (0, 1], got {self.crop_pct}")
+        if not 0 < crop_pct <= 1:
+            raise ValueError(f"preprocess.crop_pct must be a share in (0, 1], got {crop_pct}")
 
 
 def channel_statistics(
     argument: str, given: Statistics, channels: Channels, measured: Callable[[], tuple[list[float], list[float]]]
 ) -> list[float]:
-    """The numbers that `Preprocess.mean` or `Preprocess.std` stands for.
+    """The numbers of `Preprocess.mean` or `Preprocess.std`; for one channel, "imagenet" is the average of its three.
 
-    Args:
-        argument: "mean" or "std".
-        given: the user's choice.
-        channels: channels of the pictures; one channel takes the average of ImageNet's three.
-        measured: gives mean and std of the training split.
-
-    Raises:
-        ValueError: not one number for each channel, or a std that is not positive.
+    `measured` returns mean and std of the training split.
     """
     if given == "auto":
         return measured()[0 if argument == "mean" else 1]
@@ -75,21 +68,17 @@ def channel_statistics(
     values = [float(value) for value in cast(Sequence[float], given)]
     if len(values) != channels:
         raise ValueError(
-            f"preprocess.{argument}: expected 'imagenet', 'auto' or one number for each of {channels} channels, "
-            f"got {given}"
+            f"preprocess.{argument} must be 'imagenet', 'auto', or one number for each of {channels} channels, got "
+            f"{given}"
         )
     if argument == "std" and min(values) <= 0:
-        raise ValueError(f"preprocess.std: expected positive numbers, got {given}")
+        raise ValueError(f"preprocess.std must be positive, got {given}")
     return values
 
 
-def measured_statistics(pictures: Tensor) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, for values from 0 to 1.
-
-    Args:
-        pictures: (N, C, H, W) uint8.
-    """
-    values = pictures.transpose(0, 1).flatten(1).double() / 255
+def measured_statistics(images: Tensor) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel of images (N, C, H, W) uint8, for values in [0, 1]."""
+    values = images.transpose(0, 1).flatten(1).double() / 255
     return values.mean(1).tolist(), values.std(1, correction=0).clamp(min=_LEAST_STD).tolist()
 
 
@@ -100,19 +89,9 @@ def resize_transform(
     crop_mode: CropMode,
     mean: Sequence[float],
 ) -> Callable[[Image.Image], Tensor]:
-    """The resizing and cropping of validation: PIL image to uint8 (C, H, W).
-
-    Arguments as in `tasks.image.processor.ImageProcessor`; a border has the color of the mean.
-    """
-    transform = create_transform(
-        image_size,
-        is_training=False,
-        interpolation=interpolation,
-        mean=tuple(mean),
-        crop_pct=crop_pct,
-        crop_mode=crop_mode,
-        normalize=False,
-    )
+    """The resizing and cropping of validation: PIL image to uint8 (C, H, W). A border has the color of the mean."""
+    options = {"interpolation": interpolation, "crop_pct": crop_pct, "crop_mode": crop_mode}
+    transform = create_transform(image_size, is_training=False, mean=tuple(mean), normalize=False, **options)
     # A line of pixels would take gigabytes at the height of the network's input, or become 0 pixels high in a border.
     ratios = {"center": _LARGEST_RATIO, "border": 2 * min(image_size) - 1}
     if crop_mode in ratios:

@@ -14,12 +14,7 @@ class TokenDropout:
     """Drops each token of a text with the same probability.
 
     Special tokens always stay, and all tokens stay in a text that would lose all others. The dropped tokens depend on
-    (seed, epoch, row number) alone: they differ from epoch to epoch, and a resumed run drops the same ones.
-
-    Args:
-        tokenizer: The tokenizer as plain values (`tasks.text.tokens.tokenizers.tokenizer_settings`).
-        probability: Probability of dropping a token, in [0, 1).
-        seed: Seed of the data.
+    (seed, epoch, row number) alone.
 
     Source: M. Iyyer et al., "Deep Unordered Composition Rivals Syntactic Methods for Text Classification", ACL 2015,
     section 3.1 (word dropout).

@@ -1,4 +1,4 @@
-"""Text classification: one text or a pair, one label or several, with any encoder."""
+"""Classification of texts, or of pairs of texts, with one label or a list of labels, by any encoder."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -33,13 +33,15 @@ class TextClassifier(Classifier[TextProcessor]):
         num_classes: Number of classes. None for those of the processor.
         multi_label: Whether a text has any number of labels, as (B, K) zeros and ones, instead of one; a processor with
             class names decides.
-        pooling: What stands for a text: "mean" of its tokens, its first token ("cls"), or "attention", a learned mean.
-        class_weights: Weights of the classes in the loss, in the order of their numbers; with several labels the
-            weights of the presence of each. "balanced" weighs them against their frequency in the training split.
-        label_smoothing: Share of the target that is spread over all classes, in [0, 1).
+        pooling: The features of a text: the "mean" of its tokens, its first token ("cls"), or "attention", a learned
+            weighted mean.
+        class_weights: Weights of the classes in the loss, in the order of their numbers; with multi_label the weights
+            of positive labels. "balanced" weighs classes by the inverse of their frequency in the training split.
+        label_smoothing: Share of the target that is spread over all classes in training, in [0, 1).
         optimizer: Optimizer and its options.
         schedule: Learning rate over the run.
-        weights: File of weights to start from: our own checkpoint, of masked language modelling too, or safetensors.
+        weights: File of weights to start from: a checkpoint of our own, also of masked language modelling, or
+            safetensors.
         freeze_backbone: Whether only the pooling and the head train.
     """
 
@@ -79,7 +81,7 @@ class TextClassifier(Classifier[TextProcessor]):
         return self.network(ids, mask, types)
 
     def step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
-        """Cross entropy, binary for several labels; smoothed and weighted in training alone."""
+        """Cross entropy, binary with multi_label; smoothed and weighted in training alone."""
         logits, target = self._logits(batch).float(), batch["label"]
         self.count(stage, logits, target)
         return self.loss(logits, target, stage)
@@ -88,20 +90,18 @@ class TextClassifier(Classifier[TextProcessor]):
         return self(batch["ids"], batch["mask"], batch.get("types"))
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Check a batch while it is on the CPU, where that costs nothing.
-
-        Raises:
-            ValueError: Tokens or labels do not fit the network, or there are gaps in place of labels.
-        """
+        """Check a batch while it is on the CPU, where a check does not wait for the device."""
         if "target" in batch:
-            raise ValueError("the data has gaps and no labels: set --data.label_column to the column of the classes")
+            raise ValueError(
+                "the data must have labels, got masked tokens; set --data.label_column to the column of the classes"
+            )
         check_ids(batch["ids"], self.network.backbone.token_weight.shape[0])
         if "label" in batch:
             check_labels(batch["label"], self.num_classes, self.multi_label)
         return batch
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
-        """A row for each text: the text or the pair, then the best classes and their probabilities (`listed`)."""
+        """A row for each text: the text or the pair, then the top classes and their probabilities (`listed`)."""
         return prediction_rows(batch, self.predictions(self._logits(batch), self.listed), ("text", "text_pair"))
 
     def predict(
@@ -111,11 +111,11 @@ class TextClassifier(Classifier[TextProcessor]):
 
         Args:
             texts: One or several strings, or pairs of strings as tuples.
-            top_k: Number of classes; at most as many as there are.
-            batch_size: Texts in the network at a time.
+            top_k: Number of classes to return; at most the number of classes of the task.
+            batch_size: Number of texts in a batch.
 
         Returns:
-            For each text, its best classes and their probabilities, best first.
+            The top-k classes and their probabilities for each text, best first.
 
         Raises:
             ValueError: The task has no processor, or a text is empty.
@@ -123,6 +123,6 @@ class TextClassifier(Classifier[TextProcessor]):
         processor, found = self.needed_processor(), dict[int, list[Prediction]]()
         with self.predicting():
             for batch in processor.batches(texts, batch_size):
-                moved = {name: value.to(self.device) for name, value in batch.items()}
+                moved = self.transfer_batch_to_device(batch, self.device, 0)
                 found |= zip(moved["index"].tolist(), self.predictions(self._logits(moved), top_k))
         return [found[place] for place in range(len(found))]

@@ -32,12 +32,7 @@ class TokenRow(NamedTuple):
 
 
 class TokenReader:
-    """Turns a row of tokens into a `TokenRow`.
-
-    Args:
-        labels: How to read the label column. None for rows without labels.
-        texts: Columns of texts that a batch contains.
-    """
+    """Turns a row of tokens into a `TokenRow`, with the class numbers of `labels` and the columns `texts`."""
 
     def __init__(self, labels: Labels | None, texts: Sequence[str] = ()) -> None:
         self.labels = labels
@@ -45,11 +40,7 @@ class TokenReader:
         self._logged = False
 
     def __call__(self, row: dict[str, Any]) -> TokenRow:
-        """Read one row.
-
-        Raises:
-            ReadError: The row has no tokens.
-        """
+        """Read one row; a row without tokens raises `ReadError`."""
         if row.get("_fault") is not None:
             raise ReadError(row["_fault"])
         if row.get("_cut") and not self._logged:  # rows of streams alone have this column
@@ -70,13 +61,8 @@ class TokenReader:
 class TokenMasking:
     """BERT's masking: a share of the tokens becomes targets, of which 80 % are masked, 10 % replaced, and 10 % stay.
 
-    Special tokens are never targets. The targets depend on (seed, epoch, row number) alone; in evaluation they depend
-    on the row number alone, so that all runs are evaluated on the same targets.
-
-    Args:
-        tokenizer: The tokenizer as plain values (`tasks.text.tokens.tokenizers.tokenizer_settings`).
-        probability: Share of the tokens that become targets.
-        seed: Seed of the data. None in evaluation.
+    Special tokens are never targets. The targets depend on (seed, epoch, row number) alone. In evaluation `seed` is
+    None, and they depend on the row number alone, so that all runs are evaluated on the same targets.
 
     Source: J. Devlin et al. 2019 (arXiv 1810.04805), by `transformers.DataCollatorForLanguageModeling`.
     """
@@ -99,9 +85,8 @@ class TokenMasking:
 
     def seeds(self, rows: np.ndarray, epoch: int) -> list[int]:
         """A seed for each of the row numbers (B,)."""
-        if self.seed is None:
-            return row_seeds(0, 0, rows, _EVALUATION).tolist()
-        return row_seeds(self.seed, epoch, rows, _TRAINING).tolist()
+        drawn = (0, 0, rows, _EVALUATION) if self.seed is None else (self.seed, epoch, rows, _TRAINING)
+        return row_seeds(*drawn).tolist()
 
 
 class TextCollator:
@@ -109,13 +94,7 @@ class TextCollator:
 
     A batch contains ids (B, N) int64; mask (B, N) bool, True at real tokens; index (B,) int64; and, where the rows have
     them, types (B, N) int64, label as `Labels.targets` returns it, target (B, N) int64 of masked tokens, and the lists
-    text and text_pair.
-
-    Args:
-        pad: Token at padding.
-        labels: How to encode labels. None for rows without labels.
-        masking: Masks tokens. None for no masking.
-        dropout: Drops tokens. None for no dropout.
+    text and text_pair. `pad` is the token at padding.
     """
 
     def __init__(

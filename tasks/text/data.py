@@ -4,6 +4,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
+import numpy as np
 from torch.utils.data import DataLoader
 
 from tasks.data.examples import Examples, OnBad, Split
@@ -17,9 +18,9 @@ from tasks.text.augment import TokenDropout
 from tasks.text.built_in.listops import listops, listops_512
 from tasks.text.built_in.lra_image import lra_image
 from tasks.text.collating import TextCollator, TokenMasking, TokenReader
-from tasks.text.files import check_texts, text_files
+from tasks.text.files import check_texts, text_rows
 from tasks.text.processor import TextProcessor
-from tasks.text.tokenized import Tokenize, TokenizedExamples, tokenized
+from tasks.text.tokenized import Tokenize, TokenizedExamples
 from tasks.text.tokens.learned import learned_settings
 from tasks.text.tokens.tokenizers import BytesSpec, TokenizerSpec, tokenizer_settings
 
@@ -30,10 +31,9 @@ LongTexts = Literal["cut", "split", "join"]
 
 
 class TextDataModule(LabelledDataModule):
-    """Texts from anything that `datasets.load_dataset` reads, and files of texts to be predicted.
+    """Texts from anything that `datasets.load_dataset` reads, and files of texts to predict.
 
-    Texts become tokens once, before training, and are cached by `datasets`; streamed texts become tokens as they are
-    read.
+    Texts become tokens before training, cached by `datasets`; streamed texts become tokens as they are read.
 
     A batch contains ids (B, N) int64, padded to its longest text; mask (B, N) bool, True at real tokens; and index
     (B,), the row numbers. With labels it contains label, (B,) int64, or (B, K) float32 of zeros and ones where a row
@@ -98,7 +98,7 @@ class TextDataModule(LabelledDataModule):
         super().__init__(
             path, label_column=label_column, on_bad=on_bad_text, batch_size=batch_size, processor=processor, **kwargs
         )
-        for argument, value in (("max_length", max_length), ("max_tokens", max_tokens), ("num_proc", num_proc)):
+        for argument, value in {"max_length": max_length, "max_tokens": max_tokens, "num_proc": num_proc}.items():
             if value is not None and value < 1:
                 raise ValueError(f"{argument} must be a whole number of at least 1, got {value}")
         if not 0 < mask_probability < 1:
@@ -150,10 +150,10 @@ class TextDataModule(LabelledDataModule):
     @cached_property
     def prediction_processor(self) -> TextProcessor:
         """The processor of texts to predict: without classes if the data makes it, as these would have to be read."""
-        given: dict[str, Any] = {} if self.max_length is None else {"max_length": self.max_length}
+        options: dict[str, Any] = {} if self.max_length is None else {"max_length": self.max_length}
         if self.given_processor is not None:
-            return self.given_processor.replace(**given)
-        return TextProcessor(self._own_tokenizer, pairs=len(self.text_columns) == 2, **given)
+            return self.given_processor.replace(**options)
+        return TextProcessor(self._own_tokenizer, pairs=len(self.text_columns) == 2, **options)
 
     @property
     def tokenizer(self) -> "PreTrainedTokenizerFast":
@@ -169,14 +169,13 @@ class TextDataModule(LabelledDataModule):
     def _own_tokenizer(self) -> dict[str, Any]:
         if not self.tokenizer_spec.learns:
             return tokenizer_settings(self.tokenizer_spec.build([]))
-        columns = list(self.text_columns.values())
         if self.source.streaming:
             rows = choose_split(self.source, self.splits, "train_split", self.train_split)
-            self._check_columns(rows.features if rows.features is not None else self.features, self.train_split)
+            self._check_columns(rows.features or self.features, self.train_split)
             self._check_texts(rows)
         else:
             rows = self.split_for("train").rows
-        return learned_settings(self.tokenizer_spec, rows, columns)
+        return learned_settings(self.tokenizer_spec, rows, list(self.text_columns.values()))
 
     def write_run_files(self, folder: Path) -> None:
         """Write the tokenizer into the folder "tokenizer", from which `transformers.AutoTokenizer` reads it."""
@@ -185,8 +184,7 @@ class TextDataModule(LabelledDataModule):
     # Methods of the base that a domain defines.
 
     def columns(self) -> dict[str, str]:
-        """The columns of the texts and of the labels."""
-        return {**self.text_columns, **({} if self.label_column is None else {"label_column": self.label_column})}
+        return self.text_columns | ({} if self.label_column is None else {"label_column": self.label_column})
 
     def prepare_rows(self, rows: Any) -> Any:
         """A split whose columns hold texts; a streamed split with tokens instead of texts."""
@@ -194,7 +192,8 @@ class TextDataModule(LabelledDataModule):
         if not self.source.streaming:
             return rows
         features = {column: self.features[column] for column in self.columns().values()}
-        return tokenized(rows, self._tokenize(), features=features)
+        tokenize = self._tokenize()
+        return rows.map(tokenize, **tokenize.map_options(rows.features or features))
 
     def _check_texts(self, rows: Any) -> None:
         for argument, column in self.text_columns.items():
@@ -205,16 +204,12 @@ class TextDataModule(LabelledDataModule):
         return self.processor.tokenize(list(self.text_columns.values()), split=split, join=join)
 
     def reader(self, role: Role) -> TokenReader:
-        """Reads tokens and labels."""
         return TokenReader(self.labels)
 
     def collator(self, role: Role) -> TextCollator:
-        """Pads; masks tokens if there are no labels; in training drops tokens.
-
-        Raises:
-            ValueError: the tokenizer has no mask token, and there are no labels.
-        """
-        settings, masking, dropout = self.processor.settings, None, None
+        """Pads; masks tokens if there are no labels; in training drops tokens."""
+        settings = self.processor.settings
+        masking = dropout = None
         if role == "train" and self.token_dropout > 0:
             dropout = TokenDropout(settings, self.token_dropout, self.seed)
         if self.task == "masked":
@@ -227,23 +222,14 @@ class TextDataModule(LabelledDataModule):
         return TextCollator(self.processor.pad, labels=self.labels, masking=masking, dropout=dropout)
 
     def map_examples(self, role: Role, split: Split) -> Examples:
-        """The examples of a split."""
-        rows = tokenized(split.rows, self._tokenize(), name=split.name, num_proc=self.num_proc)
-        return TokenizedExamples(
-            split.name,
-            rows,
-            split.numbers,
-            self.reader(role),
-            self.collator(role),
-            max_length=self.processor.max_length,
-            on_bad=self.on_bad,
-            remedy=self.remedy,
-        )
+        return self._tokenized(split, self._tokenize(), self.reader(role), self.collator(role))
+
+    def _tokenized(self, texts: Split, *parts: Any) -> TokenizedExamples:
+        return TokenizedExamples(texts, *parts, num_proc=self.num_proc, on_bad=self.on_bad, remedy=self.remedy)
 
     def row_costs(self, examples: Examples | StreamExamples) -> RowCosts | None:
-        """The lengths of the texts in tokens. None for streamed texts."""
         if not isinstance(examples, TokenizedExamples):
-            return None
+            return None  # a stream, whose lengths are not known
         return RowCosts(examples.lengths, self.max_tokens, self.group_by_length, argument="max_tokens")
 
     def prepare_data(self) -> None:
@@ -253,26 +239,17 @@ class TextDataModule(LabelledDataModule):
             self.setup("fit")
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Batches of the texts to predict.
-
-        Raises:
-            ValueError: no files are given, or they contain no texts.
-            FileNotFoundError: a file does not exist.
-        """
+        """Batches of the texts to predict."""
         if self.texts is None:
             raise ValueError(
                 "texts must be files of texts to predict, got None; give them by --data.texts FILE (.txt, .csv, .json, "
                 "or .parquet)"
             )
-        processor = self.prediction_processor
-        examples = text_files(
-            self.texts,
-            processor.tokenize(list(self.text_columns.values()), keep=True),
-            TextCollator(processor.pad),
-            num_proc=self.num_proc,
-            on_bad=self.on_bad,
-            remedy=self.remedy,
-        )
+        processor, columns = self.prediction_processor, list(self.text_columns.values())
+        tokenize = processor.tokenize(columns, keep=True)
+        rows = text_rows(self.texts, columns)
+        texts = Split("texts", rows, np.arange(len(rows)))
+        examples = self._tokenized(texts, tokenize, TokenReader(None, columns), TextCollator(processor.pad))
         self._examples["predict"] = examples
         costs = self.row_costs(examples)
         return eval_loader(examples, self.trainer, batch_size=self.batch_size, costs=costs, **self._loader_options())

@@ -1,4 +1,4 @@
-"""Masked language modelling: an encoder learns a language by filling gaps in texts."""
+"""Masked language modelling: an encoder learns a language by predicting masked tokens."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ from softformer.training.module import Stage
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.schedule import ScheduleSpec
 from tasks.base import Task
-from tasks.text.processor import TextProcessor, known_vocab_size
+from tasks.text.processor import Text, TextProcessor, known_vocab_size
 from tasks.text.tokens.agreement import check_ids, check_token_weights
 
 logger = logging.getLogger(__name__)
@@ -27,16 +27,16 @@ _OPTIMIZER = OptimizerSpec()
 _SCHEDULE = ScheduleSpec()
 
 
-class GapPerplexity(Perplexity):
-    """exp of the mean cross entropy of gaps: logits (P, V), tokens (P,)."""
+class MaskedPerplexity(Perplexity):
+    """exp of the mean cross entropy of masked tokens: logits (P, V), tokens (P,)."""
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        """Add the gaps of a batch."""
+        """Add the masked tokens of a batch."""
         super().update(preds.unsqueeze(0), target.unsqueeze(0))
 
 
 class MaskedLanguageModel(Task[TextProcessor]):
-    """Learns to name masked tokens. Its checkpoint is a start for `TextClassifier` by ``--model.weights``.
+    """Predicts masked tokens. `TextClassifier` can start from its checkpoint by ``--model.weights``.
 
     Args:
         encoder: The network: a SoftEncoderSpec, an AutoModelSpec, or your own.
@@ -44,7 +44,7 @@ class MaskedLanguageModel(Task[TextProcessor]):
         vocab_size: Number of tokens. None for those of the processor; encoders with embeddings of their own need none.
         optimizer: Optimizer and its options.
         schedule: Learning rate over the run.
-        weights: File of weights to start from: our own checkpoint, or safetensors.
+        weights: File of weights to start from: a checkpoint of our own, or safetensors.
     """
 
     network: MaskedLanguageNetwork
@@ -63,11 +63,12 @@ class MaskedLanguageModel(Task[TextProcessor]):
     ) -> None:
         super().__init__(optimizer=optimizer, schedule=schedule)
         self.processor = processor
+        self._num_filled = self._num_cut = 0  # masked tokens that were predicted, or cut off, since the last warning
         backbone = text_backbone(encoder.build(), known_vocab_size(vocab_size, processor))
         self.network = MaskedLanguageNetwork(backbone)
         self.vocab_size = backbone.token_weight.shape[0]
         accuracy = MulticlassAccuracy(self.vocab_size, average="micro")
-        self.make_metrics(MetricCollection({"accuracy": accuracy, "perplexity": GapPerplexity()}))
+        self.make_metrics(MetricCollection({"accuracy": accuracy, "perplexity": MaskedPerplexity()}))
         self.begin(weights=weights, head=self.network.head, freeze_backbone=False)
         check_token_weights(self.weight_report, self.network, backbone.token_weight)
 
@@ -76,11 +77,11 @@ class MaskedLanguageModel(Task[TextProcessor]):
         return self.network(ids, mask, types)
 
     def step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
-        """Cross entropy of the gaps, which target marks by other numbers than -100."""
-        gaps = batch["target"] != -100
-        logits, target = self._logits(batch, gaps), batch["target"][gaps]
+        """Cross entropy of the masked tokens, whose targets are not -100."""
+        masked = batch["target"] != -100
+        logits, target = self._logits(batch, masked), batch["target"][masked]
         if not len(target):
-            return logits.sum()  # a batch of very short texts may have no gap: zero, and no gradient
+            return logits.sum()  # a batch of very short texts may have no masked token: zero, and no gradient
         self.log_metrics(stage, logits.detach(), target)
         return F.cross_entropy(logits, target)
 
@@ -88,80 +89,79 @@ class MaskedLanguageModel(Task[TextProcessor]):
         return self.network(batch["ids"], batch["mask"], batch.get("types"), places=places).float()
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Check a batch while it is on the CPU.
-
-        Raises:
-            ValueError: It has labels in place of gaps, or tokens that the network does not know.
-        """
+        """Check a batch while it is on the CPU, where a check does not wait for the device."""
         check_ids(batch["ids"], self.vocab_size)
         if "target" not in batch and "text" not in batch:
             raise ValueError(
-                "the data has labels and no gaps: set --data.label_column null for masked language modelling"
+                "the data must have masked tokens, got labels; set --data.label_column null for masked language "
+                "modelling"
             )
         return batch
 
-    def on_predict_start(self) -> None:
-        """Reset the number of texts that have masked tokens."""
-        self._gaps = 0
-
     def on_predict_end(self) -> None:
-        """Warn where no text had a masked token."""
-        if not self._gaps:
-            processor = self.needed_processor()
+        """Warn of masked tokens that were cut off, or if there were no masked tokens."""
+        processor = self.needed_processor()
+        if self._num_cut:
             logger.warning(
-                "no text has a gap within its first %s tokens (max_length); write %s for a missing token",
-                f"{processor.max_length:,}",
-                processor.tokenizer.mask_token,
+                "masked tokens beyond the first %s tokens of a text (max_length) were not predicted: %s; shorten these "
+                "texts, or set a larger max_length",
+                *(f"{number:,}" for number in (processor.max_length, self._num_cut)),
             )
+        elif not self._num_filled:
+            logger.warning(
+                "no text has a masked token; write %s for a token to predict", processor.tokenizer.mask_token
+            )
+        self._num_filled = self._num_cut = 0
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
         """A row for each text: the text, the same with its masks filled, and the tokens with their probabilities."""
-        rows = self._filled(batch)
-        self._gaps += sum(row["tokens"] != "[]" for row in rows)
+        columns = [name for name in ("text", "text_pair") if name in batch]
+        given = [dict(zip(columns, texts)) for texts in zip(*(batch[name] for name in columns))]
+        tokenizer = self.needed_processor().tokenizer
+        masked = batch["ids"] == tokenizer.mask_token_id
+        num_masked = sum(text.count(tokenizer.mask_token) for texts in given for text in texts.values())
+        self._num_filled += int(masked.sum())
+        self._num_cut += max(0, num_masked - int(masked.sum()))
         return [
-            {"index": index, "text": text, **row}
-            for index, text, row in zip(batch["index"].tolist(), batch["text"], rows)
+            {"index": index, **texts, **row}
+            for index, texts, row in zip(batch["index"].tolist(), given, self._filled(batch, masked))
         ]
 
-    def predict(self, texts: str | Sequence[str], *, batch_size: int = 32) -> list[dict[str, str]]:
-        """Texts with their masks filled.
+    def predict(self, texts: Text | Sequence[Text], *, batch_size: int = 32) -> list[dict[str, str]]:
+        """Texts with their masked tokens filled.
 
         Args:
-            texts: One or several strings that hold the tokenizer's mask token, "[MASK]".
-            batch_size: Texts in the network at a time.
+            texts: A string or a sequence of strings, or pairs of strings as tuples, with the mask token of the
+                tokenizer, such as "[MASK]".
+            batch_size: Number of texts in a batch.
 
         Returns:
-            For each text: filled, the text; tokens and probabilities, lists in JSON of what stands for its masks.
+            For each text: filled, the text; tokens and probabilities, JSON lists of the predicted tokens.
 
         Raises:
             ValueError: The task has no processor, or a text is empty.
         """
-        processor, found = self.needed_processor(), dict[int, dict[str, str]]()
+        processor, rows = self.needed_processor(), list[dict[str, Any]]()
         with self.predicting():
             for batch in processor.batches(texts, batch_size):
-                moved = {name: value.to(self.device) for name, value in batch.items()}
-                found |= zip(moved["index"].tolist(), self._filled(moved))
-        return [found[place] for place in range(len(found))]
+                rows += self.predict_step(self.transfer_batch_to_device(batch, self.device, 0), 0)
+        self.on_predict_end()
+        rows.sort(key=lambda row: row["index"])
+        return [{name: row[name] for name in ("filled", "tokens", "probabilities")} for row in rows]
 
-    def _filled(self, batch: dict[str, Any]) -> list[dict[str, str]]:
+    def _filled(self, batch: dict[str, Any], masked: Tensor) -> list[dict[str, str]]:
         tokenizer = self.needed_processor().tokenizer
-        masked = batch["ids"] == tokenizer.mask_token_id
-        logits = self._logits(batch, masked)
-        probabilities, best = logits.softmax(-1).max(-1)
+        probabilities, best = self._logits(batch, masked).softmax(-1).max(-1)
         filled = batch["ids"].masked_scatter(masked, best)
         roles = ("cls_token_id", "sep_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
-        around = torch.tensor([number for role in roles if (number := getattr(tokenizer, role)) is not None])
+        special = torch.tensor([number for role in roles if (number := getattr(tokenizer, role)) is not None])
         rows = []
         ends = masked.sum(1).cumsum(0).tolist()
         for number, (begin, end) in enumerate(zip([0, *ends], ends)):
             ids = filled[number][batch["mask"][number]].cpu()
-            found = [tokenizer.decode([token]) for token in best[begin:end].tolist()]
-            rows.append(
-                {
-                    # What a tokenizer does not know stays as it says that, such as [UNK].
-                    "filled": tokenizer.decode(ids[~torch.isin(ids, around)]),
-                    "tokens": json.dumps(found, ensure_ascii=False),
-                    "probabilities": json.dumps([round(value, 6) for value in probabilities[begin:end].tolist()]),
-                }
-            )
+            tokens = [tokenizer.decode([token]) for token in best[begin:end].tolist()]
+            row = {"filled": tokenizer.decode(ids[~torch.isin(ids, special)])}  # unknown tokens stay, such as [UNK]
+            row["tokens"] = json.dumps(tokens, ensure_ascii=False)
+            row["probabilities"] = json.dumps([round(value, 6) for value in probabilities[begin:end].tolist()])
+            rows.append(row)
         return rows

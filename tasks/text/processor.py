@@ -1,4 +1,4 @@
-"""How texts become tokens: tokenizer, longest length, and the names of the classes."""
+"""The processor of texts: tokenizer, maximum length, and the names of the classes."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,7 @@ from softformer.training.checkpoints.weights import WeightReport
 from tasks.data.examples import Batch, ReadError
 from tasks.processor import Processor
 from tasks.text.collating import TextCollator, TokenReader
-from tasks.text.tokenized import Tokenize
+from tasks.text.tokenized import Tokenize, log_cut
 from tasks.text.tokens.agreement import check_same_tokens, token_difference
 from tasks.text.tokens.tokenizers import tokenizer_from, vocabulary_size
 
@@ -27,7 +27,7 @@ class TextProcessor(Processor):
     Args:
         tokenizer: The tokenizer as plain values (`tasks.text.tokens.tokenizers.tokenizer_settings`).
         max_length: Maximum number of tokens of a text, special tokens included; the rest is cut off.
-        pairs: Whether inputs are pairs of texts. None where that is unknown.
+        pairs: Whether inputs are pairs of texts. None if that is unknown.
         class_names: Names of the classes in the order of their numbers.
         multi_label: Whether a text has any number of classes.
     """
@@ -58,19 +58,11 @@ class TextProcessor(Processor):
 
     @property
     def pad(self) -> int:
-        """The token that fills up batches; any token serves where the tokenizer has none, as the mask marks padding."""
+        """The token at padding; any token serves if the tokenizer has none, as the mask marks padding."""
         return self.tokenizer.pad_token_id or 0
 
     def tokenize(self, columns: Sequence[str], **options: Any) -> Tokenize:
-        """What turns rows of texts into rows of tokens.
-
-        Args:
-            columns: The column of the texts, and that of second texts where inputs are pairs.
-            options: Options of `Tokenize`.
-
-        Raises:
-            ValueError: The tokenizer does not separate the texts of a pair, or max_length leaves no room for a token.
-        """
+        """A function that turns rows of texts into rows of tokens, with the column or the two columns of texts."""
         pairs = len(columns) == 2
         added = self.tokenizer.num_special_tokens_to_add(pairs)
         if pairs and added == 0:
@@ -87,20 +79,18 @@ class TextProcessor(Processor):
         return Tokenize(self.settings, list(columns), self.max_length, types=types, **options)
 
     def batches(self, texts: Text | Sequence[Text], batch_size: int) -> Iterator[Batch]:
-        """Batches of texts of similar length: ids and mask (B, N), index (B,), and types (B, N) for pairs.
-
-        Args:
-            texts: One or several strings, or pairs of strings as tuples.
-            batch_size: Maximum number of texts in a batch.
+        """Batches of texts of similar length, as `tasks.text.data.TextDataModule` makes them of texts to predict.
 
         Raises:
             ValueError: A text is not a string, or is empty.
         """
-        several = as_texts(texts, self.pairs)
-        columns = _COLUMNS[: 2 if several and isinstance(several[0], tuple) else 1]
-        parts = [text if isinstance(text, tuple) else (text,) for text in several]
-        table = self.tokenize(columns)(dict(zip(columns, map(list, zip(*parts)))), list(range(len(parts))))
-        read, collate, rows = TokenReader(None), TextCollator(self.pad), []
+        texts = as_texts(texts, self.pairs)
+        columns = _COLUMNS[: 2 if texts and isinstance(texts[0], tuple) else 1]
+        parts = [text if isinstance(text, tuple) else (text,) for text in texts]
+        table = dict(zip(columns, map(list, zip(*parts))))
+        table |= self.tokenize(columns)(table, list(range(len(parts))))
+        log_cut("texts", sum(table.pop("_cut")), len(texts), self.max_length)
+        read, collate, rows = TokenReader(None, columns), TextCollator(self.pad), []
         for place, values in enumerate(zip(*table.values())):
             try:
                 rows.append(read(dict(zip(table, values))))
@@ -112,43 +102,35 @@ class TextProcessor(Processor):
             yield collate([rows[place] for place in chosen], np.array(chosen), 0)
 
     def check_weights(self, report: WeightReport) -> None:
-        """Accept weights whose tokens have the same numbers, where those are known.
-
-        Raises:
-            ValueError: A number stands for another token.
-        """
+        """Accept weights whose tokens have the same numbers, if these are known."""
         check_same_tokens(report, self.settings)
 
     def difference(self, other: "TextProcessor") -> str | None:
-        """The first token that has another number."""
+        """The first token that has another number in the other processor. None if the tokens are the same."""
         return token_difference(self.settings, other.settings)
 
 
 def known_vocab_size(vocab_size: int | None, processor: TextProcessor | None) -> int | None:
-    """The number of tokens: the one that is given, else that of the processor."""
+    """The given number of tokens, or else the number of tokens of the processor."""
     return processor.vocab_size if vocab_size is None and processor is not None else vocab_size
 
 
 def as_texts(texts: Text | Sequence[Text], pairs: bool | None) -> list[Text]:
-    """One text, or one pair, or several of either as a list.
+    """A text or a pair, or a sequence of texts or pairs, as a list.
 
-    Args:
-        texts: Strings, or pairs of strings as tuples.
-        pairs: Whether pairs are expected. None if that is unknown: a tuple of two strings is then one pair.
-
-    Raises:
-        ValueError: A text is not a string, or not a pair where pairs are expected.
+    With pairs None it is unknown whether texts must be pairs, and a tuple of two strings is one pair.
     """
-    if isinstance(texts, str):
-        several: list[Any] = [texts]
-    elif pairs is not False and isinstance(texts, tuple) and [type(part) for part in texts] == [str, str]:
-        several = [texts]
-    else:
-        several = list(texts)
-    expected = {True: "pairs of strings", False: "strings", None: "strings or pairs of strings"}[pairs]
-    sizes = {True: (2,), False: (1,), None: (1, 2)}[pairs]
-    for place, text in enumerate(several):
+    one = isinstance(texts, str) or (
+        pairs is not False and isinstance(texts, tuple) and [type(part) for part in texts] == [str, str]
+    )
+    found: list[Any] = [texts] if one else list(texts)
+    sizes, expected = {
+        True: ((2,), "pairs of strings"),
+        False: ((1,), "strings"),
+        None: ((1, 2), "strings or pairs of strings"),
+    }[pairs]
+    for place, text in enumerate(found):
         parts = text if isinstance(text, tuple) else (text,)
         if len(parts) not in sizes or not all(isinstance(part, str) for part in parts):
             raise ValueError(f"texts must be {expected}, got {text!r} at place {place}")
-    return several
+    return found

@@ -1,5 +1,8 @@
 """Tokenization of rows of texts: in parallel and cached by `datasets`, or on the fly where rows are streamed."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import datasets
@@ -16,12 +19,13 @@ _VERSION = 2
 _BATCH_SIZE = 128
 
 
+@dataclass
 class Tokenize:
     """Turns rows of texts into rows of tokens; called with a batch of rows and their numbers, as `map` calls it.
 
     The new columns are _ids (list of int32); _types (list of int8) with `types`; _length, the number of tokens; _row,
     the number of the row of texts; _cut, whether the end of the text was cut off; and _fault, the reason why a row has
-    no tokens, None for good rows.
+    no tokens, None for good rows. `datasets` names its cache by the fields, so they must not change with use.
 
     Args:
         settings: The tokenizer as plain values (`tasks.text.tokens.tokenizers.tokenizer_settings`).
@@ -34,100 +38,77 @@ class Tokenize:
         keep: Whether the columns of texts stay.
     """
 
-    def __init__(
-        self,
-        settings: dict[str, Any],
-        columns: list[str],
-        max_length: int,
-        *,
-        types: bool = False,
-        split: bool = False,
-        join: bool = False,
-        keep: bool = False,
-    ) -> None:
-        # `datasets` names its cache by this state, so it must not change with use.
-        self.settings = settings
-        self.columns = columns
-        self.max_length = max_length
-        self.types = types
-        self.split = split
-        self.join = join
-        self.keep = keep
-        self.version = _VERSION
-        self._made: Tokenizer | None = None
+    settings: dict[str, Any]
+    columns: list[str]
+    max_length: int
+    types: bool = False
+    split: bool = False
+    join: bool = False
+    keep: bool = False
+    version: int = _VERSION
 
-    def features(self, before: dict[str, Any]) -> datasets.Features:
-        """Column types of the tokens of rows with columns of the given types."""
-        gone = set(before) if self.split else set() if self.keep else set(self.columns)
-        new = {"_ids": datasets.List(datasets.Value("int32"))}
+    def map_options(self, before: dict[str, Any]) -> dict[str, Any]:
+        """Options of `map` for rows with columns of the given types."""
+        dropped = before if self.split else [] if self.keep else self.columns
+        after = {name: feature for name, feature in before.items() if name not in dropped}
+        after["_ids"] = datasets.List(datasets.Value("int32"))
         if self.types:
-            new["_types"] = datasets.List(datasets.Value("int8"))
-        new |= {"_length": datasets.Value("int32"), "_row": datasets.Value("int64"), "_cut": datasets.Value("bool")}
-        new["_fault"] = datasets.Value("string")
-        return datasets.Features({name: before[name] for name in before if name not in gone} | new)
+            after["_types"] = datasets.List(datasets.Value("int8"))
+        for name, dtype in (("_length", "int32"), ("_row", "int64"), ("_cut", "bool"), ("_fault", "string")):
+            after[name] = datasets.Value(dtype)
+        return {
+            "with_indices": True,
+            "batched": True,
+            "batch_size": _BATCH_SIZE,
+            "features": datasets.Features(after),
+            "remove_columns": [name for name in before if name in dropped],
+        }
 
     def __call__(self, batch: dict[str, list[Any]], numbers: list[int]) -> dict[str, list[Any]]:
         """The new columns of a batch of rows."""
         if self.join:
             batch, numbers = self._joined(batch, numbers)
-        texts, faults = self._texts(batch)
-        good = [place for place, fault in enumerate(faults) if fault is None]
-        found: list[list[dict[str, Any]]] = [[{"_ids": [], "_types": [], "_cut": False}] for _ in faults]
-        for place, pieces in zip(good, self._encoded([texts[place] for place in good])):
-            found[place] = pieces
-        least = self._backend().num_special_tokens_to_add(len(self.columns) == 2)
-        names = ["_ids", "_types", "_cut"] if self.types else ["_ids", "_cut"]
-        columns: dict[str, list[Any]] = {name: [] for name in (*names, "_length", "_row", "_fault")}
-        for number, pieces, fault in zip(numbers, found, faults):
-            for piece in pieces:
-                length = len(piece["_ids"])
+        values = [[as_text(value) for value in row] for row in zip(*(batch[column] for column in self.columns))]
+        faults = [next((fault for _, fault in row if fault is not None), None) for row in values]
+        texts = [tuple(text for text, _ in row) for row, fault in zip(values, faults) if fault is None]
+        encoded = self._encoded(texts)
+        least = self._backend.num_special_tokens_to_add(len(self.columns) == 2)
+        names = ["_ids", *(["_types"] if self.types else []), "_cut", "_length", "_row", "_fault"]
+        columns: dict[str, list[Any]] = {name: [] for name in names}
+        for number, fault in zip(numbers, faults):
+            for ids, types, cut in next(encoded) if fault is None else [([], [], False)]:
+                row = {"_ids": ids, "_types": types, "_cut": cut, "_length": len(ids), "_row": number}
+                row["_fault"] = fault or ("the text has no tokens" if len(ids) <= least else None)
                 for name in names:
-                    columns[name].append(piece[name])
-                columns["_length"].append(length)
-                columns["_row"].append(number)
-                columns["_fault"].append(fault or ("the text has no tokens" if length <= least else None))
+                    columns[name].append(row[name])
         return columns
 
     def _joined(self, batch: dict[str, list[Any]], numbers: list[int]) -> tuple[dict[str, list[Any]], list[int]]:
         """The strings of a batch as one row, and values that are not strings as rows of their own."""
         (column,) = self.columns
-        values = batch[column]
-        others = [place for place, value in enumerate(values) if not isinstance(value, str)]
-        joined = "\n".join(value for value in values if isinstance(value, str))
-        whole = [joined] if joined.strip() else []
-        return (
-            {column: [*whole, *(values[place] for place in others)]},
-            [*numbers[: len(whole)], *(numbers[place] for place in others)],
-        )
+        rows = list(zip(batch[column], numbers))
+        joined = "\n".join(value for value, _ in rows if isinstance(value, str))
+        whole = [(joined, numbers[0])] if joined.strip() else []
+        rows = [*whole, *(row for row in rows if not isinstance(row[0], str))]
+        return {column: [value for value, _ in rows]}, [number for _, number in rows]
 
-    def _texts(self, batch: dict[str, list[Any]]) -> tuple[list[tuple[str, ...]], list[str | None]]:
-        texts, faults = [], []
-        for values in zip(*(batch[column] for column in self.columns)):
-            found = [as_text(value) for value in values]
-            texts.append(tuple(text for text, _ in found))
-            faults.append(next((fault for _, fault in found if fault is not None), None))
-        return texts, faults
-
-    def _encoded(self, texts: list[tuple[str, ...]]) -> list[list[dict[str, Any]]]:
-        """The pieces of each text."""
-        pieces = []
+    def _encoded(self, texts: list[tuple[str, ...]]) -> Iterator[list[tuple[list[int], list[int], bool]]]:
+        """Tokens, types, and whether the end was cut off, for each row that a text becomes."""
         # The library would take tuples of one text for texts that are divided into words.
-        for first in self._backend().encode_batch_fast(
-            texts if len(self.columns) == 2 else [text for (text,) in texts]
-        ):
-            parts = [first, *first.overflowing] if self.split else [first]
-            cut = bool(first.overflowing) and not self.split
-            pieces.append([{"_ids": part.ids, "_types": part.type_ids, "_cut": cut} for part in parts])
-        return pieces
+        given = texts if len(self.columns) == 2 else [text for (text,) in texts]
+        for first in self._backend.encode_batch_fast(given):
+            rest = first.overflowing
+            parts, cut = ([first, *rest], False) if self.split else ([first], bool(rest))
+            yield [(part.ids, part.type_ids, cut) for part in parts]
 
+    @cached_property
     def _backend(self) -> Tokenizer:
-        if self._made is None:
-            self._made = Tokenizer.from_str(self.settings["json"])
-            self._made.enable_truncation(self.max_length)
-        return self._made
+        backend = Tokenizer.from_str(self.settings["json"])
+        backend.enable_truncation(self.max_length)
+        return backend
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_made": None}
+        return {name: value for name, value in vars(self).items() if name != "_backend"}
 
 
 def as_text(value: Any) -> tuple[str, str | None]:
@@ -143,35 +124,8 @@ def as_text(value: Any) -> tuple[str, str | None]:
     return (value, None) if value.strip() else ("", "the text is empty")
 
 
-def tokenized(
-    rows: Any, tokenize: Tokenize, *, name: str = "", num_proc: int = 1, features: dict[str, Any] | None = None
-) -> Any:
-    """Rows of tokens: a prepared data set, which may come from the cache, or a stream.
-
-    Args:
-        rows: Rows with columns of texts, and others.
-        tokenize: How texts become tokens.
-        name: Name of the rows on the progress bar.
-        num_proc: Number of processes that work on a prepared data set.
-        features: Column types of streamed rows without column types.
-    """
-    before = rows.features if rows.features is not None else features or {}
-    after = tokenize.features(before)
-    options: dict[str, Any] = {
-        "with_indices": True,
-        "batched": True,
-        "batch_size": _BATCH_SIZE,
-        "features": after,
-        "remove_columns": [column for column in before if column not in after],
-    }
-    if isinstance(rows, datasets.IterableDataset):
-        return rows.map(tokenize, **options)
-    processes = min(num_proc, len(rows))
-    return rows.map(tokenize, **options, num_proc=processes if processes > 1 else None, desc=f"Tokenizing {name}")
-
-
 def log_cut(name: str, cut: int, count: int, max_length: int) -> None:
-    """Log how many of the texts of a split were cut, if any."""
+    """Log the number of texts that were cut, if any."""
     if cut:
         rank_zero_info(
             f"{name}: {cut:,} of {count:,} texts are longer than {max_length:,} tokens (max_length); their ends are "
@@ -180,50 +134,49 @@ def log_cut(name: str, cut: int, count: int, max_length: int) -> None:
 
 
 class TokenizedExamples(Examples):
-    """Rows of tokens. Rows without tokens are found at once and not when they are read; cut texts are counted.
+    """Texts as rows of tokens. Texts without tokens are found at once and not when they are read; cut texts are logged.
 
     Args:
-        name: Name of the split in messages.
-        rows: The rows, as `tokenized` returns them.
-        numbers: (N,) numbers of the rows of texts in the data set's own split. Pieces of divided texts have numbers of
-            their own instead.
+        texts: The rows of texts. Rows of tokens have their numbers, or numbers of their own if texts were divided.
+        tokenize: Turns the texts into tokens.
         read: As in `Examples`.
         collate: As in `Examples`.
-        max_length: Length at which texts were cut, for the log.
-        on_bad: "error" raises at the first row without tokens, "skip" leaves such rows out.
+        num_proc: Number of processes that turn texts into tokens.
+        on_bad: "error" raises at the first text without tokens, "skip" leaves such texts out.
         remedy: As in `Examples`.
 
     Raises:
-        ReadError: A row has no tokens and `on_bad` is "error", or no row has tokens.
+        ReadError: A text has no tokens and `on_bad` is "error", or no text has tokens.
     """
 
     def __init__(
         self,
-        name: str,
-        rows: datasets.Dataset,
-        numbers: np.ndarray,
+        texts: Split,
+        tokenize: Tokenize,
         read: TokenReader,
         collate: TextCollator,
         *,
-        max_length: int,
+        num_proc: int,
         on_bad: OnBad,
         remedy: str,
     ) -> None:
+        processes = min(num_proc, len(texts))
+        options = tokenize.map_options(texts.rows.features) | {"num_proc": processes if processes > 1 else None}
+        rows = texts.rows.map(tokenize, **options, desc=f"Tokenizing {texts.name}")
         if len(rows) == 0:
-            raise ReadError(f"{name}: all texts are empty. {remedy}")
+            raise ReadError(f"{texts.name}: all texts are empty. {remedy}")
         facts = rows.select_columns(["_length", "_row", "_cut", "_fault"]).with_format("arrow")[:]
-        sources = numbers[facts["_row"].to_numpy()]
-        tokens = [column for column in ("_ids", "_types") if column in rows.column_names]
-        reading = rows.remove_columns(["_length", "_row", "_cut", "_fault"])
-        reading = reading.with_format("numpy", columns=tokens, output_all_columns=True)
-        # Pieces of a text would share its number and so draw the same masks.
-        whole = len(np.unique(sources)) == len(sources)
-        split = Split(name, reading, sources if whole else np.arange(len(rows)))
+        numbers = texts.numbers[facts["_row"].to_numpy()]
+        arrays = [column for column in ("_ids", "_types") if column in rows.column_names]
+        rows = rows.remove_columns(facts.column_names).with_format("numpy", columns=arrays, output_all_columns=True)
+        # Rows of a divided text would share its number and so draw the same masks.
+        whole = len(np.unique(numbers)) == len(numbers)
+        split = Split(texts.name, rows, numbers if whole else np.arange(len(rows)))
         super().__init__(split, read, collate, on_bad=on_bad, remedy=remedy)
         self._lengths = facts["_length"].to_numpy()
         faults = facts["_fault"].to_pylist()
-        self.leave_out({place: fault for place, fault in enumerate(faults) if fault is not None}, sources)
-        log_cut(name, int(facts["_cut"].to_numpy().sum()), len(rows), max_length)
+        self.leave_out({place: fault for place, fault in enumerate(faults) if fault is not None}, numbers)
+        log_cut(texts.name, int(facts["_cut"].to_numpy().sum()), len(rows), tokenize.max_length)
 
     @property
     def lengths(self) -> np.ndarray:

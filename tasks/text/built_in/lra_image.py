@@ -25,13 +25,8 @@ def lra_image(data_dir: str | None = None, data_files: DataFiles | None = None) 
     `tasks.text.tokens.tokenizers.CodePointsSpec` with first 0x2800 and count 256 is its tokenizer.
 
     Args:
-        data_dir: folder of parquet files of images, with splits train and test. One column holds images; the other
-            columns stay.
+        data_dir: folder of parquet files with splits train and test. One column holds images; other columns stay.
         data_files: files by split instead of the folder. Without both, the data set is CIFAR-10 of the hub.
-
-    Raises:
-        ValueError: a split does not have one column of images, or an image cannot be decoded.
-        FileNotFoundError: there are no such files, or the hub cannot be reached.
 
     Source: Y. Tay et al., "Long Range Arena", 2021 (arXiv 2011.04006), section 2.2.4.
     """
@@ -43,8 +38,8 @@ def lra_image(data_dir: str | None = None, data_files: DataFiles | None = None) 
         if own:
             raise
         raise FileNotFoundError(
-            f"path='lra/image' reads the images of CIFAR-10, which the Hugging Face hub has as {_HUB} and which cannot "
-            "be reached; give its parquet files by --data.data_dir FOLDER (train and test), or by --data.data_files"
+            f"path='lra/image' reads {_HUB} of the Hugging Face hub, which cannot be reached; give parquet files of "
+            "CIFAR-10 by --data.data_dir FOLDER (train and test), or by --data.data_files"
         ) from error
     return datasets.DatasetDict({name: _texts(source, name, rows) for name, rows in splits.items()})
 
@@ -69,9 +64,7 @@ def _texts(source: Source, name: str, rows: datasets.Dataset) -> datasets.Datase
     )
 
 
-def _with_texts(
-    rows: dict[str, list[Any]], numbers: list[int], column: str, split: str, version: int
-) -> dict[str, list[str | None]]:
+def _with_texts(rows: dict[str, Any], numbers: list[int], column: str, split: str, version: int) -> dict[str, Any]:
     return {"text": [_pixels(value, f"split {split!r}, row {number}") for value, number in zip(rows[column], numbers)]}
 
 

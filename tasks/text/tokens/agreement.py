@@ -1,4 +1,4 @@
-"""Whether starting weights, a processor, and batches agree on the tokens."""
+"""Checks that starting weights, processors, and batches have the same tokens."""
 
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,7 @@ _REMEDY = (
 
 
 def check_token_weights(report: WeightReport | None, network: nn.Module, token_weight: Tensor) -> None:
-    """Accept starting weights that have an embedding for each token.
-
-    Args:
-        report: What was loaded; None without starting weights.
-        network: What it was loaded into.
-        token_weight: The token embeddings of the network, (V, C).
-
-    Raises:
-        ValueError: The file has embeddings of another width, or of another number of tokens.
-    """
+    """Accept starting weights with token embeddings of the same shape as those of the network, (V, C)."""
     if report is None:
         return
     name = next((name for name, parameter in network.named_parameters() if parameter is token_weight), None)
@@ -33,62 +24,46 @@ def check_token_weights(report: WeightReport | None, network: nn.Module, token_w
     if differing is not None:
         raise ValueError(
             f"weights: {report.path} must have as many tokens as the data, and the width of the encoder, but the "
-            f"shapes (tokens, width) differ: {differing.removeprefix(f'{name} ')}. Set the encoder's options as they "
-            f"were, and {_REMEDY}"
+            f"shapes (tokens, width) differ: {differing.removeprefix(f'{name} ')}; set the encoder's options as in "
+            f"that run, and {_REMEDY}"
         )
 
 
 def check_same_tokens(report: WeightReport, tokenizer: dict[str, Any]) -> None:
-    """Accept a tokenizer whose tokens have the same numbers as in the starting weights, where those are known.
+    """Accept a tokenizer whose tokens have the same numbers as the tokens of the starting weights, if these are known.
 
-    Args:
-        report: What was loaded.
-        tokenizer: The tokenizer of the data as plain values.
-
-    Raises:
-        ValueError: A number stands for another token.
+    The tokens of weights are those of the checkpoint, or of a tokenizer.json beside the file.
     """
-    theirs = _tokens_of_weights(report)
-    if theirs is not None and (difference := _difference(theirs, _tokens(tokenizer), "the weights")):
-        raise ValueError(f"weights: {report.path} belongs to another tokenizer: {difference}; {_REMEDY}")
+    path = Path(report.path).expanduser()
+    file = (path if path.is_dir() else path.parent) / "tokenizer.json"
+    if settings := ((report.processor or {}).get("init_args") or {}).get("tokenizer"):
+        theirs = tokenizer_from(settings).get_vocab()
+    elif file.is_file():
+        theirs = Tokenizer.from_file(str(file)).get_vocab(with_added_tokens=True)
+    else:
+        return
+    if difference := _difference(theirs, tokenizer_from(tokenizer).get_vocab(), "the weights"):
+        raise ValueError(
+            f"weights: {report.path} must belong to the tokenizer of the data, got another tokenizer: {difference}; "
+            f"{_REMEDY}"
+        )
 
 
 def token_difference(ours: dict[str, Any], theirs: dict[str, Any]) -> str | None:
-    """The first token that has another number in the data, with the tokenizers as plain values; None without one."""
-    return _difference(_tokens(ours), _tokens(theirs), "the task")
+    """The first token that has another number in the data; None if there is none. Tokenizers are plain values."""
+    return _difference(tokenizer_from(ours).get_vocab(), tokenizer_from(theirs).get_vocab(), "the task")
 
 
-def _difference(ours: dict[int, str], data: dict[int, str], name: str) -> str | None:
-    numbers = (number for number in sorted(ours.keys() | data.keys()) if ours.get(number) != data.get(number))
-    number = next(numbers, None)
-    if number is None:
-        return None
-    return f"token {number} is {data.get(number)!r} in the data and {ours.get(number)!r} in {name}"
-
-
-def _tokens_of_weights(report: WeightReport) -> dict[int, str] | None:
-    """The tokens of the weights by number, from our checkpoint or from a folder; None where they are unknown."""
-    if settings := ((report.processor or {}).get("init_args") or {}).get("tokenizer"):
-        return _tokens(settings)
-    path = Path(report.path).expanduser()
-    file = (path if path.is_dir() else path.parent) / "tokenizer.json"
-    return _by_number(Tokenizer.from_file(str(file)).get_vocab(with_added_tokens=True)) if file.is_file() else None
-
-
-def _tokens(tokenizer: dict[str, Any]) -> dict[int, str]:
-    return _by_number(tokenizer_from(tokenizer).get_vocab())
-
-
-def _by_number(vocabulary: dict[str, int]) -> dict[int, str]:
-    return {number: token for token, number in vocabulary.items()}
+def _difference(ours: dict[str, int], data: dict[str, int], name: str) -> str | None:
+    mine, other = ({number: token for token, number in vocabulary.items()} for vocabulary in (ours, data))
+    for number in sorted(mine.keys() | other.keys()):
+        if mine.get(number) != other.get(number):
+            return f"token {number} is {other.get(number)!r} in the data and {mine.get(number)!r} in {name}"
+    return None
 
 
 def check_ids(ids: Tensor, vocab_size: int) -> None:
-    """Accept tokens inside the vocabulary of a network.
-
-    Raises:
-        ValueError: A token lies outside.
-    """
+    """Accept tokens of the vocabulary of a network."""
     if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= vocab_size):
         raise ValueError(
             f"tokens must lie in 0 to {vocab_size - 1}, the vocabulary of the network, got {int(ids.max())}; use the "

@@ -17,14 +17,9 @@ _VERSION = 1
 
 
 def learned_settings(spec: TokenizerSpec, rows: Any, columns: list[str]) -> dict[str, Any]:
-    """Settings of a tokenizer that learns from rows, as `tasks.text.tokens.tokenizers.tokenizer_settings` gives them.
+    """Settings of a tokenizer that learns from the columns of a prepared data set, or of the first rows of a stream.
 
-    All processes of a run get the same: the first learns it, and the others wait for its file.
-
-    Args:
-        spec: The specification of the tokenizer.
-        rows: Rows of a prepared data set; or a stream, whose first 10,000 rows are used.
-        columns: The columns of texts.
+    All processes of a run get the same settings: the first one learns, and the others wait for its file.
     """
     texts: Iterable[str]
     if isinstance(rows, datasets.IterableDataset):
@@ -39,8 +34,5 @@ def learned_settings(spec: TokenizerSpec, rows: Any, columns: list[str]) -> dict
 def _texts(rows: Any, columns: list[str]) -> Iterator[str]:
     """The texts of rows; values that are not texts are left out, and reported when the rows become tokens."""
     for batch in rows.select_columns(columns).iter(batch_size=1000):
-        for column in columns:
-            for value in batch[column]:
-                text, fault = as_text(value)
-                if fault is None:
-                    yield text
+        values = map(as_text, (value for column in columns for value in batch[column]))
+        yield from (text for text, fault in values if fault is None)

@@ -316,7 +316,7 @@ MISTAKES = {
         ["test", *TINY_SOFT, "--model.weights", "deeper.pth"],
         "deeper.pth holds 18 that have no place in it: stages.0.blocks.1.",
     ),
-    "channels": (["fit", *TINY, "--data.channels", "1"], "the images have 1 channels, but the network takes 3"),
+    "channels": (["fit", *TINY, "--data.channels", "1"], "images must have the 3 channels of the network, got 1"),
     "labels out of range": (["fit", *TINY, "--data.broken_label", "9"], "labels must lie between 0 and 6, got [9]"),
     "no such data": (["fit", *IMAGES, "--data.data_dir", "nowhere"], "data_dir does not exist"),
     "no such column": (["fit", *FOLDER, "--data.label_column", "lable"], "no such column; it has: image, label"),

@@ -69,26 +69,26 @@ def test_metrics_are_those_of_scikit_learn() -> None:
     )
     several, logits = torch.randint(2, (97, 3)), torch.randn(97, 3)
     found = classification_metrics(3, multi_label=True, second="f1")(logits, several)
-    guess = (logits > 0).int()
-    assert found["accuracy"].item() == pytest.approx((guess == several).double().mean().item())
-    assert found["f1"].item() == pytest.approx(f1_score(several, guess, average="macro"))
-    assert found["exact_match"].item() == pytest.approx(accuracy_score(several, guess))
+    prediction = (logits > 0).int()
+    assert found["accuracy"].item() == pytest.approx((prediction == several).double().mean().item())
+    assert found["f1"].item() == pytest.approx(f1_score(several, prediction, average="macro"))
+    assert found["exact_match"].item() == pytest.approx(accuracy_score(several, prediction))
 
 
 @pytest.mark.parametrize("least", [0.0, -1.0])
-def test_several_labels_are_told_by_the_signs_of_their_logits(least: float) -> None:
+def test_multi_label_metrics_threshold_the_logits_at_0(least: float) -> None:
     """Also in a batch whose logits all lie in [0, 1], where torchmetrics cannot tell them from probabilities."""
     task = silent(classifier(multi_label=True)).eval()
     data = {**batch(), "label": torch.randint(2, (5, 7)).float()}
     logits = torch.empty(5, 7).uniform_(least, 1.0)
     task.forward = lambda images: logits  # type: ignore[method-assign]
     task.step(data, "val")
-    guess = logits > 0
+    prediction = logits > 0
     found = task.val_metrics.compute()
-    assert found["val/accuracy"].item() == pytest.approx((guess == data["label"].bool()).double().mean().item())
+    assert found["val/accuracy"].item() == pytest.approx((prediction == data["label"].bool()).double().mean().item())
     counts = task.class_counts("val")
     assert counts is not None
-    assert counts[:, :, 1].sum(1).tolist() == guess.sum(0).tolist()
+    assert counts[:, :, 1].sum(1).tolist() == prediction.sum(0).tolist()
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
@@ -110,7 +110,7 @@ def test_a_run_measures_every_stage(tmp_path: Path, multi_label: bool) -> None:
         assert trainer.callback_metrics["test/accuracy"].item() == pytest.approx((counts.trace() / 19).item())
 
 
-def test_mixing_is_torchvisions_and_takes_turns() -> None:
+def test_mixing_is_that_of_torchvision_and_draws_one_method_a_batch() -> None:
     data = batch(6)
     for _ in range(8):
         images, labels = mix_batch(data["image"], data["label"], num_classes=7, mixup=0.8, cutmix=1.0)
@@ -173,14 +173,14 @@ def test_heads() -> None:
 
 
 def ready(**options: Any) -> ImageClassifier:
-    """A task that knows how images are prepared and tells classes apart, though at random."""
+    """A task with a processor and a random head whose predictions differ."""
     task = classifier(**{"processor": TinyImages().processor, **options})
     with torch.no_grad():
         task.network.get_classifier().weight.mul_(30)  # type: ignore[operator]
     return task.eval()
 
 
-def picture(column: int, side: int = 32) -> Image.Image:
+def drawn(column: int, side: int = 32) -> Image.Image:
     image = Image.new("RGB", (side, side), (40, 40, 40))
     image.paste((255, 255, 255), (column, 0, column + 1, side))
     return image
@@ -188,42 +188,44 @@ def picture(column: int, side: int = 32) -> Image.Image:
 
 def test_predict_takes_paths_images_and_tensors(tmp_path: Path) -> None:
     task = ready()
-    pictures = [picture(column) for column in range(7)]
-    for column, image in enumerate(pictures):
+    images = [drawn(column) for column in range(7)]
+    for column, image in enumerate(images):
         image.save(tmp_path / f"{column}.png")
     paths = [tmp_path / f"{column}.png" for column in range(7)]
-    whole = torch.stack([pil_to_tensor(image) for image in pictures])
+    whole = torch.stack([pil_to_tensor(image) for image in images])
     expected, classes = task(whole / 255).softmax(-1).sort(descending=True)
     assert len(set(classes[:, 0].tolist())) > 1
-    for images in (pictures, paths, [str(path) for path in paths], whole, whole / 255, list(whole)):
-        guesses = task.predict(images, batch_size=3)
-        assert [[guess.label for guess in best] for best in guesses] == [
+    for given in (images, paths, [str(path) for path in paths], whole, whole / 255, list(whole)):
+        predictions = task.predict(given, batch_size=3)
+        assert [[prediction.label for prediction in best] for best in predictions] == [
             [f"column {number}" for number in row] for row in classes[:, :5].tolist()
         ]
-        found = torch.tensor([[guess.probability for guess in best] for best in guesses])
+        found = torch.tensor([[prediction.probability for prediction in best] for best in predictions])
         assert torch.allclose(found, expected[:, :5], atol=1e-5)
-    for image in (pictures[2], paths[2], str(paths[2]), whole[2]):
+    for image in (images[2], paths[2], str(paths[2]), whole[2]):
         assert task.predict(image)[0][0].label == f"column {classes[2, 0]}"
-    assert len(task.predict(pictures[0], top_k=99)[0]) == 7
-    assert len(task.predict(picture(3, side=64))) == 1
+    assert len(task.predict(images[0], top_k=99)[0]) == 7
+    assert len(task.predict(drawn(3, side=64))) == 1
     assert task.predict([]) == []
 
 
-def test_predict_of_several_labels_does_not_share_out() -> None:
+def test_multi_label_probabilities_are_independent() -> None:
     task = ready(processor=TinyImages(multi_label=True).processor)
-    guesses = task.predict(picture(2), top_k=7)[0]
-    probabilities = task(pil_to_tensor(picture(2))[None] / 255)[0].sigmoid()
-    assert sorted(guess.probability for guess in guesses) == pytest.approx(sorted(probabilities.tolist()), abs=1e-5)
+    predictions = task.predict(drawn(2), top_k=7)[0]
+    probabilities = task(pil_to_tensor(drawn(2))[None] / 255)[0].sigmoid()
+    assert sorted(prediction.probability for prediction in predictions) == pytest.approx(
+        sorted(probabilities.tolist()), abs=1e-5
+    )
 
 
 def test_predict_leaves_the_mode_as_it_was() -> None:
     task = ready().train()
-    assert task.predict(picture(2)) == task.predict(picture(2))  # without dropout
+    assert task.predict(drawn(2)) == task.predict(drawn(2))  # without dropout
     assert task.training
 
 
-def test_predict_names_a_file_that_is_no_picture(tmp_path: Path) -> None:
-    (tmp_path / "text.png").write_text("no picture")
+def test_predict_names_a_file_that_is_not_an_image(tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("not an image")
     with pytest.raises(ValueError, match=r"text.png' cannot be decoded"):
         ready().predict(tmp_path / "text.png")
 
@@ -237,7 +239,7 @@ def test_predict_names_a_file_that_is_no_picture(tmp_path: Path) -> None:
         (lambda: ImageClassifier(Headless()), "num_classes must be given: Sequential has no head of its own"),
         (lambda: classifier(Headless(5, 3))(torch.rand(2, 3, 32, 32)), r"features of shape \(2, 3\), got \(2, 5\)"),
         (
-            lambda: classifier().predict(picture(2)),
+            lambda: classifier().predict(drawn(2)),
             "ImageClassifier must have a processor to prepare raw inputs, got None",
         ),
         (
@@ -246,7 +248,7 @@ def test_predict_names_a_file_that_is_no_picture(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_refused(make: Any, message: str) -> None:
+def test_invalid_arguments(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
 
@@ -263,7 +265,7 @@ def test_an_encoder_without_features() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"channels": 1}, r"the images have 1 channels, but the network takes 3: set --model.encoder.in_chans 1"),
+        ({"channels": 1}, r"images must have the 3 channels of the network, got 1; set --model.encoder.in_chans 1"),
         ({"broken_label": 7}, r"labels must lie between 0 and 6, got \[7\]"),
         ({"broken_label": -1}, r"labels must lie between 0 and 6, got \[-1\]"),
         ({"multi_label": True}, r"labels must have shape \(batch,\), got \(11, 7\); is multi_label missing\?"),
@@ -274,15 +276,15 @@ def test_batches_that_do_not_fit(tmp_path: Path, data: dict[str, Any], message: 
         quiet_trainer(tmp_path).fit(classifier(VIT), datamodule=TinyImages(**data))
 
 
-def test_a_network_of_one_size_says_which() -> None:
+def test_a_network_of_one_size_names_it() -> None:
     task = classifier(TimmSpec("vit_tiny_patch16_224", img_size=32))
     data = batch()
     assert task.on_before_batch_transfer(data, 0) is data
-    message = r"the images have 24 x 40 pixels, but the network takes 32 x 32 alone: set --model.encoder.img_size 24"
+    message = r"images must have the 32 x 32 pixels of the network, got 24 x 40; set --model.encoder.img_size 24"
     with pytest.raises(ValueError, match=message):
         task.on_before_batch_transfer({**data, "image": torch.rand(5, 3, 24, 40)}, 0)
 
 
-def test_several_labels_need_their_shape(tmp_path: Path) -> None:
+def test_the_shape_of_multi_label_targets_is_checked(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"with several labels they must have shape \(batch, 7\), got \(11,\)"):
         quiet_trainer(tmp_path).fit(classifier(multi_label=True), datamodule=TinyImages())

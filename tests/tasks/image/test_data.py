@@ -1,4 +1,4 @@
-"""Labelled pictures from files of every kind to batches."""
+"""Images with labels from files of every kind to batches."""
 
 import json
 import pickle
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 _NAMES = ["ant", "bee", "cat"]
 
 
-def _picture(number: int, size: tuple[int, int] = (11, 7)) -> Image.Image:
+def _image(number: int, size: tuple[int, int] = (11, 7)) -> Image.Image:
     pixels = np.random.default_rng(number).integers(0, 256, (*size, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
 
@@ -34,7 +34,7 @@ def _picture(number: int, size: tuple[int, int] = (11, 7)) -> Image.Image:
 def _parquet(file: Path, rows: int, first: int = 0, labels: list[Any] | None = None, feature: Any = None) -> str:
     features = {"image": datasets.Image(), "label": feature or datasets.ClassLabel(names=_NAMES)}
     content = {
-        "image": [_picture(first + i) for i in range(rows)],
+        "image": [_image(first + i) for i in range(rows)],
         "label": labels or [i % 3 for i in range(rows)],
     }
     datasets.Dataset.from_dict(content, features=datasets.Features(features)).to_parquet(file)
@@ -51,11 +51,11 @@ def _data(files: Any, path: str = "parquet", **options: Any) -> ImageDataModule:
     return ImageDataModule(path, data_files=files, **{**settings, **options})
 
 
-def _prepared(image: Image.Image, data: ImageDataModule) -> torch.Tensor:
+def _preprocessed(image: Image.Image, data: ImageDataModule) -> torch.Tensor:
     return data.processor([image])[0]
 
 
-def test_batches_hold_prepared_pictures_labels_and_row_numbers(files: dict[str, str]) -> None:
+def test_batches_contain_preprocessed_images_labels_and_row_numbers(files: dict[str, str]) -> None:
     data = _data(files)
     batches = list(data.test_dataloader())
     assert [len(batch["label"]) for batch in batches] == [5, 5, 3]
@@ -65,10 +65,10 @@ def test_batches_hold_prepared_pictures_labels_and_row_numbers(files: dict[str, 
     assert batch["index"].tolist() == [5, 6, 7, 8, 9]
     assert batch["label"].tolist() == [2, 0, 1, 2, 0]
     for i, row in enumerate(batch["index"].tolist()):
-        torch.testing.assert_close(batch["image"][i], _prepared(_picture(100 + row), data))
+        torch.testing.assert_close(batch["image"][i], _preprocessed(_image(100 + row), data))
 
 
-def test_what_the_data_says_of_itself_needs_no_setup(files: dict[str, str]) -> None:
+def test_properties_of_the_data_need_no_setup(files: dict[str, str]) -> None:
     data = _data(files, channels=1, image_size=(9, 8), preprocess=Preprocess(mean=[0.3], std=[0.2], crop_pct=0.9))
     assert (data.num_classes, data.class_names, data.multi_label, data.channels) == (3, _NAMES, False, 1)
     made = data.processor
@@ -83,7 +83,7 @@ def test_a_folder_of_class_folders(tmp_path: Path) -> None:
         for label, name in enumerate(names):
             (tmp_path / split / name).mkdir(parents=True)
             for i in range(5):
-                _picture(label * 10 + i).save(tmp_path / split / name / f"{i}.png")
+                _image(label * 10 + i).save(tmp_path / split / name / f"{i}.png")
     for arguments in ({"path": "imagefolder", "data_dir": str(tmp_path)}, {"path": str(tmp_path)}):
         data = ImageDataModule(**arguments, image_size=8, batch_size=4, val_fraction=0.2)
         assert data.class_names == _NAMES
@@ -94,10 +94,10 @@ def test_a_folder_of_class_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["csv", "json"])
 @pytest.mark.parametrize("streaming", [False, True])
 def test_tables_of_file_names_relative_to_the_table(tmp_path: Path, kind: str, streaming: bool) -> None:
-    (tmp_path / "pictures").mkdir()
-    rows = [{"photo": f"pictures/{i}.png", "kind": _NAMES[i % 3]} for i in range(7)]
+    (tmp_path / "images").mkdir()
+    rows = [{"photo": f"images/{i}.png", "kind": _NAMES[i % 3]} for i in range(7)]
     for i in range(7):
-        _picture(i).save(tmp_path / "pictures" / f"{i}.png")
+        _image(i).save(tmp_path / "images" / f"{i}.png")
     table = tmp_path / f"table.{kind}"
     if kind == "csv":
         table.write_text("photo,kind\n" + "".join(f"{row['photo']},{row['kind']}\n" for row in rows))
@@ -109,17 +109,17 @@ def test_tables_of_file_names_relative_to_the_table(tmp_path: Path, kind: str, s
     batch = next(iter(data.test_dataloader()))
     assert data.class_names == _NAMES
     assert batch["label"].tolist() == [0, 1, 2, 0, 1]
-    torch.testing.assert_close(batch["image"][3], _prepared(_picture(3), data))
+    torch.testing.assert_close(batch["image"][3], _preprocessed(_image(3), data))
     relative = _data(table.name, kind, data_dir=str(tmp_path), streaming=streaming, class_names=names, **columns)
     assert torch.equal(next(iter(relative.test_dataloader()))["image"], batch["image"])
 
 
-def test_a_folder_with_tables_of_its_pictures_and_training_on_several_splits(tmp_path: Path) -> None:
-    (tmp_path / "pictures").mkdir()
+def test_a_folder_with_tables_of_its_images_and_training_on_two_splits(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
     for i in range(6):
-        _picture(i).save(tmp_path / "pictures" / f"{i}.png")
+        _image(i).save(tmp_path / "images" / f"{i}.png")
     for split, rows in (("train", range(4)), ("test", range(4, 6))):
-        lines = [f"pictures/{i}.png,{_NAMES[i // 2]}\n" for i in rows]
+        lines = [f"images/{i}.png,{_NAMES[i // 2]}\n" for i in rows]
         (tmp_path / f"{split}.csv").write_text("image,label\n" + "".join(lines))
     options: Any = {"image_size": 8, "batch_size": 6, "val_fraction": 0.0}
     data = ImageDataModule(str(tmp_path), train_split="train+test", **options)
@@ -127,16 +127,16 @@ def test_a_folder_with_tables_of_its_pictures_and_training_on_several_splits(tmp
     (batch,) = data.train_dataloader()
     for row, label, image in zip(batch["index"].tolist(), batch["label"].tolist(), batch["image"], strict=True):
         assert label == row // 2
-        torch.testing.assert_close(image, _prepared(_picture(row), data))
+        torch.testing.assert_close(image, _preprocessed(_image(row), data))
     with pytest.raises(
         ValueError, match=r"train_split='train\+extra': the data has no such split; it has: train, test"
     ):
         ImageDataModule(str(tmp_path), train_split="train+extra", **options).setup("fit")
 
 
-def test_a_streamed_split_gives_the_same_pictures(files: dict[str, str]) -> None:
-    kept, streamed = _data(files), _data(files, streaming=True)
-    for one, other in zip(kept.test_dataloader(), streamed.test_dataloader(), strict=True):
+def test_a_streamed_split_gives_the_same_images(files: dict[str, str]) -> None:
+    whole, streamed = _data(files), _data(files, streaming=True)
+    for one, other in zip(whole.test_dataloader(), streamed.test_dataloader(), strict=True):
         assert torch.equal(one["image"], other["image"])
         assert torch.equal(one["label"], other["label"])
 
@@ -144,11 +144,11 @@ def test_a_streamed_split_gives_the_same_pictures(files: dict[str, str]) -> None
 @pytest.mark.parametrize(
     "augment", [Augment(), Augment(crop="pad", padding=2, hflip=0.5, policy="trivial", erase=0.5)], ids=["none", "all"]
 )
-def test_pictures_kept_in_memory_are_the_same_as_those_read_each_time(files: dict[str, str], augment: Augment) -> None:
-    kept, read = (_data(files, cache=cache, augment=augment) for cache in (True, False))
-    assert isinstance(kept.examples_for("train"), CachedImages)
+def test_cached_images_equal_images_read_each_time(files: dict[str, str], augment: Augment) -> None:
+    cached, read = (_data(files, cache=cache, augment=augment) for cache in (True, False))
+    assert isinstance(cached.examples_for("train"), CachedImages)
     assert not isinstance(read.examples_for("train"), CachedImages)
-    loaders = kept.train_dataloader(), read.train_dataloader()
+    loaders = cached.train_dataloader(), read.train_dataloader()
     for epoch in (0, 1):
         for loader in loaders:
             loader.sampler.set_epoch(epoch)
@@ -158,36 +158,36 @@ def test_pictures_kept_in_memory_are_the_same_as_those_read_each_time(files: dic
             assert all(torch.equal(one[key], other[key]) for key in ("image", "label", "index"))
 
 
-def test_pictures_are_kept_only_where_they_are_small_and_resized_first(files: dict[str, str]) -> None:
-    def kept(role: Any, **options: Any) -> bool:
+def test_images_are_cached_only_if_they_are_small_and_resized_first(files: dict[str, str]) -> None:
+    def cached(role: Any, **options: Any) -> bool:
         return isinstance(_data(files, **options).examples_for(role), CachedImages)
 
-    assert kept("train")
-    assert kept("test", augment=Augment(crop="resized"))
-    assert not kept("train", augment=Augment(crop="resized"))
-    assert not kept("train", image_size=5000)
-    assert not kept("test", cache=False)
+    assert cached("train")
+    assert cached("test", augment=Augment(crop="resized"))
+    assert not cached("train", augment=Augment(crop="resized"))
+    assert not cached("train", image_size=5000)
+    assert not cached("test", cache=False)
 
 
 @pytest.mark.parametrize("crop", ["none", "pad", "resized"])
-def test_training_pictures_follow_from_seed_epoch_and_row(files: dict[str, str], crop: Any) -> None:
+def test_training_images_depend_on_seed_epoch_and_row_alone(files: dict[str, str], crop: Any) -> None:
     augment = Augment(crop=crop, hflip=0.5, policy="rand-m5-n1", erase=0.3)
 
-    def pictures(epoch: int, seed: int = 1, workers: int = 0) -> dict[int, torch.Tensor]:
+    def images(epoch: int, seed: int = 1, workers: int = 0) -> dict[int, torch.Tensor]:
         random.seed(epoch + seed + workers)
         loader = _data(files, augment=augment, seed=seed, num_workers=workers, val_fraction=0.0).train_dataloader()
         loader.sampler.set_epoch(epoch)
         return {row: image for batch in loader for row, image in zip(batch["index"].tolist(), batch["image"])}
 
-    first = pictures(0)
-    assert all(torch.equal(first[row], image) for row, image in pictures(0, workers=2).items())
-    second, other = pictures(1), pictures(0, seed=2)
+    first = images(0)
+    assert all(torch.equal(first[row], image) for row, image in images(0, workers=2).items())
+    second, other = images(1), images(0, seed=2)
     assert any(not torch.equal(first[row], second[row]) for row in first.keys() & second.keys())
     assert any(not torch.equal(first[row], other[row]) for row in first.keys() & other.keys())
 
 
 @pytest.mark.parametrize("crop", ["pad", "resized"])
-def test_examples_can_be_sent_to_processes_that_share_nothing(files: dict[str, str], crop: Any) -> None:
+def test_examples_can_be_pickled(files: dict[str, str], crop: Any) -> None:
     augment = Augment(crop=crop, policy="rand-m9-mstd0.5-inc1", color_jitter=0.2, erase=0.5)
     for examples in (_data(files, augment=augment).examples_for("train"), _data(files).examples_for("test")):
         copied = pickle.loads(pickle.dumps(examples))
@@ -195,14 +195,14 @@ def test_examples_can_be_sent_to_processes_that_share_nothing(files: dict[str, s
         assert torch.equal(copied[draw]["image"], examples[draw]["image"])
 
 
-def test_training_without_augmentation_shows_pictures_as_validation_does(files: dict[str, str]) -> None:
+def test_without_augmentation_training_images_equal_validation_images(files: dict[str, str]) -> None:
     data = _data(files, val_fraction=0.0)
     for batch in data.train_dataloader():
         for row, image in zip(batch["index"].tolist(), batch["image"]):
-            torch.testing.assert_close(image, _prepared(_picture(row), data))
+            torch.testing.assert_close(image, _preprocessed(_image(row), data))
 
 
-def test_several_labels_a_picture(tmp_path: Path) -> None:
+def test_lists_of_labels(tmp_path: Path) -> None:
     labels = [[i % 3, (i + 1) % 3] if i % 4 else [] for i in range(9)]
     feature = datasets.List(datasets.ClassLabel(names=_NAMES))
     data = _data(_parquet(tmp_path / "train.parquet", 9, labels=labels, feature=feature), val_fraction=0.3)
@@ -213,7 +213,7 @@ def test_several_labels_a_picture(tmp_path: Path) -> None:
             assert target.nonzero().flatten().tolist() == sorted(labels[row])
 
 
-def test_the_validation_part_keeps_the_shares_of_classes(tmp_path: Path) -> None:
+def test_the_validation_part_has_the_same_shares_of_classes(tmp_path: Path) -> None:
     file = _parquet(tmp_path / "train.parquet", 40, labels=[0] * 20 + [1] * 12 + [2] * 8)
     data = _data(file, val_fraction=0.25, batch_size=10)
     (batch,) = data.val_dataloader()
@@ -242,8 +242,8 @@ def test_the_digits_of_scikit_learn() -> None:
     assert data.class_names == list("0123456789")
     parts = {role: data.examples_for(role) for role in ("train", "validation", "test")}  # type: ignore[arg-type]
     assert {role: len(part) for role, part in parts.items()} == {"train": 1257, "validation": 180, "test": 360}
-    pictures = [example.images.flatten(1).tolist() for example in parts.values()]  # type: ignore[union-attr]
-    together = {tuple(picture) for part in pictures for picture in part}
+    images = [example.images.flatten(1).tolist() for example in parts.values()]  # type: ignore[union-attr]
+    together = {tuple(image) for part in images for image in part}
     assert len(together) == 1797
     labels = torch.cat([batch["label"] for batch in data.test_dataloader()])
     assert min(labels.bincount()) >= 34
@@ -257,7 +257,7 @@ def test_the_digits_of_scikit_learn() -> None:
 def _with_broken(tmp_path: Path, *broken: int, rows: int = 31) -> str:
     file = tmp_path / "train.csv"
     for i in range(rows):
-        _picture(i).save(tmp_path / f"{i}.png")
+        _image(i).save(tmp_path / f"{i}.png")
     for i in broken:
         (tmp_path / f"{i}.png").write_bytes(b"broken")
     file.write_text("image,label\n" + "".join(f"{i}.png,{_NAMES[i % 3]}\n" for i in range(rows)))
@@ -265,7 +265,7 @@ def _with_broken(tmp_path: Path, *broken: int, rows: int = 31) -> str:
 
 
 @pytest.mark.parametrize("cache", [True, False])
-def test_a_broken_picture_stops_the_run_and_is_named(tmp_path: Path, cache: bool) -> None:
+def test_a_broken_image_stops_the_run_and_is_named(tmp_path: Path, cache: bool) -> None:
     data = _data(_with_broken(tmp_path, 4), "csv", cache=cache, val_fraction=0.0)
     message = f"split 'train', row 4: the image '{tmp_path / '4.png'}' cannot be decoded: .*--data.on_bad_image skip"
     with pytest.raises(ReadError, match=message):
@@ -274,7 +274,7 @@ def test_a_broken_picture_stops_the_run_and_is_named(tmp_path: Path, cache: bool
 
 @pytest.mark.parametrize("cache", [True, False])
 @pytest.mark.parametrize("crop", ["none", "resized"])
-def test_broken_pictures_are_skipped_and_counted(tmp_path: Path, cache: bool, crop: Any) -> None:
+def test_broken_images_are_skipped_and_counted(tmp_path: Path, cache: bool, crop: Any) -> None:
     options = {"cache": cache and crop == "none", "augment": Augment(crop=crop), "val_fraction": 0.0}
     data = _data(_with_broken(tmp_path, 4, 5, 19), "csv", on_bad_image="skip", batch_size=31, **options)
     (batch,) = data.train_dataloader()
@@ -284,7 +284,7 @@ def test_broken_pictures_are_skipped_and_counted(tmp_path: Path, cache: bool, cr
     assert data.skipped == {"train": 3}
 
 
-def test_broken_pictures_of_an_evaluation_are_left_out(tmp_path: Path) -> None:
+def test_broken_images_of_an_evaluation_are_left_out(tmp_path: Path) -> None:
     file = _with_broken(tmp_path, 4, rows=9)
     options = {"cache": False, "on_bad_image": "skip", "test_split": "train"}
     data = _data(file, "csv", class_names=_NAMES, **options)
@@ -293,7 +293,7 @@ def test_broken_pictures_of_an_evaluation_are_left_out(tmp_path: Path) -> None:
     assert data.skipped == {"test": 1}
 
 
-def test_skipped_pictures_do_not_count_in_the_statistics(tmp_path: Path) -> None:
+def test_skipped_images_do_not_count_in_the_statistics(tmp_path: Path) -> None:
     data = _data(
         _with_broken(tmp_path, 4), "csv", on_bad_image="skip", preprocess=Preprocess(mean="auto"), val_fraction=0.0
     )
@@ -313,12 +313,12 @@ def test_skipped_pictures_do_not_count_in_the_statistics(tmp_path: Path) -> None
             {"cache": True, "augment": Augment(crop="resized")},
             "cache must be auto or false where images are cropped at random",
         ),
-        ({"preprocess": Preprocess(mean=[0.5])}, "preprocess.mean: expected .* one number for each of 3 channels"),
+        ({"preprocess": Preprocess(mean=[0.5])}, "preprocess.mean must be .* one number for each of 3 channels"),
         ({"class_names": ["a"]}, "class_names: expected 3 names"),
         ({"label_column": "image"}, "label_column='image': expected class labels"),
     ],
 )
-def test_mistakes(files: dict[str, str], options: dict[str, Any], message: str) -> None:
+def test_invalid_arguments(files: dict[str, str], options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         _data(files, **options).setup("fit")
 
@@ -387,7 +387,7 @@ def test_options_reach_the_module_from_the_command_line(option: str, attribute: 
 
 
 def test_local_files_replace_a_hub_name(tmp_path: Path, files: dict[str, str]) -> None:
-    recipe = {"class_path": "ImageDataModule", "init_args": {"path": "nobody/pictures", "image_size": 8}}
+    recipe = {"class_path": "ImageDataModule", "init_args": {"path": "nobody/images", "image_size": 8}}
     arguments = [f"--data.data_files.{split}={file}" for split, file in files.items()]
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(ImageDataModule, "data")

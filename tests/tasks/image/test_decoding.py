@@ -1,4 +1,4 @@
-"""Pictures of every kind in one or three channels, and pictures that are broken."""
+"""Images of every kind in one or three channels, and images that are broken."""
 
 import base64
 import struct
@@ -15,7 +15,7 @@ from tasks.data.examples import ReadError
 from tasks.image.decoding import middle, read_image, to_channels
 from tasks.image.transforms import resize_transform
 
-_GREY = np.arange(35, dtype=np.uint8).reshape(7, 5) * 7
+_GRAY = np.arange(35, dtype=np.uint8).reshape(7, 5) * 7
 _RGB = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
 
 
@@ -29,16 +29,16 @@ def _array(image: Image.Image) -> np.ndarray:
     return np.asarray(image)
 
 
-def test_grey_becomes_three_equal_channels_and_colour_becomes_grey() -> None:
-    grey, colour = Image.fromarray(_GREY), Image.fromarray(_RGB)
-    assert (_array(to_channels(grey, 1)) == _GREY).all()
-    assert (_array(to_channels(grey, 3)) == _GREY[:, :, None]).all()
-    assert (_array(to_channels(colour, 3)) == _RGB).all()
-    assert (_array(to_channels(colour, 1)) == _array(colour.convert("L"))).all()
+def test_grayscale_becomes_three_equal_channels_and_color_becomes_grayscale() -> None:
+    gray, color = Image.fromarray(_GRAY), Image.fromarray(_RGB)
+    assert (_array(to_channels(gray, 1)) == _GRAY).all()
+    assert (_array(to_channels(gray, 3)) == _GRAY[:, :, None]).all()
+    assert (_array(to_channels(color, 3)) == _RGB).all()
+    assert (_array(to_channels(color, 1)) == _array(color.convert("L"))).all()
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_transparent_pixels_are_white_and_half_transparent_ones_are_mixed(channels: Any) -> None:
+def test_transparent_pixels_are_laid_over_white(channels: Any) -> None:
     image = Image.new("RGBA", (3, 1), (0, 0, 0, 0))
     image.putpixel((1, 0), (0, 0, 0, 255))
     image.putpixel((2, 0), (0, 0, 0, 51))
@@ -46,9 +46,9 @@ def test_transparent_pixels_are_white_and_half_transparent_ones_are_mixed(channe
     assert values.tolist() == [[255] * channels, [0] * channels, [204] * channels]
 
 
-def test_grey_with_alpha_and_palettes_with_and_without_transparency() -> None:
-    image = Image.merge("LA", (Image.fromarray(_GREY), Image.new("L", (5, 7), 255)))
-    assert (_array(to_channels(image, 1)) == _GREY).all()
+def test_grayscale_with_alpha_and_palettes_with_and_without_transparency() -> None:
+    image = Image.merge("LA", (Image.fromarray(_GRAY), Image.new("L", (5, 7), 255)))
+    assert (_array(to_channels(image, 1)) == _GRAY).all()
     palette = Image.new("P", (2, 1))
     palette.putpalette([10, 20, 30, 200, 100, 50])
     palette.putpixel((1, 0), 1)
@@ -57,7 +57,7 @@ def test_grey_with_alpha_and_palettes_with_and_without_transparency() -> None:
     assert _array(transparent).tolist() == [[[255, 255, 255], [200, 100, 50]]]
 
 
-def test_pixels_of_16_bits_keep_their_upper_8() -> None:
+def test_pixels_of_16_bits_become_their_upper_8() -> None:
     values = np.array([[0, 255, 256, 65535, 40000]], dtype=np.uint16)
     expected = [[0, 0, 1, 255, 156]]
     assert _array(read_image(_png(Image.fromarray(values)), 1)).tolist() == expected
@@ -75,12 +75,12 @@ def test_other_modes_become_rgb(mode: str) -> None:
 def test_the_exif_orientation_is_applied_once(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    file = _png(Image.fromarray(_GREY), exif=exif)
+    file = _png(Image.fromarray(_GRAY), exif=exif)
     expected = _array(ImageOps.exif_transpose(Image.open(BytesIO(file))))
     turned = read_image(file, 1)
     assert (_array(turned) == expected).all()
     assert (_array(to_channels(turned, 1)) == expected).all()
-    assert orientation != 6 or (expected == np.rot90(_GREY, -1)).all()
+    assert orientation != 6 or (expected == np.rot90(_GRAY, -1)).all()
 
 
 def _exif(*entries: tuple[int, int, int, bytes]) -> bytes:
@@ -109,14 +109,14 @@ _ODD_MAKE = (0x10F, 11, 1, struct.pack("<f", 1.5))
         (b"Exif\0\0", False),
     ],
 )
-def test_exif_that_cannot_be_read_is_none(kind: str, exif: bytes, turned: bool) -> None:
+def test_exif_that_cannot_be_read_is_ignored(kind: str, exif: bytes, turned: bool) -> None:
     file = BytesIO()
     Image.new("RGB", (7, 5), (200, 9, 9)).save(file, kind, exif=exif)
     image = read_image(file.getvalue(), 3)
     assert image.size == ((5, 7) if turned else (7, 5))
 
 
-def test_transparency_of_a_palette_outlives_its_turning() -> None:
+def test_transparency_of_a_palette_survives_the_exif_orientation() -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 200, 100, 50])
     image.putpixel((1, 0), 1)
@@ -190,7 +190,7 @@ def test_the_middle_of_a_long_image() -> None:
     assert middle(row, 100) is row
 
 
-def test_every_form_of_a_picture_reads_alike(tmp_path: Path) -> None:
+def test_every_form_of_an_image_gives_the_same_pixels(tmp_path: Path) -> None:
     image = Image.fromarray(_RGB)
     image.save(tmp_path / "a.png")
     forms = [
@@ -206,11 +206,11 @@ def test_every_form_of_a_picture_reads_alike(tmp_path: Path) -> None:
     ]
     for form in forms:
         assert (_array(read_image(form, 3, tmp_path)) == _RGB).all()
-    assert (_array(read_image(_GREY[:, :, None].tolist(), 1)) == _GREY).all()
+    assert (_array(read_image(_GRAY[:, :, None].tolist(), 1)) == _GRAY).all()
 
 
-def test_broken_pictures_are_errors_that_name_the_file(tmp_path: Path) -> None:
-    (tmp_path / "note.png").write_text("not a picture")
+def test_broken_images_are_errors_that_name_the_file(tmp_path: Path) -> None:
+    (tmp_path / "note.png").write_text("not an image")
     (tmp_path / "cut.png").write_bytes(_png(Image.fromarray(_RGB))[:-30])
     jpeg = BytesIO()
     Image.fromarray(np.repeat(np.repeat(_RGB, 20, 0), 20, 1)).save(jpeg, "JPEG")
@@ -225,9 +225,9 @@ def test_broken_pictures_are_errors_that_name_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (None, "the row holds no image"),
-        ({"bytes": None, "path": None}, "the row holds no image"),
-        (3.5, "a float is no image"),
+        (None, "the image is missing"),
+        ({"bytes": None, "path": None}, "the image is missing"),
+        (3.5, "expected an image, got a float"),
         (b"", "cannot identify image file"),
         ([[0, 256]], r"expected whole numbers from 0 to 255 .* got int64 of shape \(1, 2\)"),
         ([[0.5, 0.1]], "got float64"),
@@ -236,6 +236,6 @@ def test_broken_pictures_are_errors_that_name_the_file(tmp_path: Path) -> None:
         (Image.new("F", (2, 2)), "floating-point numbers of unknown range"),
     ],
 )
-def test_values_that_are_no_pictures(value: Any, message: str) -> None:
+def test_values_that_are_not_images(value: Any, message: str) -> None:
     with pytest.raises(ReadError, match=message):
         read_image(value, 3)

@@ -11,8 +11,9 @@ from PIL import Image
 from toy_rows import quiet_trainer
 
 from tasks.data.examples import ReadError
+from tasks.data.files import list_files
 from tasks.image.data import ImageDataModule
-from tasks.image.files import list_images
+from tasks.image.folders import IMAGE_SUFFIXES
 from tasks.image.processor import ImageProcessor
 from tasks.image.transforms import Preprocess
 
@@ -21,14 +22,14 @@ _PROCESSOR = ImageProcessor((6, 8), 1, mean=[0.2], std=[0.5], interpolation="nea
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "pictures" / "more").mkdir(parents=True)
+    (tmp_path / "images" / "more").mkdir(parents=True)
     for number, name in enumerate(("b.png", "a.JPG", "more/c.png", "d.bmp", "e.webp")):
-        Image.new("RGB", (9, 5 + number), (40 * number, 9, 99)).save(tmp_path / "pictures" / name)
-    (tmp_path / "pictures" / "notes.txt").write_text("no picture")
+        Image.new("RGB", (9, 5 + number), (40 * number, 9, 99)).save(tmp_path / "images" / name)
+    (tmp_path / "images" / "notes.txt").write_text("not an image")
     for name in ("._a.JPG", "__MACOSX/a.JPG", ".cache/a.png"):
-        (tmp_path / "pictures" / name).parent.mkdir(exist_ok=True)
-        (tmp_path / "pictures" / name).write_bytes(b"hidden")
-    return tmp_path / "pictures"
+        (tmp_path / "images" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "images" / name).write_bytes(b"hidden")
+    return tmp_path / "images"
 
 
 def _predict(images: Any, processor: ImageProcessor | None = None, **options: Any) -> list[dict[str, Any]]:
@@ -39,7 +40,7 @@ def _predict(images: Any, processor: ImageProcessor | None = None, **options: An
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_folder_is_prepared_as_the_task_says(folder: Path, workers: int) -> None:
+def test_a_folder_is_preprocessed_by_the_processor_of_the_task(folder: Path, workers: int) -> None:
     batches = _predict(str(folder), _PROCESSOR, num_workers=workers)
     files = [file for batch in batches for file in batch["file"]]
     assert files == [str(folder / name) for name in ("a.JPG", "b.png", "d.bmp", "e.webp", "more/c.png")]
@@ -49,23 +50,27 @@ def test_a_folder_is_prepared_as_the_task_says(folder: Path, workers: int) -> No
         assert torch.equal(image, _PROCESSOR([file])[0])
 
 
-def test_without_a_task_that_knows_the_module_itself_says(folder: Path) -> None:
+def test_without_a_given_processor_the_module_preprocesses(folder: Path) -> None:
     preprocess = Preprocess(mean=[0.0] * 3, std=[1.0] * 3, crop_mode="squash")
     (batch,) = _predict(str(folder / "b.png"), image_size=4, preprocess=preprocess)
     assert batch["image"].shape == (1, 3, 4, 4)
     assert batch["image"][0, :, 0, 0].mul(255).round().tolist() == [0, 9, 99]
 
 
+def _listed(images: Any) -> list[str]:
+    return list_files("images", images, IMAGE_SUFFIXES, "image")
+
+
 def test_lists_and_patterns(folder: Path, tmp_path: Path) -> None:
-    assert list_images([str(folder / "more"), str(folder / "b.png")]) == [
+    assert _listed([str(folder / "more"), str(folder / "b.png")]) == [
         str(folder / "more/c.png"),
         str(folder / "b.png"),
     ]
-    assert list_images(str(folder / "*.png")) == [str(folder / "b.png")]
-    assert list_images(str(tmp_path / "**/*.png")) == [str(folder / "b.png"), str(folder / "more/c.png")]
+    assert _listed(str(folder / "*.png")) == [str(folder / "b.png")]
+    assert _listed(str(tmp_path / "**/*.png")) == [str(folder / "b.png"), str(folder / "more/c.png")]
 
 
-def test_files_that_do_not_exist(folder: Path, tmp_path: Path) -> None:
+def test_missing_files(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="images: there is no file or folder '/no/such'"):
         _predict("/no/such", _PROCESSOR)
     with pytest.raises(FileNotFoundError, match=r"no file or folder '.*\*\.gif'"):
@@ -75,8 +80,10 @@ def test_files_that_do_not_exist(folder: Path, tmp_path: Path) -> None:
         _predict(str(tmp_path / "empty"), _PROCESSOR)
 
 
-def test_without_files_there_is_nothing_to_predict() -> None:
-    with pytest.raises(ValueError, match=r"images: expected files to classify: --data.images FOLDER"):
+def test_predict_without_files_is_an_error() -> None:
+    with pytest.raises(
+        ValueError, match=r"images must be files of images to predict, got None; give them by --data.images FOLDER"
+    ):
         _predict(None, _PROCESSOR)
 
 
@@ -92,7 +99,7 @@ def test_broken_files(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("given", ["{folder}", "{folder}/*"])
-def test_what_training_reads_is_predicted(folder: Path, given: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_predict_reads_the_same_files_as_training(folder: Path, given: str, caplog: pytest.LogCaptureFixture) -> None:
     Image.new("RGB", (9, 5)).save(folder / "f.gif")
     Image.new("RGB", (9, 5)).save(folder / "g.jfif", "JPEG")
     (folder.parent / "elsewhere").mkdir()

@@ -10,8 +10,8 @@ import datasets
 import pytest
 from PIL import Image
 
+from tasks.data.files import list_files
 from tasks.image.data import ImageDataModule
-from tasks.image.files import list_images
 from tasks.image.folders import IMAGE_SUFFIXES, ImageSource
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -206,7 +206,7 @@ def test_training_and_prediction_find_the_same_files(tmp_path: Path, suffix: str
     (tmp_path / "b/link").symlink_to(tmp_path / "a")
     names = [f"a/1{suffix}", f"b/1{suffix}", f"b/link/1{suffix}"]
     assert _rows(_source(tmp_path).load(), tmp_path) == {"train": _found(names)}
-    assert list_images(str(tmp_path)) == [str(tmp_path / name) for name in names]
+    assert list_files("images", str(tmp_path), IMAGE_SUFFIXES, "image") == [str(tmp_path / name) for name in names]
     data = ImageDataModule(str(tmp_path), image_size=4, val_fraction=0.0)
     assert len(next(iter(data.train_dataloader()))["image"]) == 3
 

@@ -42,7 +42,7 @@ def test_one_array_is_one_image(image: Any, processor: ImageProcessor) -> None:
     torch.testing.assert_close(processor([image]), expected, rtol=0, atol=1.01 / 255 / min(processor.std))
 
 
-def test_arrays_of_grayscale_images_and_of_several_images() -> None:
+def test_arrays_of_grayscale_images_and_of_batches() -> None:
     processor = ImageProcessor((24, 20), 1, mean=[0.0], std=[1.0])
     gray = _PIXELS[:, :, 0]
     for image in (gray, gray[:, :, None], gray[None], torch.from_numpy(gray)):
@@ -67,7 +67,7 @@ def test_arrays_of_grayscale_images_and_of_several_images() -> None:
         (torch.zeros(5, 7, 3), r"got shape \(5, 7, 3\)"),
     ],
 )
-def test_arrays_that_are_no_images(image: Any, message: str) -> None:
+def test_invalid_arrays(image: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         _PROCESSOR([image])
 

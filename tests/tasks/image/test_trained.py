@@ -36,14 +36,14 @@ _TRAINED = ImageProcessor(
 )
 
 
-def _picture(number: int) -> Image.Image:
+def _image(number: int) -> Image.Image:
     return Image.fromarray(np.random.default_rng(number).integers(0, 256, (11, 7, 3), dtype=np.uint8))
 
 
 def _only_test(tmp_path: Path, labels: list[Any], feature: Any, **options: Any) -> ImageDataModule:
     """A module whose data has a test split alone, and that would have to measure a training split."""
     features = datasets.Features({"image": datasets.Image(), "label": feature})
-    content = {"image": [_picture(row) for row in range(len(labels))], "label": labels}
+    content = {"image": [_image(row) for row in range(len(labels))], "label": labels}
     datasets.Dataset.from_dict(content, features=features).to_parquet(tmp_path / "test.parquet")
     settings = {"image_size": 8, "batch_size": 3, "preprocess": Preprocess(mean="auto", std="auto")}
     return ImageDataModule("parquet", data_files={"test": str(tmp_path / "test.parquet")}, **{**settings, **options})
@@ -75,24 +75,24 @@ def test_mean_std_and_classes_are_those_of_the_task(
     assert found["label"].tolist() == expected
     # Size and cropping are those of the data, where it is given them.
     own = ImageProcessor((8, 8), 3, mean=_TRAINED.mean, std=_TRAINED.std)
-    torch.testing.assert_close(found["image"], own([_picture(row) for row in range(len(labels))]))
+    torch.testing.assert_close(found["image"], own([_image(row) for row in range(len(labels))]))
     assert (data.num_classes, data.class_names) == (3, known)
 
 
-def test_size_and_cropping_are_those_of_the_task_where_nothing_else_is_given(tmp_path: Path) -> None:
+def test_size_and_cropping_are_those_of_the_task_by_default(tmp_path: Path) -> None:
     options = {"image_size": None, "preprocess": None, "processor": _TRAINED}
     data = _only_test(tmp_path, ["cat", "ant"], datasets.Value("string"), **options)
     assert data.processor == _TRAINED
-    torch.testing.assert_close(_tested(data)["image"], _TRAINED([_picture(0), _picture(1)]))
+    torch.testing.assert_close(_tested(data)["image"], _TRAINED([_image(0), _image(1)]))
 
 
-def test_several_labels_are_found_by_name(tmp_path: Path) -> None:
+def test_lists_of_labels_are_found_by_name(tmp_path: Path) -> None:
     feature = datasets.List(datasets.ClassLabel(names=["cat", "ant"]))
     found = _tested(_only_test(tmp_path, [[0, 1], [], [1]], feature, processor=_TRAINED))
     assert found["label"].tolist() == [[1, 0, 1], [0, 0, 0], [1, 0, 0]]
 
 
-def test_classes_that_the_task_does_not_know_are_an_error(tmp_path: Path) -> None:
+def test_unknown_classes_are_an_error(tmp_path: Path) -> None:
     names = datasets.ClassLabel(names=["ant", "yak", "cat"])
     message = (
         r"the data has 1 classes that the task was not trained on: \('yak'\); it knows the 3 classes "
@@ -185,7 +185,7 @@ class FiveClasses(TinyImages):
     ],
 )
 @pytest.mark.parametrize("run", ["fit", "validate", "test"])
-def test_data_that_do_not_suit_the_task_are_refused(
+def test_data_of_another_normalization_are_refused(
     tmp_path: Path, data: type[TinyImages], message: str, run: str
 ) -> None:
     task = load(trained_checkpoint(tmp_path))
@@ -193,7 +193,7 @@ def test_data_that_do_not_suit_the_task_are_refused(
         getattr(quiet_trainer(max_epochs=1), run)(task, datamodule=data())
 
 
-def test_images_of_another_size_suit_the_same_task(tmp_path: Path) -> None:
+def test_images_of_another_size_are_accepted(tmp_path: Path) -> None:
     task = load(trained_checkpoint(tmp_path))
     quiet_trainer().test(task, Larger(), verbose=False)
     assert task.processor.image_size == (32, 32)

@@ -1,4 +1,4 @@
-"""Preparation of pictures in validation."""
+"""Preparation of images in validation."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def _processor(**changes: Any) -> ImageProcessor:
 @pytest.mark.parametrize("size", [(29, 29), (31, 23)])
 @pytest.mark.parametrize("mode", ["center", "squash", "border"])
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
-def test_pictures_are_prepared_as_timm_does(size: tuple[int, int], mode: str, interpolation: str) -> None:
+def test_preprocessing_equals_that_of_timm(size: tuple[int, int], mode: str, interpolation: str) -> None:
     processor = _processor(image_size=size, crop_mode=mode, interpolation=interpolation)
     expected = create_transform(
         size,
@@ -52,23 +52,21 @@ def test_pictures_are_prepared_as_timm_does(size: tuple[int, int], mode: str, in
 
 
 @pytest.mark.parametrize("mode", ["center", "squash", "border"])
-def test_grey_pictures(mode: str) -> None:
+def test_grayscale_images(mode: str) -> None:
     (prepared,) = _processor(channels=1, mean=[0.4], std=[0.2], crop_mode=mode)([_IMAGE])
     assert prepared.shape == (1, 29, 29)
     assert prepared.isfinite().all()
 
 
-def test_a_picture_of_the_right_size_is_not_changed() -> None:
+def test_an_image_of_the_right_size_is_not_changed() -> None:
     image = _IMAGE.crop((0, 0, 29, 29))
     (prepared,) = _processor(mean=[0.0] * 3, std=[1.0] * 3, crop_pct=1.0)([image])
     assert (prepared.mul(255).round().byte().permute(1, 2, 0).numpy() == np.asarray(image)).all()
 
 
 def test_normalization_in_numbers() -> None:
-    pictures = torch.tensor([0, 51, 255], dtype=torch.uint8).view(3, 1, 1)
-    assert normalize(pictures, [0.0, 0.2, 0.5], [1.0, 2.0, 0.5]).flatten().tolist() == pytest.approx(
-        [0, 0, 1], abs=1e-6
-    )
+    images = torch.tensor([0, 51, 255], dtype=torch.uint8).view(3, 1, 1)
+    assert normalize(images, [0.0, 0.2, 0.5], [1.0, 2.0, 0.5]).flatten().tolist() == pytest.approx([0, 0, 1], abs=1e-6)
 
 
 def test_statistics_for_other_channels_are_an_error() -> None:
@@ -89,14 +87,14 @@ def test_statistics_by_name_and_by_number() -> None:
 
 
 def test_measured_statistics() -> None:
-    pictures = torch.randint(0, 256, (11, 3, 7, 5), dtype=torch.uint8)
-    pictures[:, 2] = 51
-    mean, std = measured_statistics(pictures)
-    values = pictures.numpy() / 255
+    images = torch.randint(0, 256, (11, 3, 7, 5), dtype=torch.uint8)
+    images[:, 2] = 51
+    mean, std = measured_statistics(images)
+    values = images.numpy() / 255
     assert mean == pytest.approx(values.mean((0, 2, 3)).tolist())
     assert std[:2] == pytest.approx(values.std((0, 2, 3)).tolist()[:2])
     assert std[2] == pytest.approx(1 / 255)
-    assert normalize(pictures, mean, std).isfinite().all()
+    assert normalize(images, mean, std).isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -105,9 +103,9 @@ def test_measured_statistics() -> None:
         (
             "mean",
             [0.5],
-            r"preprocess.mean: expected 'imagenet', 'auto' or one number for each of 3 channels, got \[0.5\]",
+            r"preprocess.mean must be 'imagenet', 'auto', or one number for each of 3 channels, got \[0.5\]",
         ),
-        ("std", [0.5, 0.5, 0.0], "preprocess.std: expected positive numbers"),
+        ("std", [0.5, 0.5, 0.0], "preprocess.std must be positive, got"),
     ],
 )
 def test_statistics_that_do_not_fit(argument: str, given: list[float], message: str) -> None:
@@ -116,6 +114,6 @@ def test_statistics_that_do_not_fit(argument: str, given: list[float], message: 
 
 
 @pytest.mark.parametrize("share", [0.0, 1.1])
-def test_a_crop_outside_the_picture_is_an_error(share: float) -> None:
-    with pytest.raises(ValueError, match=r"preprocess.crop_pct: expected a share in \(0, 1\]"):
+def test_a_crop_outside_the_image_is_an_error(share: float) -> None:
+    with pytest.raises(ValueError, match=r"preprocess.crop_pct must be a share in \(0, 1\]"):
         Preprocess(crop_pct=share)

@@ -1,4 +1,4 @@
-"""Tokens that training leaves out."""
+"""Token dropout."""
 
 from pathlib import Path
 from typing import Any
@@ -40,25 +40,25 @@ def _is_part_of(part: list[int], whole: list[int]) -> bool:
     return all(token in rest for token in part)
 
 
-def test_the_share_is_left_out_and_special_tokens_stay() -> None:
+def test_the_share_is_dropped_and_special_tokens_stay() -> None:
     random = np.random.default_rng(0)
     special = np.arange(5)
     ids = random.permutation(np.concatenate([random.integers(5, 261, 100_000), np.repeat(special, 101)]))
-    kept = TokenDropout(_BYTES, 0.3, seed=1)(ids, 17)
+    stays = TokenDropout(_BYTES, 0.3, seed=1)(ids, 17)
     is_special = np.isin(ids, special)
-    assert kept[is_special].all()
-    assert abs(kept[~is_special].mean() - 0.7) < 0.01
+    assert stays[is_special].all()
+    assert abs(stays[~is_special].mean() - 0.7) < 0.01
 
 
 def test_a_text_never_loses_all_its_tokens() -> None:
     dropout = TokenDropout(_BYTES, 0.99, seed=1)
     for seed in range(50):
-        kept = dropout(np.array([2, 70, 71, 3]), seed)
-        assert kept[[0, 3]].all()
-        assert kept[[1, 2]].any()
+        stays = dropout(np.array([2, 70, 71, 3]), seed)
+        assert stays[[0, 3]].all()
+        assert stays[[1, 2]].any()
 
 
-def test_training_texts_lose_other_tokens_in_each_epoch_and_evaluation_none(files: dict[str, str]) -> None:
+def test_each_epoch_drops_other_tokens_and_evaluation_none(files: dict[str, str]) -> None:
     plain = text_data(files, val_fraction=0.2)
     data = text_data(files, val_fraction=0.2, token_dropout=0.4)
     for module in (plain, data):
@@ -86,7 +86,7 @@ def test_batch_mates_and_workers_change_nothing(files: dict[str, str]) -> None:
     assert found[0] == found[2]
 
 
-def test_types_of_pairs_lose_the_same_places() -> None:
+def test_token_types_are_dropped_with_their_tokens() -> None:
     ids, types = np.arange(100, 160), np.repeat([0, 1], 30)
     collate = TextCollator(0, dropout=TokenDropout(_BYTES, 0.5, seed=3))
     batch = collate([TokenRow(ids, types, None, ())], np.array([5]), 0)
@@ -94,6 +94,6 @@ def test_types_of_pairs_lose_the_same_places() -> None:
     assert torch.equal(batch["types"], (batch["ids"] >= 130).long())
 
 
-def test_masked_language_modelling_takes_none() -> None:
-    with pytest.raises(ValueError, match=r"token_dropout: expected 0 without a label_column: .* \(mask_prob"):
+def test_token_dropout_needs_labels() -> None:
+    with pytest.raises(ValueError, match=r"token_dropout must be 0 without a label_column, got 0.1; .* \(mask_prob"):
         TextDataModule("csv", label_column=None, token_dropout=0.1)

@@ -56,7 +56,7 @@ def test_targets_are_smoothed_in_training_alone() -> None:
     torch.testing.assert_close(several.step(data, "train"), expected)
 
 
-def test_several_labels() -> None:
+def test_multi_label_loss() -> None:
     data = batch() | {"label": torch.randint(2, (7, 3)).float()}
     task = classifier(multi_label=True, class_weights=[3.0, 1.0, 2.0])
     logits = task(data["ids"], data["mask"])
@@ -154,26 +154,28 @@ def test_tokens_and_labels_are_checked() -> None:
         task.on_before_batch_transfer(data | {"label": data["label"] + 2}, 0)
 
 
-def test_predictions_keep_the_order_of_the_texts(tmp_path: Path) -> None:
+def test_predictions_are_in_the_order_of_the_texts(tmp_path: Path) -> None:
     data = text_data({"train": write_rows(tmp_path / "train.jsonl", labelled(31))})
     with pytest.raises(ValueError, match="TextClassifier must have a processor to prepare raw inputs, got None"):
         classifier().predict("a cat")
     task = classifier(processor=data.processor)
     texts = ["a cat sat on the mat and slept", "mice", "the cat slept on it"]
     together = task.predict(texts, top_k=2, batch_size=2)
-    assert [len(guesses) for guesses in together] == [2, 2, 2]
-    for text, guesses in zip(texts, together):
+    assert [len(predictions) for predictions in together] == [2, 2, 2]
+    for text, predictions in zip(texts, together):
         (alone,) = task.predict(text, top_k=2)
-        assert [guess.label for guess in alone] == [guess.label for guess in guesses]
-        assert [guess.probability for guess in alone] == pytest.approx([guess.probability for guess in guesses])
-        assert {guess.label for guess in guesses} <= set(NAMES)
+        assert [prediction.label for prediction in alone] == [prediction.label for prediction in predictions]
+        assert [prediction.probability for prediction in alone] == pytest.approx(
+            [prediction.probability for prediction in predictions]
+        )
+        assert {prediction.label for prediction in predictions} <= set(NAMES)
     with pytest.raises(ValueError, match="texts, place 1: the text is empty"):
         task.predict(["a", "  "])
     with pytest.raises(ValueError, match="texts must be strings, got 3 at place 0"):
         task.predict([3])  # type: ignore[list-item]
 
 
-def test_pairs_are_what_the_task_was_trained_on() -> None:
+def test_pairs_must_fit_the_processor() -> None:
     data = TextDataModule("csv", text_pair_column="other", class_names=NAMES)
     processor = TextProcessor(data._own_tokenizer, 19, class_names=NAMES)
     task = classifier(processor=processor.replace(pairs=True))
@@ -192,7 +194,7 @@ def test_pairs_are_what_the_task_was_trained_on() -> None:
     assert task.training
 
 
-def test_masked_language_modelling_is_a_start(tmp_path: Path) -> None:
+def test_start_from_masked_language_modelling(tmp_path: Path) -> None:
     torch.manual_seed(1)
     pretrained = MaskedLanguageModel(ENCODER, vocab_size=261)
     torch.save({"state_dict": pretrained.state_dict()}, tmp_path / "masked.ckpt")

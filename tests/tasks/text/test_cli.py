@@ -46,7 +46,7 @@ def rows_of(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
-def test_what_a_run_leaves(trained: Path) -> None:
+def test_files_of_a_run(trained: Path) -> None:
     results = json.loads((trained / "runs" / "classes" / "results.json").read_text())
     assert {"accuracy", "f1", "loss"} <= set(results["test"])
     assert [row["class"] for row in rows_of(trained / "runs" / "classes" / "class_report_test.csv")] == NAMES
@@ -73,9 +73,9 @@ def test_a_checkpoint_stands_alone(trained: Path, tmp_path: Path) -> None:
     rows = rows_of(tmp_path / "predictions.csv")
     assert [rows[number]["text"] for number in range(3)] == texts
     task: Any = package.load(checkpoint)
-    for number, guesses in enumerate(task.predict(texts)):
-        assert rows[number]["class_1"] == guesses[0].label
-        assert float(rows[number]["probability_1"]) == pytest.approx(guesses[0].probability, abs=1e-5)
+    for number, predictions in enumerate(task.predict(texts)):
+        assert rows[number]["class_1"] == predictions[0].label
+        assert float(rows[number]["probability_1"]) == pytest.approx(predictions[0].probability, abs=1e-5)
 
 
 def test_masks_are_filled(trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -87,17 +87,17 @@ def test_masks_are_filled(trained: Path, tmp_path: Path, caplog: pytest.LogCaptu
     assert rows[1]["filled"] == "no mask here"
     assert rows[0]["filled"].startswith("the c")
     assert len(json.loads(rows[0]["probabilities"])) == len(json.loads(rows[0]["tokens"])) == 1
-    assert "gap" not in caplog.text
+    assert "masked token" not in caplog.text
     (tmp_path / "texts.txt").write_text("no mask\nat all <mask>\n")
     softformer(tmp_path, "predict", "--ckpt_path", checkpoint, "--data.texts", "texts.txt")
-    assert "no text has a gap within its first 512 tokens (max_length); write [MASK] for a missing token" in caplog.text
+    assert "no text has a masked token; write [MASK] for a token to predict" in caplog.text
 
 
 def test_classes_without_labels_are_an_error(trained: Path, tmp_path: Path) -> None:
     checkpoint = str(trained / "runs" / "classes" / "checkpoints" / "best.ckpt")
     outcome = softformer(tmp_path, "test", "--ckpt_path", checkpoint, "--data.label_column", "null")
     assert outcome.code == 2
-    assert "the data has gaps and no labels: set --data.label_column" in outcome.err
+    assert "the data must have labels, got masked tokens; set --data.label_column" in outcome.err
 
 
 def test_a_run_does_not_go_on_with_another_tokenizer(trained: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def _rows(loader: Any) -> dict[int, dict[str, Any]]:
     return found
 
 
-def test_batches_hold_tokens_labels_and_row_numbers(files: dict[str, str]) -> None:
+def test_batches_contain_tokens_labels_and_row_numbers(files: dict[str, str]) -> None:
     data = text_data(files)
     batches = list(data.test_dataloader())
     assert [len(batch["ids"]) for batch in batches] == [5, 5, 3]
@@ -74,7 +74,7 @@ def test_batches_hold_tokens_labels_and_row_numbers(files: dict[str, str]) -> No
             assert trained[number]["label"] == number % 3
 
 
-def test_what_the_data_says_of_itself_needs_no_setup(files: dict[str, str]) -> None:
+def test_properties_of_the_data_need_no_setup(files: dict[str, str]) -> None:
     data = text_data(files, tokenizer=CharactersSpec(), max_length=17, val_fraction=0.2)
     found = sorted(set("".join(row["text"] for row in labelled(31))))
     assert data.vocab_size == 5 + len(found)
@@ -100,7 +100,7 @@ def test_tokens_are_those_of_transformers(files: dict[str, str], spec: Any, leng
         expected = data.tokenizer(*several, truncation=True, max_length=length)["input_ids"]
         assert rows[number]["ids"] == expected
         assert len(expected) <= length
-        assert expected[-1] == 3  # what is cut keeps its end
+        assert expected[-1] == 3  # a cut text ends with [SEP], too
 
 
 @pytest.mark.parametrize("pair", [None, "other"])
@@ -112,7 +112,7 @@ def test_cut_texts_are_counted_once(files: dict[str, str], pair: str | None, cap
     whole = text_data(files, max_length=10_000, text_pair_column=pair)
     expected = sum(len(row["ids"]) > 60 for row in _rows(whole.test_dataloader()).values())
     assert 0 < expected < 13
-    message = f"split 'test': {expected} of 13 texts are longer than 60 tokens (max_length); their ends are left out"
+    message = f"split 'test': {expected} of 13 texts are longer than 60 tokens (max_length); their ends are cut off"
     assert caplog.text.count(message) == 1
     with caplog.at_level("INFO", logger="lightning"):
         caplog.clear()
@@ -132,7 +132,7 @@ def test_a_wrong_label_in_a_stream_has_its_place(tmp_path: Path) -> None:
     assert sum(len(batch["index"]) for batch in batches) == 6
 
 
-def test_joined_texts_draw_gaps_of_their_own(tmp_path: Path) -> None:
+def test_joined_texts_draw_masks_of_their_own(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "train.jsonl", [{"text": "abcdefghijklmnopqrstuvwxyz"}] * 8)
     options = {"label_column": None, "long_texts": "join", "max_length": 29, "test_split": "train", **_NO_VALIDATION}
     (batch,) = text_data({"train": file}, batch_size=8, **options).test_dataloader()
@@ -142,7 +142,7 @@ def test_joined_texts_draw_gaps_of_their_own(tmp_path: Path) -> None:
         text_data({"train": file}, **options).test_dataloader()
 
 
-def test_a_tokenizer_that_keeps_no_pairs_apart(files: dict[str, str], tmp_path: Path) -> None:
+def test_a_tokenizer_that_does_not_separate_pairs(files: dict[str, str], tmp_path: Path) -> None:
     backend = Tokenizer(models.WordLevel({"[UNK]": 0, "the": 1}, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]").save_pretrained(tmp_path / "plain")
@@ -152,7 +152,7 @@ def test_a_tokenizer_that_keeps_no_pairs_apart(files: dict[str, str], tmp_path: 
         text_data(files, tokenizer=spec, text_pair_column="other").test_dataloader()
 
 
-def test_a_stream_tells_once_that_texts_are_cut(files: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stream_logs_once_that_texts_are_cut(files: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
     data = text_data(files, max_length=29, streaming=True, class_names=NAMES)
     with caplog.at_level("INFO", logger="lightning"):
         list(data.test_dataloader())
@@ -169,7 +169,7 @@ def _bert_like(folder: Path) -> AutoTokenizerSpec:
     return AutoTokenizerSpec(str(folder))
 
 
-def test_types_of_pairs_where_the_tokenizer_gives_them(files: dict[str, str], tmp_path: Path) -> None:
+def test_token_types_of_pairs(files: dict[str, str], tmp_path: Path) -> None:
     spec = _bert_like(tmp_path / "tokenizer")
     rows = _rows(text_data(files, tokenizer=spec, text_pair_column="other").test_dataloader())
     for number, row in enumerate(labelled(13, seed=7)):
@@ -179,7 +179,7 @@ def test_types_of_pairs_where_the_tokenizer_gives_them(files: dict[str, str], tm
     assert "types" not in next(iter(text_data(files, text_pair_column="other").test_dataloader()))
 
 
-def test_several_labels_a_text(tmp_path: Path) -> None:
+def test_lists_of_labels(tmp_path: Path) -> None:
     labels = [[NAMES[i % 3], NAMES[(i + 1) % 3]] if i % 4 else [] for i in range(17)]
     labels[8] = ["bee", "bee"]  # as good as once
     content = [{"text": text, "label": label} for text, label in zip(texts(17), labels)]
@@ -216,7 +216,7 @@ def test_batches_are_capped_and_grouped(files: dict[str, str]) -> None:
     assert padding() < 0.6 * padding(group_by_length=False)
 
 
-def test_evaluation_without_grouping_keeps_the_order(files: dict[str, str]) -> None:
+def test_evaluation_without_grouping_is_in_order(files: dict[str, str]) -> None:
     rows = [batch["index"].tolist() for batch in text_data(files, group_by_length=False).test_dataloader()]
     assert rows == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11, 12]]
 
@@ -225,27 +225,27 @@ def test_long_texts_are_divided(files: dict[str, str]) -> None:
     data = text_data(files, label_column=None, long_texts="split", max_length=13, **_NO_VALIDATION)
     examples = data.examples_for("train")
     assert examples.lengths.max() == 13  # type: ignore[union-attr]
-    pieces = [examples.read(row) for row in examples.split.rows]  # type: ignore[union-attr]
-    assert all((piece.ids[0], piece.ids[-1]) == (2, 3) for piece in pieces)
-    content = bytes(int(token) - 5 for piece in pieces for token in piece.ids[1:-1])
+    rows = [examples.read(row) for row in examples.split.rows]  # type: ignore[union-attr]
+    assert all((row.ids[0], row.ids[-1]) == (2, 3) for row in rows)
+    content = bytes(int(token) - 5 for row in rows for token in row.ids[1:-1])
     assert content.decode() == "".join(row["text"] for row in labelled(31))
     numbers = [row for batch in data.train_dataloader() for row in batch["index"].tolist()]
     assert len(numbers) == len(set(numbers)) > 150
 
 
-def test_neighbours_are_joined(tmp_path: Path) -> None:
+def test_neighboring_rows_are_joined(tmp_path: Path) -> None:
     lines = ["To be, or", "", "not to be:", "that is the question."] * 50
     (tmp_path / "play.txt").write_text("\n".join(lines))
     options = {"label_column": None, "max_length": 29, **_NO_VALIDATION}
     data = TextDataModule("text", data_files=str(tmp_path / "play.txt"), long_texts="join", **options)
-    pieces = [data.examples_for("train").read(row) for row in data.examples_for("train").split.rows]  # type: ignore[union-attr]
-    content = bytes(int(token) - 5 for piece in pieces for token in piece.ids[1:-1])
+    rows = [data.examples_for("train").read(row) for row in data.examples_for("train").split.rows]  # type: ignore[union-attr]
+    content = bytes(int(token) - 5 for row in rows for token in row.ids[1:-1])
     # Two batches of rows; there is no newline between them.
     assert content.decode() == "\n".join(lines[:128]) + "\n".join(lines[128:])
-    assert [len(piece.ids) for piece in pieces].count(29) == len(pieces) - 2
+    assert [len(row.ids) for row in rows].count(29) == len(rows) - 2
 
 
-def test_what_is_no_text_is_not_joined(tmp_path: Path) -> None:
+def test_missing_texts_are_not_joined(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "train.jsonl", [{"text": "one"}, {"text": None}, {"text": "two"}])
     options = {"label_column": None, "long_texts": "join", **_NO_VALIDATION}
     with pytest.raises(ReadError, match="row 1: the text is missing"):
@@ -257,15 +257,15 @@ def test_what_is_no_text_is_not_joined(tmp_path: Path) -> None:
 @pytest.mark.parametrize("spec", [BytesSpec(), BpeSpec(270)], ids=repr)
 def test_a_streamed_split_gives_the_same_tokens(files: dict[str, str], spec: Any) -> None:
     options = {"class_names": NAMES, "group_by_length": False, "tokenizer": spec, **_NO_VALIDATION}
-    kept, streamed = text_data(files, **options), text_data(files, streaming=True, **options)
-    for one, other in zip(kept.test_dataloader(), streamed.test_dataloader(), strict=True):
+    whole, streamed = text_data(files, **options), text_data(files, streaming=True, **options)
+    for one, other in zip(whole.test_dataloader(), streamed.test_dataloader(), strict=True):
         assert set(one) == set(other)
         assert all(torch.equal(one[name], other[name]) for name in one)
     rows = [row for batch in streamed.train_dataloader() for row in batch["ids"].tolist()]
     assert len(rows) == 30
 
 
-def test_a_streamed_split_of_pieces_and_gaps(files: dict[str, str]) -> None:
+def test_a_streamed_split_of_divided_and_masked_texts(files: dict[str, str]) -> None:
     options = {"label_column": None, "long_texts": "split", "max_length": 13, "streaming": True, **_NO_VALIDATION}
     batches = list(text_data(files, **options).test_dataloader())
     assert set(batches[0]) == {"ids", "mask", "target", "index"}
@@ -296,14 +296,14 @@ def test_processes_change_nothing(files: dict[str, str], capfd: pytest.CaptureFi
     first, second = list(one.train_dataloader()), list(many.train_dataloader())
     for a, b in zip(first, second, strict=True):
         assert all(torch.equal(a[name], b[name]) for name in a)
-    told = [line for line in capfd.readouterr().err.replace("\r", "\n").splitlines() if line.strip()]
+    lines = [line for line in capfd.readouterr().err.replace("\r", "\n").splitlines() if line.strip()]
     bars = ("INFO", "Generating t", "Tokenizing split 'train'")
-    assert [line for line in told if not line.startswith(bars)] == []
-    assert any("num_proc=3" in line for line in told)
+    assert [line for line in lines if not line.startswith(bars)] == []
+    assert any("num_proc=3" in line for line in lines)
     assert text_data(files, num_proc=99, **_NO_VALIDATION).train_dataloader() is not None
 
 
-def test_examples_can_be_sent_to_processes_that_share_nothing(files: dict[str, str]) -> None:
+def test_examples_can_be_pickled(files: dict[str, str]) -> None:
     for data in (text_data(files), text_data(files, label_column=None)):
         examples = data.examples_for("train")
         copied = pickle.loads(pickle.dumps(examples))
@@ -379,19 +379,28 @@ def test_a_split_of_bad_texts_alone(tmp_path: Path) -> None:
         ({"text_column": "txt"}, "text_column='txt': split 'train' has no such column; it has: text, other, label"),
         ({"text_pair_column": "b"}, "text_pair_column='b': split 'train' has no such column; it has"),
         ({"label_column": "class"}, "label_column='class': split 'train' has no such column; it has"),
-        ({"text_column": "number"}, "text_column='number': expected a column of texts, got .*int64"),
+        ({"text_column": "number"}, "text_column must be a column of texts, got 'number' of type .*int64"),
         ({"label_column": "share"}, "label_column='share': expected class labels"),
-        ({"max_length": 0}, "max_length: expected a whole number of at least 1, got 0"),
+        ({"max_length": 0}, "max_length must be a whole number of at least 1, got 0"),
         ({"max_length": 2}, "max_length must be at least 3, which leaves room for a token .*, got 2"),
         ({"max_length": 4, "text_pair_column": "other"}, "max_length must be at least 5, .*, got 4"),
-        ({"max_tokens": -1}, "max_tokens: expected a whole number of at least 1, got -1"),
-        ({"num_proc": 0}, "num_proc: expected a whole number of at least 1, got 0"),
-        ({"mask_probability": 1.0}, r"mask_probability: expected a share of the tokens in \(0, 1\), got 1.0"),
-        ({"token_dropout": 1.0}, r"token_dropout: expected a probability in \[0, 1\), got 1.0"),
-        ({"long_texts": "keep"}, "long_texts: expected 'cut', 'split' or 'join', got 'keep'"),
-        ({"long_texts": "split"}, r"long_texts='split': a label, .*; expected 'cut', or no label_column \(null\)"),
-        ({"long_texts": "split", "label_column": None, "text_pair_column": "other"}, "long_texts='split': .* second"),
-        ({"max_tokens": 99, "streaming": True}, "max_tokens: the lengths of streamed texts are not known"),
+        ({"max_tokens": -1}, "max_tokens must be a whole number of at least 1, got -1"),
+        ({"num_proc": 0}, "num_proc must be a whole number of at least 1, got 0"),
+        ({"mask_probability": 1.0}, r"mask_probability must be a share of the tokens in \(0, 1\), got 1.0"),
+        ({"token_dropout": 1.0}, r"token_dropout must be a probability in \[0, 1\), got 1.0"),
+        ({"long_texts": "keep"}, "long_texts must be 'cut', 'split', or 'join', got 'keep'"),
+        (
+            {"long_texts": "split"},
+            "long_texts must be 'cut' .* labels .* got 'split'; set it to 'cut', or label_column to null",
+        ),
+        (
+            {"long_texts": "split", "label_column": None, "text_pair_column": "other"},
+            "long_texts must be 'cut' .* second",
+        ),
+        (
+            {"max_tokens": 99, "streaming": True},
+            "max_tokens must be null with streaming, as the lengths .* got 99; choose batch_size",
+        ),
         ({"on_bad_text": "ignore"}, "on_bad_text: expected 'error' or 'skip', got 'ignore'"),
         ({"class_names": ["ant", "bee"]}, "label 'cat' in column 'label' is not one of the 2 classes"),
         (
@@ -404,7 +413,7 @@ def test_a_split_of_bad_texts_alone(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_mistakes(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+def test_invalid_arguments(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     rows = [{**row, "number": 5, "share": 0.5} for row in labelled(31)]
     with pytest.raises(ValueError, match=message):
         text_data({"train": write_rows(tmp_path / "train.jsonl", rows)}, **options).setup("fit")
@@ -417,7 +426,7 @@ def test_masked_language_modelling_needs_a_mask_token(files: dict[str, str], tmp
     PreTrainedTokenizerFast(tokenizer_object=backend).save_pretrained(tmp_path / "tokenizer")
     spec = AutoTokenizerSpec(str(tmp_path / "tokenizer"))
     assert text_data(files, tokenizer=spec).examples_for("test")[0]["ids"][0, 0] == 2
-    with pytest.raises(ValueError, match=r"tokenizer: masked language modelling needs one with a mask token"):
+    with pytest.raises(ValueError, match="tokenizer must have a mask token for masked language modelling"):
         text_data(files, tokenizer=spec, label_column=None).setup("fit")
 
 
@@ -428,7 +437,7 @@ def test_an_empty_split(tmp_path: Path) -> None:
         TextDataModule("parquet", data_files=str(tmp_path / "train.parquet"), **_NO_VALIDATION).setup("fit")
 
 
-def test_columns_may_be_called_anything(tmp_path: Path) -> None:
+def test_columns_of_other_names(tmp_path: Path) -> None:
     rows = [{"ids": text, "types": text, "length": number % 2} for number, text in enumerate(texts(7))]
     options = {"text_column": "ids", "text_pair_column": "types", "label_column": "length", **_NO_VALIDATION}
     data = text_data(write_rows(tmp_path / "train.jsonl", rows), test_split="train", **options)

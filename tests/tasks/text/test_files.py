@@ -50,7 +50,7 @@ def lines(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_lines_become_tokens_as_the_task_says(lines: str, workers: int) -> None:
+def test_lines_become_tokens_by_the_processor_of_the_task(lines: str, workers: int) -> None:
     batches = _predict(lines, num_workers=workers)
     assert [set(batch) for batch in batches] == [{"ids", "mask", "index", "text"}] * 2
     assert _found(batches) == _LINES
@@ -61,7 +61,7 @@ def test_lines_become_tokens_as_the_task_says(lines: str, workers: int) -> None:
     assert max(batch["ids"].shape[1] for batch in batches) == 19
 
 
-def test_what_the_module_says_wins_over_the_length_of_the_task(lines: str) -> None:
+def test_max_length_of_the_module_wins_over_the_length_of_the_task(lines: str) -> None:
     assert max(batch["ids"].shape[1] for batch in _predict(lines, max_length=23)) == 23
     (batch,) = _predict(lines, None, batch_size=7)  # a task that knows nothing
     longest = batch["text"].index(_LINES[2])
@@ -86,12 +86,14 @@ def test_tables(tmp_path: Path, kind: str) -> None:
     else:
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert _found(_predict(str(file), text_column="review")) == _LINES
-    with pytest.raises(ValueError, match=rf"text_column='text': the file '{file}' has no such column; it has: id, rev"):
+    with pytest.raises(
+        ValueError, match=rf"text_column must be a column of '{file}', got 'text'; choose one of id, rev"
+    ):
         _predict(str(file))
     if kind == "csv":
         assert _found(_predict(str(file), text_column="id")) == list("01234")
         return
-    message = r"text_column='id': expected a column of texts, got .*int64.*; .* or store it as strings"
+    message = r"text_column must be a column of texts, got 'id' of type .*int64.*; .* or store it as strings"
     with pytest.raises(ValueError, match=message):
         _predict(str(file), text_column="id")
 
@@ -106,11 +108,14 @@ def test_pairs_come_from_tables(tmp_path: Path, lines: str) -> None:
     for batch in batches:
         for ids, mask, text in zip(batch["ids"], batch["mask"], batch["text"]):
             assert ids[mask].tolist() == tokenizer(text, "on a mat", truncation=True, max_length=19)["input_ids"]
-    with pytest.raises(ValueError, match=r"pairs of texts are read from a table .* columns text and other, not from"):
+    with pytest.raises(
+        ValueError,
+        match=r"texts must be tables .* columns text and other where inputs are pairs, got .*; leave text_pair",
+    ):
         _predict(lines, text_pair_column="other")
 
 
-def test_several_files_and_line_ends_of_other_systems(tmp_path: Path, lines: str) -> None:
+def test_lists_of_files_and_line_ends_of_other_systems(tmp_path: Path, lines: str) -> None:
     (tmp_path / "other.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo")
     (tmp_path / "table.csv").write_text("text\nthree\n")
     rows = text_rows([str(tmp_path / "other.txt"), lines, str(tmp_path / "table.csv")], ["text"])
@@ -173,27 +178,32 @@ def test_names_that_are_not_utf_8(tmp_path: Path, ending: str) -> None:
             "a.doc",
             b"x",
             ValueError,
-            r"texts='.*a.doc': expected a file ending in .csv, .tsv, .json, .jsonl, .ndjson, .parquet",
+            r"texts must end in .csv, .tsv, .json, .jsonl, .ndjson, .parquet.*, got '.*a.doc'; convert the file",
         ),
-        ("a.txt", b"", ValueError, r"texts='.*a.txt': the file holds no texts"),
+        (
+            "a.txt",
+            b"",
+            ValueError,
+            r"texts must be files with at least one text, got the empty file '.*a.txt'; leave it out",
+        ),
         ("b.txt", b"one\ncaf\xe9\n", ValueError, r"texts='.*b.txt': line 2 is not UTF-8 text \(.*, byte 0xe9\); save"),
         ("b.csv", b"text\ncaf\xe9\n", ValueError, r"b.csv: line 2 is not UTF-8 text \(.*, byte 0xe9\); save"),
         ("a.parquet", b"x", ValueError, r"a.parquet.*cannot be read"),
     ],
 )
-def test_files_that_hold_no_texts(
-    tmp_path: Path, name: str, content: bytes | None, error: type[Exception], message: str
-) -> None:
+def test_invalid_files(tmp_path: Path, name: str, content: bytes | None, error: type[Exception], message: str) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(error, match=message):
         _predict(str(tmp_path / name))
 
 
-def test_without_files_there_is_nothing_to_predict() -> None:
-    with pytest.raises(ValueError, match=r"texts: expected texts to predict: --data.texts FILE"):
+def test_predict_without_files_is_an_error() -> None:
+    with pytest.raises(
+        ValueError, match=r"texts must be files of texts to predict, got None; give them by --data.texts FILE"
+    ):
         _predict(None)
-    with pytest.raises(ValueError, match=r"texts: expected a file of texts, or a list of files, got an empty list"):
+    with pytest.raises(ValueError, match=r"texts must be a file of texts or a list of files, got an empty list"):
         _predict([])
 
 

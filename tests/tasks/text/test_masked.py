@@ -1,4 +1,4 @@
-"""MaskedLanguageModel: loss and metrics of gaps, and filled texts."""
+"""MaskedLanguageModel: loss and metrics of masked tokens, and filled texts."""
 
 import json
 from pathlib import Path
@@ -17,29 +17,29 @@ def model() -> MaskedLanguageModel:
     return MaskedLanguageModel(SoftEncoderSpec(6, 1, 3, num_landmarks=5), vocab_size=261)
 
 
-def gaps() -> dict[str, torch.Tensor]:
+def masked_batch() -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     mask = torch.arange(11) < torch.randint(3, 12, (7, 1), generator=generator)
     ids = torch.randint(5, 261, (7, 11), generator=generator).masked_fill(~mask, 0)
-    asked = (torch.rand(7, 11, generator=generator) < 0.3) & mask
-    target = torch.where(asked, ids, -100)
-    return {"ids": ids.masked_fill(asked, 4), "mask": mask, "target": target}
+    masked = (torch.rand(7, 11, generator=generator) < 0.3) & mask
+    target = torch.where(masked, ids, -100)
+    return {"ids": ids.masked_fill(masked, 4), "mask": mask, "target": target}
 
 
-def test_loss_and_metrics_are_those_of_the_gaps() -> None:
-    task, batch = model(), gaps()
+def test_loss_and_metrics_are_those_of_masked_tokens() -> None:
+    task, batch = model(), masked_batch()
     logits = task(batch["ids"], batch["mask"])
     expected = F.cross_entropy(logits.transpose(1, 2), batch["target"])
     torch.testing.assert_close(task.step(batch, "val"), expected)
-    asked = batch["target"] != -100
-    accuracy = (logits.argmax(-1) == batch["target"])[asked].float().mean()
+    masked = batch["target"] != -100
+    accuracy = (logits.argmax(-1) == batch["target"])[masked].float().mean()
     found = task.val_metrics.compute()
     torch.testing.assert_close(found["val/accuracy"], accuracy)
     torch.testing.assert_close(found["val/perplexity"], expected.exp(), rtol=1e-4, atol=0.0)
 
 
-def test_a_batch_without_gaps_trains_nothing() -> None:
-    task, batch = model(), gaps()
+def test_a_batch_without_masked_tokens_trains_nothing() -> None:
+    task, batch = model(), masked_batch()
     loss = task.step(batch | {"target": torch.full_like(batch["target"], -100)}, "train")
     assert loss == 0
     loss.backward()
@@ -50,22 +50,22 @@ def test_the_output_layer_is_the_embedding() -> None:
     task = model()
     names = [name for name, value in task.network.named_parameters() if value.shape == (261, 6)]
     assert names == ["backbone.embedding.weight"]
-    before = task(gaps()["ids"])
+    before = task(masked_batch()["ids"])
     with torch.no_grad():
         task.network.backbone.token_weight[7] += 1
-    changed = (task(gaps()["ids"]) != before).flatten(0, 1).any(0)
+    changed = (task(masked_batch()["ids"]) != before).flatten(0, 1).any(0)
     assert changed[7]
 
 
-def test_labels_in_place_of_gaps() -> None:
-    batch = gaps()
+def test_labels_instead_of_masked_tokens() -> None:
+    batch = masked_batch()
     batch["label"] = torch.zeros(7, dtype=torch.long)
     del batch["target"]
     with pytest.raises(ValueError, match=r"set --data\.label_column null"):
         model().on_before_batch_transfer(batch, 0)
 
 
-def test_it_learns_to_fill_gaps(tmp_path: Path) -> None:
+def test_it_learns_to_fill_masks(tmp_path: Path) -> None:
     rows = [{"text": "abcabcabc"}] * 3 + [{"text": text} for text in texts(5)]
     data = text_data({"train": write_rows(tmp_path / "train.jsonl", rows)}, label_column=None, val_fraction=0.0)
     torch.manual_seed(0)

@@ -59,12 +59,12 @@ def test_tokenizer_length_and_classes_are_those_of_the_task(file: dict[str, str]
     assert data.processor == _TRAINED
 
 
-def test_a_length_that_is_given_wins(file: dict[str, str]) -> None:
+def test_a_given_length_wins(file: dict[str, str]) -> None:
     rows = _tested(text_data(file, max_length=29, processor=_TRAINED))
     assert max(len(row["ids"]) for row in rows.values()) == 29
 
 
-def test_gaps_are_made_by_the_tokenizer_of_the_task(file: dict[str, str]) -> None:
+def test_masks_are_made_by_the_tokenizer_of_the_task(file: dict[str, str]) -> None:
     rows = _tested(text_data(file, label_column=None, processor=_TRAINED.replace(class_names=None)))
     tokenizer = tokenizer_from(_BPE)
     for number, row in enumerate(labelled(13)):
@@ -87,7 +87,7 @@ def test_data_of_different_tasks(tmp_path: Path) -> None:
     assert tested(_TRAINED.replace(max_length=7))[3]["ids"] != other[3]["ids"]
 
 
-def test_classes_that_the_task_does_not_know_are_an_error(tmp_path: Path) -> None:
+def test_unknown_classes_are_an_error(tmp_path: Path) -> None:
     rows = [{"text": "a cat", "label": "ant"}, {"text": "a yak", "label": "yak"}]
     file = {"test": write_rows(tmp_path / "test.jsonl", rows)}
     with pytest.raises(ValueError, match=r"row 1: label 'yak' in column 'label' is not one of the 4 classes"):

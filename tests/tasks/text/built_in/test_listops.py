@@ -72,13 +72,13 @@ def test_labels_are_the_values(shape: dict[str, Any]) -> None:
     assert len({text for text, _ in rows}) == 701
 
 
-def test_the_limits_are_reached_and_kept() -> None:
+def test_the_limits_are_reached_and_not_exceeded() -> None:
     found = [evaluate(text) for text, _ in expressions(977, **{**SHORT, "max_depth": 3, "max_args": 5})]
     assert max(depth for _, depth, _ in found) == 3
     assert max(widest for _, _, widest in found) == 5
 
 
-def test_median_of_an_even_number_is_cut() -> None:
+def test_median_of_an_even_number_is_rounded_down() -> None:
     texts = dict(expressions(64, min_length=4, max_length=4, max_depth=2, max_args=2, seed=0))
     assert len(texts) == 64
     medians = {text: value for text, value in texts.items() if text.startswith("[MED")}
@@ -87,7 +87,7 @@ def test_median_of_an_even_number_is_cut() -> None:
     assert all(value == (int(text[5]) + int(text[7]) - 1) // 2 for text, value in odd.items())
 
 
-def test_long_expressions_are_right_and_labels_are_spread() -> None:
+def test_long_expressions_have_the_right_values_and_all_labels() -> None:
     rows = list(expressions(499, min_length=501, max_length=1_999, max_depth=10, max_args=10, seed=0))
     assert all(evaluate(text)[0] == label for text, label in rows)
     assert all(501 <= len(text.split(" ")) <= 1_999 for text, _ in rows)
@@ -127,14 +127,14 @@ def test_splits(cache: Path) -> None:
     assert more["validation"][:] == splits["validation"][:]
 
 
-def test_rows_are_made_once_and_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_cached(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = listops(13, 3, 2, **SHORT)
     assert str(cache) in first["train"].cache_files[0]["filename"]
 
     def fail(*args: Any) -> None:
-        raise AssertionError("made again")
+        raise AssertionError("generated again")
 
-    monkeypatch.setattr(module, "_round", fail)
+    monkeypatch.setattr(module, "_grow", fail)
     again = listops(13, 3, 2, **SHORT)
     assert {name: rows._fingerprint for name, rows in again.items()} == {
         name: rows._fingerprint for name, rows in first.items()
@@ -143,7 +143,7 @@ def test_rows_are_made_once_and_kept(cache: Path, monkeypatch: pytest.MonkeyPatc
         listops(13, 3, 2, **{**SHORT, "seed": 5})
 
 
-def test_built_in_sets_ask_for_the_sizes_they_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sizes_of_the_built_in_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, Any]] = []
 
     def record(generator: Any, features: Any, gen_kwargs: dict[str, Any], split: Any) -> datasets.Dataset:
@@ -164,15 +164,15 @@ def test_built_in_sets_ask_for_the_sizes_they_promise(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_train": 0}, "num_train: expected at least 1 row, got 0"),
-        ({"num_val": 0}, "num_val: expected at least 1 row, got 0"),
-        ({"num_test": -1}, "num_test: expected at least 1 row, got -1"),
-        ({"max_depth": 1}, "max_depth: expected at least 2, got 1"),
-        ({"max_args": 1}, "max_args: expected at least 2, got 1"),
-        ({"min_length": 1, "max_length": 3}, "max_length: expected at least 4 tokens and at least min_length, got 3"),
-        ({"max_length": 500}, "max_length: expected .* got 500 with min_length 501"),
-        ({"max_depth": 3, "max_args": 5}, "min_length: expected at most 37 tokens, .* max_args 5, got 501"),
-        ({"seed": -1}, r"seed: expected 0 to 2\^32 - 1, got -1"),
+        ({"num_train": 0}, "num_train must be at least 1, got 0"),
+        ({"num_val": 0}, "num_val must be at least 1, got 0"),
+        ({"num_test": -1}, "num_test must be at least 1, got -1"),
+        ({"max_depth": 1}, "max_depth must be at least 2, got 1"),
+        ({"max_args": 1}, "max_args must be at least 2, got 1"),
+        ({"min_length": 1, "max_length": 3}, "max_length must be at least 4 and at least min_length, got 3"),
+        ({"max_length": 500}, "max_length must be .* got 500 with min_length 501"),
+        ({"max_depth": 3, "max_args": 5}, "min_length must be at most 37, .* max_args 5, got 501"),
+        ({"seed": -1}, r"seed must be 0 to 2\^32 - 1, got -1"),
     ],
 )
 def test_errors_name_the_argument(options: dict[str, int], message: str) -> None:
@@ -182,5 +182,7 @@ def test_errors_name_the_argument(options: dict[str, int], message: str) -> None
 
 def test_more_rows_than_expressions_is_an_error(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PATIENCE", 3)
-    with pytest.raises(ValueError, match=r"num_train, num_val and num_test: .* got 403, but only 400 were found"):
+    with pytest.raises(
+        ValueError, match=r"num_train \+ num_val \+ num_test must be .* got 403, but only 400 were found"
+    ):
         listops(401, 1, 1, min_length=4, max_length=4, max_depth=2, max_args=2)

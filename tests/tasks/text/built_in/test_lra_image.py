@@ -142,9 +142,7 @@ def test_other_columns_than_one_of_images(tmp_path: Path, columns: dict[str, Any
 
 
 def test_data_that_do_not_exist(tmp_path: Path) -> None:
-    with pytest.raises(
-        FileNotFoundError, match=r"path='lra/image' reads the images of CIFAR-10, .* by --data.data_dir"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"path='lra/image' reads uoft-cs/cifar10 .* by --data.data_dir"):
         lra_image()
     with pytest.raises(FileNotFoundError, match="data_dir"):
         lra_image(str(tmp_path / "none"))

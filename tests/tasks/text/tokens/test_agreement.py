@@ -62,12 +62,12 @@ def test_another_number_of_tokens(data: Any, masked: str) -> None:
         _classifier(masked, module.vocab_size)
 
 
-def test_as_many_tokens_but_others(data: Any, masked: str) -> None:
+def test_the_same_number_of_other_tokens(data: Any, masked: str) -> None:
     known = torch.load(masked, weights_only=True)["state_dict"]["network.backbone.embedding.weight"].shape[0]
     module = data(tokenizer=CharactersSpec(lowercase=True))
     task = _classifier(masked, known)
     with pytest.raises(
-        ValueError, match=r"another tokenizer: token \d+ is .* in the data and '.' in the weights; use the"
+        ValueError, match=r"got another tokenizer: token \d+ is .* in the data and '.' in the weights; use the"
     ):
         _fit(task, module)
 
@@ -78,7 +78,7 @@ def test_another_width(masked: str) -> None:
         _classifier(masked, known, SoftEncoderSpec(12, 1, 3, num_landmarks=5))
 
 
-def test_a_folder_of_transformers_is_a_start(data: Any, masked: str, tmp_path: Path) -> None:
+def test_start_from_a_folder_of_transformers(data: Any, masked: str, tmp_path: Path) -> None:
     export_checkpoint(masked, tmp_path / "exported")
     module = data(tokenizer=AutoTokenizerSpec(str(tmp_path / "exported")))
     task = _classifier(str(tmp_path / "exported"), module.vocab_size)
@@ -89,11 +89,11 @@ def test_a_folder_of_transformers_is_a_start(data: Any, masked: str, tmp_path: P
     assert not again.weight_report.missing + again.weight_report.unexpected  # type: ignore[union-attr]
     _fit(task, module)
     other = data(tokenizer=CharactersSpec(lowercase=True))
-    with pytest.raises(ValueError, match=r"exported belongs to another tokenizer: token \d+ is"):
+    with pytest.raises(ValueError, match=r"exported must belong to .* got another tokenizer: token \d+ is"):
         _fit(_classifier(str(tmp_path / "exported"), module.vocab_size), other)
 
 
-def test_weights_of_the_loss_in_a_checkpoint_are_no_obstacle(data: Any, tmp_path: Path) -> None:
+def test_class_weights_in_a_checkpoint_are_ignored(data: Any, tmp_path: Path) -> None:
     module = data()
     task = TextClassifier(ENCODER, vocab_size=module.vocab_size, num_classes=3, class_weights="balanced")
     trainer = quiet_trainer(max_epochs=1, limit_train_batches=1, limit_val_batches=0)

@@ -91,7 +91,7 @@ def test_code_points_are_a_range() -> None:
     assert len(CodePointsSpec(0xE000, 0x10FFFF - 0xE000 + 1).build([])) == 5 + 0x102000
 
 
-def test_words_are_those_between_blanks_the_frequent_ones_first() -> None:
+def test_words_are_ordered_by_frequency() -> None:
     words = ["mat", "the", "a", "Cat!", "cat", "cat,", "on", "sat", "Ünïcode", "中", "\U0001f600"]
     assert _ids(WordsSpec(), " ".join(words)) == [2, *range(5, 5 + len(words)), 3]
     assert _ids(WordsSpec(), "the dog\t\n mat") == [2, 6, 1, 5, 3]
@@ -173,9 +173,9 @@ def test_any_tokenizer_of_transformers(tmp_path: Path, monkeypatch: pytest.Monke
         ("nobody/nothing", r"tokenizer.name='nobody/nothing': there is no such local folder, and no such model"),
         (
             "/no/such",
-            r"tokenizer.name='/no/such': there is no such local folder, .* the folder of .*, or take BytesSpec",
+            r"tokenizer.name='/no/such': there is no such local folder, .* the folder of .*, or choose BytesSpec",
         ),
-        ("HERE", r"tokenizer.name='.*': the folder holds no tokenizer that transformers knows"),
+        ("HERE", r"tokenizer.name='.*': the folder does not contain a tokenizer that transformers knows"),
     ],
 )
 def test_a_tokenizer_that_does_not_exist(name: str, message: str, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_tokenizer_that_does_not_exist(name: str, message: str, tmp_path: Path
         AutoTokenizerSpec(str(tmp_path) if name == "HERE" else name).build([])
 
 
-def test_a_tokenizer_that_a_checkpoint_cannot_keep(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tokenizer_that_a_checkpoint_cannot_store(monkeypatch: pytest.MonkeyPatch) -> None:
     import transformers
 
     class Slow:
@@ -191,7 +191,7 @@ def test_a_tokenizer_that_a_checkpoint_cannot_keep(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lambda name: Slow())
     with pytest.raises(
-        ValueError, match=r"tokenizer.name='slow': expected a tokenizer that .* runs by itself, got Slow"
+        ValueError, match=r"tokenizer.name must be a tokenizer that .* runs by itself, .*, got Slow of 'slow'"
     ):
         AutoTokenizerSpec("slow").build([])
 
@@ -199,10 +199,10 @@ def test_a_tokenizer_that_a_checkpoint_cannot_keep(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        (BpeSpec, {"vocab_size": 260}, r"tokenizer.vocab_size: expected at least 261 \(.* 256 bytes\), got 260"),
-        (BpeSpec, {"min_frequency": 0}, r"tokenizer.min_frequency: expected at least 1 .*, got 0"),
-        (WordsSpec, {"vocab_size": 5}, r"tokenizer.vocab_size: expected at least 6 .*, got 5"),
-        (WordsSpec, {"min_frequency": -1}, r"tokenizer.min_frequency: expected at least 1 .*, got -1"),
+        (BpeSpec, {"vocab_size": 260}, r"tokenizer.vocab_size must be at least 261 \(.* 256 bytes\), got 260"),
+        (BpeSpec, {"min_frequency": 0}, r"tokenizer.min_frequency must be at least 1 .*, got 0"),
+        (WordsSpec, {"vocab_size": 5}, r"tokenizer.vocab_size must be at least 6 .*, got 5"),
+        (WordsSpec, {"min_frequency": -1}, r"tokenizer.min_frequency must be at least 1 .*, got -1"),
         (CodePointsSpec, {"first": 0, "count": 0}, r"tokenizer.first and tokenizer.count must give .*, got 0 and 0"),
         (CodePointsSpec, {"first": -1}, r"must give code points from 0 to 0xD7FF or from 0xE000 to .*, got -1 and 256"),
         (CodePointsSpec, {"first": 0xD700, "count": 257}, r"tokenizer.first and .*, got 55040 and 257"),
@@ -221,7 +221,7 @@ def _rows(texts: list[str] = _TEXTS, **more: list[str]) -> datasets.Dataset:
 
 @pytest.mark.parametrize("spec", _LEARNING, ids=repr)
 @pytest.mark.parametrize("streamed", [False, True])
-def test_what_was_learned_is_kept(spec: TokenizerSpec, streamed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_learned_tokenizers_are_cached(spec: TokenizerSpec, streamed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = _rows().to_iterable_dataset() if streamed else _rows()
     first = learned_settings(spec, rows, ["text"])
     assert first == tokenizer_settings(spec.build(_TEXTS))
@@ -234,13 +234,13 @@ def test_what_was_learned_is_kept(spec: TokenizerSpec, streamed: bool, monkeypat
     assert sorted(file.suffix for file in files) == [".json", ".lock", ".lock"]
 
 
-def test_both_columns_are_learned_from_and_what_is_no_text_is_left_out() -> None:
+def test_tokenizers_learn_from_both_columns_without_missing_texts() -> None:
     rows = _rows(["ab", None, ""], other=["c", "d", "e"])  # type: ignore[list-item]
     tokenizer = tokenizer_from(learned_settings(CharactersSpec(), rows, ["text", "other"]))
     assert len(tokenizer) == 5 + len("abcde")
 
 
-def test_a_stream_gives_its_first_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokenizers_learn_from_the_first_rows_of_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.text.tokens.learned.MOST_STREAMED", 3)
     rows = _rows(list("abcdef")).to_iterable_dataset()
     assert len(tokenizer_from(learned_settings(CharactersSpec(), rows, ["text"]))) == 5 + 3
@@ -270,7 +270,7 @@ def test_specifications_from_the_command_line(arguments: list[str], spec: Tokeni
     assert rebuild(TokenizerSpec, data.hparams["tokenizer"]) == spec  # type: ignore[type-abstract]
 
 
-def test_forks_are_not_warned_of() -> None:
+def test_threads_are_off_outside_of_training() -> None:
     assert os.environ["TOKENIZERS_PARALLELISM"] == "false"
     BpeSpec(267).build(_TEXTS)
     assert os.environ["TOKENIZERS_PARALLELISM"] == "false"

@@ -1,4 +1,4 @@
-"""Gaps of masked language modelling."""
+"""Masked tokens of masked language modelling."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from text_files import labelled, text_data, write_rows
 from toy_rows import quiet_trainer
 
-from tasks.text.collating import Gaps, TextCollator, TokenRow, padded
+from tasks.text.collating import TextCollator, TokenMasking, TokenRow, padded
 from tasks.text.data import TextDataModule
 from tasks.text.tokens.tokenizers import BytesSpec, tokenizer_settings
 
@@ -33,7 +33,7 @@ def data(tmp_path: Path) -> Any:
     return make
 
 
-def _gaps(loader: Any, epoch: int = 0) -> dict[int, tuple[list[int], list[int]]]:
+def _masked(loader: Any, epoch: int = 0) -> dict[int, tuple[list[int], list[int]]]:
     """Tokens and targets of each row."""
     if hasattr(loader.sampler, "set_epoch"):
         loader.sampler.set_epoch(epoch)
@@ -44,64 +44,64 @@ def _gaps(loader: Any, epoch: int = 0) -> dict[int, tuple[list[int], list[int]]]
     }
 
 
-def test_one_token_in_seven_is_asked_for_as_bert_does() -> None:
+def test_one_token_in_seven_is_a_target_as_in_bert() -> None:
     random = np.random.default_rng(0)
     special = np.array([0, 1, 2, 3, 4])
     ids = np.concatenate([random.integers(5, 261, 200_000), np.repeat(special, 101)])
-    masked, target = Gaps(_BYTES, 0.15, seed=1)(ids, 17)
-    asked = target != -100
-    assert (target[asked] == ids[asked]).all()
-    assert (masked[~asked] == ids[~asked]).all()
-    assert not asked[np.isin(ids, special)].any()
-    assert asked[:200_000].mean() == pytest.approx(0.15, abs=0.004)
-    assert (masked[asked] == 4).mean() == pytest.approx(0.8 + 0.1 / 261, abs=0.01)
-    assert (masked[asked] == ids[asked]).mean() == pytest.approx(0.1 + 0.1 / 261, abs=0.01)
-    others = masked[asked & (masked != 4) & (masked != ids)]
+    masked, target = TokenMasking(_BYTES, 0.15, seed=1)(ids, 17)
+    targets = target != -100
+    assert (target[targets] == ids[targets]).all()
+    assert (masked[~targets] == ids[~targets]).all()
+    assert not targets[np.isin(ids, special)].any()
+    assert targets[:200_000].mean() == pytest.approx(0.15, abs=0.004)
+    assert (masked[targets] == 4).mean() == pytest.approx(0.8 + 0.1 / 261, abs=0.01)
+    assert (masked[targets] == ids[targets]).mean() == pytest.approx(0.1 + 0.1 / 261, abs=0.01)
+    others = masked[targets & (masked != 4) & (masked != ids)]
     assert len(np.unique(others)) > 250
-    more = Gaps(_BYTES, 0.4, seed=1)(ids, 17)[1] != -100
+    more = TokenMasking(_BYTES, 0.4, seed=1)(ids, 17)[1] != -100
     assert more[:200_000].mean() == pytest.approx(0.4, abs=0.005)
 
 
-def test_a_batch_says_what_belongs_into_its_gaps(data: Any) -> None:
+def test_a_batch_contains_the_targets_of_its_masks(data: Any) -> None:
     loader = data(mask_probability=0.3).test_dataloader()
     for batch in loader:
         assert set(batch) == {"ids", "mask", "target", "index"}
         assert batch["target"].dtype == torch.int64
         assert (batch["target"][~batch["mask"]] == -100).all()
         assert (batch["ids"][~batch["mask"]] == 0).all()
-    for number, (ids, target) in _gaps(loader).items():
+    for number, (ids, target) in _masked(loader).items():
         original = [2, *(5 + byte for byte in labelled(13, seed=7)[number]["text"].encode()), 3]
-        for token, gap, true in zip(ids, target, original, strict=True):
-            assert (gap, token) == (-100, true) or gap == true
+        for token, wanted, true in zip(ids, target, original, strict=True):
+            assert (wanted, token) == (-100, true) or wanted == true
 
 
-def test_gaps_follow_from_seed_epoch_and_row_alone(data: Any) -> None:
+def test_masks_follow_from_seed_epoch_and_row_alone(data: Any) -> None:
     before = torch.get_rng_state()
     assert (data().examples_for("train")[[3, 5, 7]]["target"] != -100).any()
     assert torch.equal(torch.get_rng_state(), before)
-    first = _gaps(data(seed=1).train_dataloader())
+    first = _masked(data(seed=1).train_dataloader())
     torch.manual_seed(1)
     for options in ({"batch_size": 3}, {"num_workers": 2}, {"group_by_length": False}, {"max_tokens": 400}):
-        again = _gaps(data(seed=1, **options).train_dataloader())
+        again = _masked(data(seed=1, **options).train_dataloader())
         common = first.keys() & again.keys()
         assert len(common) >= 20
         assert all(first[row] == again[row] for row in common)
-    other_epoch, other_seed = _gaps(data(seed=1).train_dataloader(), 1), _gaps(data(seed=2).train_dataloader())
+    other_epoch, other_seed = _masked(data(seed=1).train_dataloader(), 1), _masked(data(seed=2).train_dataloader())
     for other in (other_epoch, other_seed):
         common = first.keys() & other.keys()
         assert sum(first[row] != other[row] for row in common) > 0.8 * len(common)
 
 
-def test_an_evaluation_asks_all_runs_the_same(data: Any) -> None:
-    first = _gaps(data(seed=1).test_dataloader())
+def test_all_runs_are_evaluated_on_the_same_masks(data: Any) -> None:
+    first = _masked(data(seed=1).test_dataloader())
     assert len(first) == 13
     for options in ({"seed": 2}, {"batch_size": 3}, {"group_by_length": False, "num_workers": 2}):
-        assert _gaps(data(**options).test_dataloader()) == first
+        assert _masked(data(**options).test_dataloader()) == first
     loader = data(seed=1).test_dataloader()
-    assert _gaps(loader) == _gaps(loader) == first
-    trained = _gaps(data(test_split="train", seed=0).test_dataloader())
-    asked = _gaps(data(seed=0).train_dataloader())
-    assert all(trained[row] != asked[row] for row in asked if len(asked[row][0]) > 40)
+    assert _masked(loader) == _masked(loader) == first
+    trained = _masked(data(test_split="train", seed=0).test_dataloader())
+    targets = _masked(data(seed=0).train_dataloader())
+    assert all(trained[row] != targets[row] for row in targets if len(targets[row][0]) > 40)
 
 
 class _Keeping(LightningModule):
@@ -121,7 +121,7 @@ class _Keeping(LightningModule):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_interrupted_run_goes_on_with_the_same_batches_and_gaps(data: Any, tmp_path: Path, workers: int) -> None:
+def test_an_interrupted_run_goes_on_with_the_same_batches_and_masks(data: Any, tmp_path: Path, workers: int) -> None:
     def run(checkpoint: str | None = None, **options: Any) -> list[Any]:
         net = _Keeping()
         trainer = quiet_trainer(max_epochs=3, **options)
