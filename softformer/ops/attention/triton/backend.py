@@ -3,8 +3,6 @@
 The forward reads queries twice and values once; the backward reads queries, values and the gradient of the output
 twice at most, computing kernel matrices again. No N x M tensor is ever in global memory, sums over tokens have a fixed
 order, so results are deterministic, and memory beyond the results is constant in N.
-
-Packed sequences of various lengths in one row are not supported; pad them and pass masks.
 """
 
 from collections.abc import Callable, Iterator
