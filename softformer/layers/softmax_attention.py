@@ -19,7 +19,7 @@ class SoftmaxAttention(nn.Module):
         value_axes: 2 if the convolution of the values runs over a grid, 1 for sequences.
         rotary: Whether to rotate queries and keys by their positions. Self-attention only.
 
-    The other arguments and the errors are those of `SoftAttention`.
+    The other arguments and the errors are as in `SoftAttention`.
     """
 
     def __init__(

@@ -12,10 +12,10 @@ import torch
 
 # Keys of the state dict in files of training scripts, in the order of preference: weights before their average.
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "model_ema", "state_dict_ema")
-# Prefixes that parallel modules and our tasks put before every name.
-_PREFIXES = ("module.", "network.")
-# The prefix that torch.compile puts before the names of each module that it wraps.
+# The name that torch.compile inserts before the names of each module that it wraps.
 _COMPILED = "_orig_mod"
+# Prefixes that parallel modules, our tasks, and torch.compile put before every name.
+_PREFIXES = ("module.", "network.", f"{_COMPILED}.")
 # Files of weights in a folder that timm or transformers saved.
 _FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
 # The message in which torch names an object that it refuses to load from a pickle.
@@ -60,7 +60,7 @@ def read_weight_file(
             f"{path} is not a readable {kind}: expected a file that torch.save wrote, or one that ends in .safetensors"
         )
     try:
-        # Training scripts store their arguments beside the weights; a Namespace is a plain record.
+        # Training scripts store their arguments with the weights; a Namespace is a plain record.
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap and begin == b"PK")
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:

@@ -89,11 +89,7 @@ def available_backends() -> list[str]:
 
 
 def choose_backend(name: str, inputs: Inputs, inverse: Inverse, symmetric_norm: bool) -> Backend:
-    """The named backend, or for ``"auto"`` the first that supports the inputs and passes its check.
-
-    Raises:
-        ValueError: The named backend does not support the inputs; gives the reason.
-    """
+    """The named backend, or for ``"auto"`` the first that supports the inputs and passes its check."""
     if name != "auto":
         if reason := BACKENDS[name].obstacle(inputs):
             raise ValueError(f"backend={name!r} cannot run here: {reason}")

@@ -92,7 +92,7 @@ def attention_health(
     """Figures of the conditioning of the attention, described in `AttentionHealth`.
 
     The cost is a few M x M decompositions for each head, and memory linear in the number of tokens. Arguments and
-    errors are those of `attention_factors`; the output scale is that of `softformer.soft_attention`.
+    errors are as in `attention_factors`, output_scale as in `softformer.soft_attention`.
     """
     masks = {"query_mask": query_mask, "key_mask": key_mask, "landmark_mask": landmark_mask}
     factors = attention_factors(query, landmarks, key=key, **masks, inverse=inverse, symmetric_norm=symmetric_norm)

@@ -33,7 +33,7 @@ _verdicts: dict[tuple[Any, ...], bool] = {}
 def passes_check(
     name: str, load: Load, load_fallback: Load, inputs: Inputs, inverse: Inverse, symmetric_norm: bool
 ) -> bool:
-    """Whether a backend computes what the fallback computes, in calls of this kind.
+    """Whether a backend has the results of the fallback in calls of this kind.
 
     The kind of a call is its device, types, widths, number of landmarks, which of key and masks are present, and its
     options. The first call of a kind runs both backends, forward and backward, on a small problem of that kind, and

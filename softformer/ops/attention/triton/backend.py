@@ -122,7 +122,7 @@ def _inverse(landmarks: Points, inverse: Inverse) -> Iterator[tuple[Tensor, Tens
 
 @contextmanager
 def _on_side_stream(device: torch.device, run: Callable[[], None]) -> Iterator[None]:
-    """Call `run` on a stream of its own; at the end of the block the current stream waits for it, whatever happened.
+    """Call `run` on its own stream; the current stream waits for it at the end of the block, also after an error.
 
     `run` must hold every tensor that its launches read or write, so that no memory is reused before the wait.
     """
