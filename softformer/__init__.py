@@ -10,26 +10,30 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from softformer.adapters.huggingface import SoftformerConfig as SoftformerConfig
+    from softformer.adapters.huggingface import SoftformerForMaskedLM as SoftformerForMaskedLM
     from softformer.adapters.huggingface import (
-        SoftformerConfig,
-        SoftformerForMaskedLM,
-        SoftformerForSequenceClassification,
-        SoftformerModel,
+        SoftformerForSequenceClassification as SoftformerForSequenceClassification,
     )
-    from softformer.layers.attention import SoftAttention
-    from softformer.models.sequence import SoftEncoder, SoftOptions
-    from softformer.models.vision.network import SoftVisionTransformer
-    from softformer.models.vision.published import from_published
-    from softformer.ops.attention.health import attention_factors, attention_health
-    from softformer.ops.attention.public import soft_attention
-    from softformer.ops.inverse import Cholesky, Inverse, Newton
-    from softformer.training.checkpoints.loading import load
-    from softformer.training.encoders import EncoderSpec
-    from softformer.training.module import SoftformerModule
+    from softformer.adapters.huggingface import SoftformerModel as SoftformerModel
+    from softformer.layers.attention import SoftAttention as SoftAttention
+    from softformer.models.sequence import SoftEncoder as SoftEncoder
+    from softformer.models.sequence import SoftOptions as SoftOptions
+    from softformer.models.vision.network import SoftVisionTransformer as SoftVisionTransformer
+    from softformer.models.vision.published import from_published as from_published
+    from softformer.ops.attention.health import attention_factors as attention_factors
+    from softformer.ops.attention.health import attention_health as attention_health
+    from softformer.ops.attention.public import soft_attention as soft_attention
+    from softformer.ops.inverse import Cholesky as Cholesky
+    from softformer.ops.inverse import Inverse as Inverse
+    from softformer.ops.inverse import Newton as Newton
+    from softformer.training.checkpoints.loading import load as load
+    from softformer.training.encoders import EncoderSpec as EncoderSpec
+    from softformer.training.module import SoftformerModule as SoftformerModule
 
 __version__ = "0.1.0"
 
-# Where the names above come from; a test keeps the two lists equal.
+# The module of each name above; a test compares them.
 _LAZY = {
     "Cholesky": "softformer.ops.inverse",
     "Inverse": "softformer.ops.inverse",
@@ -51,26 +55,7 @@ _LAZY = {
     "SoftformerModule": "softformer.training.module",
 }
 
-__all__ = [
-    "Cholesky",
-    "EncoderSpec",
-    "Inverse",
-    "Newton",
-    "SoftAttention",
-    "SoftEncoder",
-    "SoftOptions",
-    "SoftVisionTransformer",
-    "SoftformerConfig",
-    "SoftformerForMaskedLM",
-    "SoftformerForSequenceClassification",
-    "SoftformerModel",
-    "SoftformerModule",
-    "attention_factors",
-    "attention_health",
-    "from_published",
-    "load",
-    "soft_attention",
-]
+__all__ = sorted(_LAZY)
 
 # `python -m softformer` imports this package before its command line, whose help needs no model, and which makes
 # settings that torch reads when it loads. The command line imports the models itself.

@@ -9,22 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from softformer.layers.convolution import Grid, ValueConvolution
-from softformer.layers.heads import (
-    check_context,
-    check_heads,
-    check_tokens,
-    check_value_kernel,
-    merge_heads,
-    split_heads,
-)
+from softformer.layers.heads import check_context, check_options, check_tokens, merge_heads, split_heads
 from softformer.layers.landmarks import GridLandmarks, SegmentLandmarks
 from softformer.layers.padding import zero_pads
 from softformer.layers.positions import check_rotary, rotate, token_positions
 from softformer.layers.segments import segment_positions
-from softformer.ops.attention.backends import BackendName, check_backend
+from softformer.ops.attention.backends import BackendName
 from softformer.ops.attention.health import AttentionHealth, attention_health
 from softformer.ops.attention.public import soft_attention
 from softformer.ops.inverse import Cholesky, Inverse, check_inverse
+from softformer.ops.options import check_choice
 from softformer.ops.precision import compute_dtype
 
 _EXACT = Cholesky()
@@ -54,8 +48,6 @@ class SoftAttention(nn.Module):
         qkv_bias: Whether the projections to queries, keys, and values have a bias.
         proj_drop: Dropout rate of the output.
         backend: Implementation of the attention, as in `softformer.soft_attention`.
-        device: Device of the parameters.
-        dtype: Type of the parameters.
 
     Raises:
         ValueError: An option is out of range or excludes another.
@@ -83,10 +75,9 @@ class SoftAttention(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        check_heads(dim, num_heads)
+        check_options(dim, num_heads, value_kernel, context_dim)
         check_inverse(inverse)
-        check_backend(backend)
-        check_value_kernel(value_kernel, context_dim)
+        check_choice("backend", backend, BackendName)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.num_heads = num_heads
         self.inverse = inverse
@@ -134,8 +125,7 @@ class SoftAttention(nn.Module):
             ValueError: A shape or a mask is wrong, or a context is missing or unexpected.
         """
         inputs, value = self._inputs(x, mask, context, context_mask, grid)
-        out = soft_attention(value=split_heads(value, self.num_heads), **inputs, backend=self.backend)
-        out = merge_heads(out)
+        out = merge_heads(soft_attention(value=split_heads(value, self.num_heads), **inputs, backend=self.backend))
         if self.value_conv is not None:
             out = out + self.value_conv(value, grid=grid, mask=mask)
         return zero_pads(self.proj_drop(self.proj(out)), mask)
@@ -155,12 +145,7 @@ class SoftAttention(nn.Module):
             return attention_health(**inputs)
 
     def _inputs(
-        self,
-        x: Tensor,
-        mask: Tensor | None,
-        context: Tensor | None,
-        context_mask: Tensor | None,
-        grid: Grid | None,
+        self, x: Tensor, mask: Tensor | None, context: Tensor | None, context_mask: Tensor | None, grid: Grid | None
     ) -> tuple[dict[str, Any], Tensor]:
         """The arguments of the op besides the value, and the values (B, S, C) before their heads are split."""
         check_tokens("x", x, mask, self.query.in_features)
@@ -174,7 +159,9 @@ class SoftAttention(nn.Module):
             key = self._points(self.key, source)
         landmarks, landmark_mask = self.landmarks(query if key is None else key, grid=grid, mask=source_mask)
         if self.rotary:
-            query, landmarks = self._rotated(query, landmarks, mask)
+            length, device = x.shape[1], x.device
+            centers = segment_positions(length, landmarks.shape[2], mask, device)
+            query, landmarks = rotate(query, token_positions(length, mask, device)), rotate(landmarks, centers)
         inputs = {
             "query": query,
             "landmarks": landmarks,
@@ -192,11 +179,6 @@ class SoftAttention(nn.Module):
         """Queries or keys (B, H, N, D), divided by D^(1/4)."""
         points = split_heads(projection(x), self.num_heads)
         return points * points.shape[-1] ** -0.25
-
-    def _rotated(self, query: Tensor, landmarks: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        length, device = query.shape[2], query.device
-        centers = segment_positions(length, landmarks.shape[2], mask, device)
-        return rotate(query, token_positions(length, mask, device)), rotate(landmarks, centers)
 
     def _output_scale(
         self, source: Tensor, mask: Tensor | None, landmarks: Tensor, landmark_mask: Tensor | None

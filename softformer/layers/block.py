@@ -3,7 +3,7 @@
 Letters: B batch, N tokens, C model width.
 """
 
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,7 @@ DropKind = Literal["path", "element"]
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: drops the residual branch of a sample, or scales it by 1 / (1 - rate).
-
-    Args:
-        rate: Probability of dropping, below 1.
-    """
+    """Stochastic depth: drops a sample's residual branch with probability `rate`, or scales it by 1 / (1 - rate)."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -37,15 +33,9 @@ class DropPath(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Linear, GELU, linear for each token.
+    """Linear, GELU, linear for each token, with dropout after both linear layers.
 
-    Args:
-        dim: Model width C.
-        hidden_dim: Width between the two linear layers.
-        approximate: ``"tanh"`` for the approximate GELU of the published SOFT blocks, ``"none"`` for the exact GELU.
-        drop: Dropout rate after both layers.
-        device: Device of the parameters.
-        dtype: Type of the parameters.
+    approximate is ``"tanh"`` for the approximate GELU of the published SOFT blocks, ``"none"`` for the exact GELU.
     """
 
     def __init__(
@@ -80,8 +70,6 @@ class ResidualBlock(nn.Module):
         branch_drop: Drop rate of both residual branches.
         drop_kind: ``"path"`` drops the branch of a sample, ``"element"`` single elements, as the published code does.
         eps: Epsilon of the norms; None for the epsilon of the published blocks.
-        device: Device of the parameters.
-        dtype: Type of the parameters.
 
     Raises:
         ValueError: drop_kind is unknown or branch_drop is out of range.
@@ -141,7 +129,7 @@ class PreNormBlock(ResidualBlock):
 
 
 def _branch_drop(rate: float, kind: DropKind) -> nn.Module:
-    check_choice("drop_kind", kind, get_args(DropKind))
+    check_choice("drop_kind", kind, DropKind)
     if not 0.0 <= rate < 1.0:
         raise ValueError(f"branch_drop must be in [0, 1), got {rate}")
     return DropPath(rate) if kind == "path" else nn.Dropout(rate)

@@ -38,8 +38,6 @@ class ValueConvolution(nn.Module):
         num_heads: Number of filters H; the C channels are H contiguous groups.
         kernel_size: Side of a filter in tokens, odd.
         axes: 2 for tokens on a grid, 1 for sequences.
-        device: Device of the parameters.
-        dtype: Type of the parameters.
 
     Raises:
         ValueError: kernel_size is even or not positive.
@@ -68,18 +66,9 @@ class ValueConvolution(nn.Module):
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
 
     def forward(self, value: Tensor, *, grid: Grid | None = None, mask: Tensor | None = None) -> Tensor:
-        """The convolved values.
+        """Convolve the values (B, N, C); zero at padding.
 
-        Args:
-            value: (B, N, C).
-            grid: (h, w) in tokens, where axes is 2.
-            mask: (B, N) bool, True at real tokens, where axes is 1; a grid has no padding.
-
-        Returns:
-            (B, N, C), zero at padding.
-
-        Raises:
-            ValueError: axes is 2, and the grid is missing or there is a mask.
+        Over two axes the grid (h, w) must be given, and there is no mask, because a grid has no padding.
         """
         weight = self.weight.repeat_interleave(value.shape[-1] // self.weight.shape[0], dim=0)
         if self.axes == 2:

@@ -1,4 +1,4 @@
-"""Splitting and merging of heads, and the checks of arguments that all attention layers share.
+"""Splitting and merging of heads, and checks of arguments that all attention layers share.
 
 Letters: B batch, N tokens, C model width, H heads, D = C / H head width.
 """
@@ -19,17 +19,14 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 def check_heads(dim: int, num_heads: int) -> None:
-    """The number of heads divides the model width."""
+    """Check that the number of heads divides the model width."""
     if num_heads < 1 or dim < 1 or dim % num_heads:
         raise ValueError(f"num_heads must divide dim, got num_heads={num_heads} and dim={dim}")
 
 
-def check_value_kernel(value_kernel: int, context_dim: int | None) -> None:
-    """A value convolution is used in self-attention only, where there is a value at each query.
-
-    Raises:
-        ValueError: value_kernel is not 0 in cross-attention.
-    """
+def check_options(dim: int, num_heads: int, value_kernel: int, context_dim: int | None) -> None:
+    """Check the options of an attention layer: its heads, and that only self-attention has a value convolution."""
+    check_heads(dim, num_heads)
     if value_kernel and context_dim is not None:
         raise ValueError(
             f"value_kernel must be 0 in cross-attention, whose values are not at its queries, got {value_kernel}"
@@ -37,14 +34,14 @@ def check_value_kernel(value_kernel: int, context_dim: int | None) -> None:
 
 
 def check_tokens(name: str, x: Tensor, mask: Tensor | None, width: int) -> None:
-    """Tokens (batch, tokens, width) and their mask have shapes that fit a layer of this width."""
+    """Check that tokens (batch, tokens, width) and their mask fit a layer of this width."""
     if x.ndim != 3 or x.shape[-1] != width:
         raise ValueError(f"{name} must have shape (batch, tokens, {width}), got {tuple(x.shape)}")
     check_mask("mask" if name == "x" else f"{name}_mask", mask, x.shape[0], x.shape[1], x.device)
 
 
 def check_context(projection: nn.Linear | None, context: Tensor | None, mask: Tensor | None, x: Tensor) -> None:
-    """There is a context if and only if the layer has a projection for it."""
+    """Check that there is a context if and only if the layer has a projection for it."""
     if projection is None:
         if context is not None or mask is not None:
             raise ValueError("context must be None in self-attention, got one; build the layer with context_dim=...")

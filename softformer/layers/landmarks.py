@@ -18,10 +18,14 @@ from softformer.layers.convolution import Grid, convolve_sequence
 from softformer.layers.padding import pack, packing_of
 from softformer.layers.segments import clamp_size, segment_means
 from softformer.ops.exporting import is_exporting
+from softformer.ops.options import check_positive
 
 
 class GridLandmarks(nn.Module, ABC):
     """Base of landmarks on a grid: arranges the tokens on the grid, where `pool` computes the landmarks."""
+
+    stride = 0
+    """Side of a window, in tokens; 0 for landmarks without fixed windows."""
 
     def forward(
         self, x: Tensor, *, grid: Grid | None = None, mask: Tensor | None = None
@@ -37,7 +41,7 @@ class GridLandmarks(nn.Module, ABC):
             Landmarks (B, H, M, D), and None for their mask.
 
         Raises:
-            ValueError: The grid is missing or does not have N cells, or there is a mask.
+            ValueError: The grid is missing, has no whole window or not N cells, or there is a mask.
         """
         if mask is not None:
             raise ValueError(
@@ -48,6 +52,11 @@ class GridLandmarks(nn.Module, ABC):
         batch, heads, length, width = x.shape
         if grid[0] * grid[1] != length:
             raise ValueError(f"grid must have one cell for each of the {length} tokens, got {tuple(grid)}")
+        if grid[0] < self.stride or grid[1] < self.stride:
+            raise ValueError(
+                f"grid must be at least {self.stride} x {self.stride} for a landmark stride of {self.stride}, got "
+                f"{grid[0]} x {grid[1]}; use a smaller landmark stride or a larger image"
+            )
         points = self.pool(x.transpose(1, 2).reshape(batch, *grid, heads, width))
         return points.transpose(1, 2), None
 
@@ -65,8 +74,6 @@ class ConvGridLandmarks(GridLandmarks):
     Args:
         head_dim: Head width D.
         stride: Side of a window, in tokens.
-        device: Device of the parameters.
-        dtype: Type of the parameters.
 
     Source: Lu et al. 2021 (arXiv 2110.11945), section 3.2, and the published code.
     """
@@ -75,7 +82,7 @@ class ConvGridLandmarks(GridLandmarks):
         self, head_dim: int, stride: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> None:
         super().__init__()
-        self.stride = _positive("stride", stride)
+        self.stride = check_positive("stride", stride)
         # The shape of a convolution (out, in, rows, columns), so that published weights fit as they are.
         self.weight = nn.Parameter(torch.empty(head_dim, head_dim, stride, stride, device=device, dtype=dtype))
         self.norm = nn.LayerNorm(head_dim, device=device, dtype=dtype)
@@ -86,7 +93,6 @@ class ConvGridLandmarks(GridLandmarks):
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
 
     def pool(self, x: Tensor) -> Tensor:
-        _check_window(x, self.stride)
         patches = _windows(x, self.stride).flatten(4).flatten(1, 2)
         return F.gelu(self.norm(F.linear(patches, self.weight.permute(0, 2, 3, 1).flatten(1))))
 
@@ -103,10 +109,9 @@ class PooledGridLandmarks(GridLandmarks):
 
     def __init__(self, stride: int) -> None:
         super().__init__()
-        self.stride = _positive("stride", stride)
+        self.stride = check_positive("stride", stride)
 
     def pool(self, x: Tensor) -> Tensor:
-        _check_window(x, self.stride)
         return _from_map(F.avg_pool2d(_to_map(x), self.stride), x.shape[3])
 
     def extra_repr(self) -> str:
@@ -129,7 +134,7 @@ class AdaptiveGridLandmarks(GridLandmarks):
 
     def __init__(self, num_landmarks: int = 49) -> None:
         super().__init__()
-        self.side = isqrt(_positive("num_landmarks", num_landmarks))
+        self.side = isqrt(check_positive("num_landmarks", num_landmarks))
         if self.side**2 != num_landmarks:
             raise ValueError(
                 f"num_landmarks must be a square number for landmarks on a grid, got {num_landmarks}; the nearest are "
@@ -158,20 +163,14 @@ class SegmentLandmarks(nn.Module):
 
     def __init__(self, num_landmarks: int = 64) -> None:
         super().__init__()
-        self.num_landmarks = _positive("num_landmarks", num_landmarks)
+        self.num_landmarks = check_positive("num_landmarks", num_landmarks)
 
     def forward(
         self, x: Tensor, *, grid: Grid | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Landmarks of x.
+        """Landmarks (B, H, min(M, N), D) of x (B, H, N, D) with its mask (B, N), and their mask (B, min(M, N)).
 
-        Args:
-            x: Scaled queries or keys, (B, H, N, D).
-            grid: Not used.
-            mask: (B, N) bool, True at real tokens.
-
-        Returns:
-            Landmarks (B, H, min(M, N), D), and their mask (B, min(M, N)), or None if mask is None.
+        Their mask is None where mask is None; the grid is not used.
         """
         return segment_means(x, self.num_landmarks, mask)
 
@@ -189,8 +188,6 @@ class ConvSegmentLandmarks(nn.Module):
         head_dim: Head width D.
         num_landmarks: Number of segments M.
         kernel_size: Width of the convolution in tokens, odd.
-        device: Device of the parameters.
-        dtype: Type of the parameters.
 
     Raises:
         ValueError: num_landmarks or kernel_size is out of range.
@@ -208,7 +205,7 @@ class ConvSegmentLandmarks(nn.Module):
         super().__init__()
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
-        self.num_landmarks = _positive("num_landmarks", num_landmarks)
+        self.num_landmarks = check_positive("num_landmarks", num_landmarks)
         self.weight = nn.Parameter(torch.empty(head_dim, 1, kernel_size, device=device, dtype=dtype))
         self.norm = nn.LayerNorm(head_dim, device=device, dtype=dtype)
         self.reset_parameters()
@@ -235,20 +232,6 @@ class ConvSegmentLandmarks(nn.Module):
     def extra_repr(self) -> str:
         return (
             f"head_dim={self.weight.shape[0]}, num_landmarks={self.num_landmarks}, kernel_size={self.weight.shape[2]}"
-        )
-
-
-def _positive(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
-    return value
-
-
-def _check_window(x: Tensor, stride: int) -> None:
-    if x.shape[1] < stride or x.shape[2] < stride:
-        raise ValueError(
-            f"grid must be at least {stride} x {stride} for a landmark stride of {stride}, got {x.shape[1]} x "
-            f"{x.shape[2]}; use a smaller landmark stride or a larger image"
         )
 
 

@@ -3,7 +3,7 @@
 Letters: B batch, N tokens, C model width. Masks are (B, N) bool, True at real tokens.
 """
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,13 +34,7 @@ def first_token(x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 class AttentionPooling(nn.Module):
-    """A mean of the real tokens, weighted by the softmax of a learned score.
-
-    Args:
-        dim: Model width C.
-        device: Device of the parameters.
-        dtype: Type of the parameters.
-    """
+    """A mean of the real tokens, weighted by the softmax of a learned score."""
 
     def __init__(self, dim: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> None:
         super().__init__()
@@ -69,7 +63,7 @@ class Pooling(nn.Module):
 
     def __init__(self, kind: PoolingKind, dim: int) -> None:
         super().__init__()
-        self.kind = check_choice("pooling", kind, get_args(PoolingKind))
+        self.kind = check_choice("pooling", kind, PoolingKind)
         self.attention = AttentionPooling(dim) if kind == "attention" else None
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from softformer.ops.options import check_positive
+
 PositionKind = Literal["none", "sinusoidal", "learned", "rotary"]
 
 _BASE = 10_000.0
@@ -62,11 +64,7 @@ def rotate(x: Tensor, positions: Tensor) -> Tensor:
 
 
 def check_rotary(head_dim: int) -> None:
-    """The head width is even, as rotary positions rotate pairs.
-
-    Raises:
-        ValueError: It is odd.
-    """
+    """Check that the head width is even, because rotary positions rotate pairs."""
     if head_dim % 2:
         raise ValueError(
             f"head width must be even for rotary positions, got {head_dim}; choose another dim or num_heads"
@@ -86,9 +84,6 @@ class SinusoidalPositions(nn.Module):
     The wavelengths are 2 pi to 256 tokens. With the wavelengths of Vaswani et al., up to 63,000 tokens, a network that
     was trained on 512 tokens gets values at 4,096 that it was not trained on: the accuracy of a classifier, 100 % at
     512 tokens, fell to 22 % and 43 % (two seeds), and is 100 % with these (`tests/models/test_longer_sequences.py`).
-
-    Args:
-        dim: Model width C.
     """
 
     def __init__(self, dim: int) -> None:
@@ -105,24 +100,13 @@ class SinusoidalPositions(nn.Module):
 
 
 class LearnedPositions(nn.Module):
-    """Adds a learned vector for each position.
-
-    Args:
-        dim: Model width C.
-        max_length: Number of positions in tokens.
-        device: Device of the parameters.
-        dtype: Type of the parameters.
-
-    Raises:
-        ValueError: max_length is not positive.
-    """
+    """Adds a learned vector for each of `max_length` positions, in tokens."""
 
     def __init__(
         self, dim: int, max_length: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> None:
         super().__init__()
-        if max_length < 1:
-            raise ValueError(f"max_length must be an integer of at least 1, got {max_length}")
+        check_positive("max_length", max_length)
         self.weight = nn.Parameter(torch.empty(max_length, dim, device=device, dtype=dtype))
         self.reset_parameters()
 

@@ -1,7 +1,4 @@
-"""Softmax attention with the interface of `SoftAttention`.
-
-Letters: B batch, N tokens, S context tokens, C model width, H heads.
-"""
+"""Softmax attention with the interface of `SoftAttention`."""
 
 from typing import Any, Literal
 
@@ -10,14 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from softformer.layers.convolution import Grid, ValueConvolution
-from softformer.layers.heads import (
-    check_context,
-    check_heads,
-    check_tokens,
-    check_value_kernel,
-    merge_heads,
-    split_heads,
-)
+from softformer.layers.heads import check_context, check_options, check_tokens, merge_heads, split_heads
 from softformer.layers.padding import zero_pads
 from softformer.layers.positions import check_rotary, rotate, token_positions
 
@@ -26,19 +16,10 @@ class SoftmaxAttention(nn.Module):
     """Multi-head softmax attention with the interface of `SoftAttention`, for comparisons and for last stages.
 
     Args:
-        dim: Model width C.
-        num_heads: Number of heads H; divides dim.
-        value_kernel: Side of the depthwise convolution of the values that is added to the output, odd; 0 for none.
-        value_axes: 2 if this convolution runs over a grid, 1 for sequences.
-        context_dim: Width of the context; None for self-attention.
+        value_axes: 2 if the convolution of the values runs over a grid, 1 for sequences.
         rotary: Whether to rotate queries and keys by their positions. Self-attention only.
-        qkv_bias: Whether the projections to queries, keys, and values have a bias.
-        proj_drop: Dropout rate of the output.
-        device: Device of the parameters.
-        dtype: Type of the parameters.
 
-    Raises:
-        ValueError: An option is out of range or excludes another.
+    The other arguments and the errors are as in `SoftAttention`.
     """
 
     def __init__(
@@ -56,8 +37,7 @@ class SoftmaxAttention(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        check_heads(dim, num_heads)
-        check_value_kernel(value_kernel, context_dim)
+        check_options(dim, num_heads, value_kernel, context_dim)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.num_heads = num_heads
         if rotary:

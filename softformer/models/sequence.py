@@ -1,9 +1,9 @@
-"""SoftEncoder: tokens or frames in, tokens out.
+"""`SoftEncoder`, an encoder of token sequences with softmax-free attention.
 
 Letters: B batch, N tokens, C model width, H heads, M landmarks.
 """
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,17 +27,17 @@ _NUM_LANDMARKS = 64
 
 
 class SoftOptions(Options):
-    """How softmax-free attention works in a `SoftEncoder`; the defaults suit sequences.
+    """Options of the softmax-free attention in a `SoftEncoder`; the defaults suit sequences.
 
     Args:
-        landmarks: Segment means ("mean"), or these after a convolution, LayerNorm and GELU ("conv").
+        landmarks: "mean" for segment means, "conv" for segment means after a convolution, with LayerNorm and GELU.
         inverse: `Cholesky` or `Newton`.
         symmetric_norm: Whether to normalize as in SOFT++.
         value_kernel: Width in tokens of a depthwise convolution of the values, odd; 0 for none.
         backend: Implementation of the attention.
 
     Raises:
-        ValueError: The kind of landmarks or of inverse is unknown. The layers check the rest.
+        ValueError: The kind of landmarks or of inverse is unknown. The layers check the other options.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class SoftOptions(Options):
         value_kernel: int = 0,
         backend: BackendName = "auto",
     ) -> None:
-        check_choice("landmarks", landmarks, get_args(SequenceLandmarks))
+        check_choice("landmarks", landmarks, SequenceLandmarks)
         check_inverse(inverse)
         self.landmarks = landmarks
         self.inverse = inverse
@@ -60,31 +60,29 @@ class SoftOptions(Options):
 class SoftEncoder(nn.Module):
     """A pre-norm transformer encoder over sequences with softmax-free attention: linear in the number of tokens.
 
-    Each block is x <- x + attention(LN(x)), x <- x + MLP(LN(x)); a LayerNorm ends the encoder. Padding, its place and
-    the rest of the batch change nothing: real tokens are packed to the front at entry and put back at exit, positions
-    count real tokens, and landmarks are segments of these.
+    Each block is x <- x + attention(LN(x)), x <- x + MLP(LN(x)); a LayerNorm ends the encoder. Neither padding nor the
+    other sequences of the batch change a result: real tokens are packed to the front at entry and unpacked at exit,
+    positions count real tokens, and landmarks are segments of real tokens.
 
     Args:
         dim: Model width C.
         depth: Number of blocks.
         num_heads: Number of heads H; divides dim.
-        num_landmarks: Number of landmarks M; shorter sequences use one a token.
-        attention: "soft", or "softmax" for the same encoder with ordinary attention.
-        mlp_ratio: Width of the MLPs over dim.
-        dropout: Dropout rate of the input, of attention outputs and in MLPs.
+        num_landmarks: Number of landmarks M; a shorter sequence has one for each token.
+        attention: "soft", or "softmax" for the same encoder with softmax attention.
+        mlp_ratio: Hidden width of the MLPs over dim.
+        dropout: Dropout rate of the input, of attention outputs, and in MLPs.
         drop_path: Stochastic depth: drop rate of residual branches in the last block, growing from 0 in the first.
-        positions: "sinusoidal" and "rotary" work at any length, "learned" up to max_length; "none" leaves order out.
-        gradient_checkpointing: Compute blocks again in the backward to save memory.
+        positions: "sinusoidal" and "rotary" work at any length, "learned" up to max_length; "none" ignores the order.
+        gradient_checkpointing: Whether the backward computes blocks again to save memory.
         soft: Options of softmax-free attention.
         max_length: Number of learned positions in tokens.
-        device: Where parameters live.
-        dtype: Type of the parameters.
 
     Raises:
-        ValueError: An option is out of range, unknown, or does not go with another.
+        ValueError: An option is out of range, unknown, or excludes another.
 
-    Source: The attention of Lu et al. 2021 and 2024 in the usual pre-norm encoder; landmarks as segment means, the
-    length rule, packing and positions are ours.
+    Source: The attention of Lu et al. 2021 and 2024 in the usual pre-norm encoder; segment means as landmarks, the
+    scaling by length, packing, and positions are ours.
     """
 
     def __init__(
@@ -107,8 +105,8 @@ class SoftEncoder(nn.Module):
     ) -> None:
         super().__init__()
         check_heads(dim, num_heads)
-        check_choice("attention", attention, get_args(SequenceAttention))
-        check_choice("positions", positions, get_args(PositionKind))
+        check_choice("attention", attention, SequenceAttention)
+        check_choice("positions", positions, PositionKind)
         if depth < 0:
             raise ValueError(f"depth must be zero or positive, got {depth}")
         if mlp_ratio <= 0:
@@ -126,38 +124,41 @@ class SoftEncoder(nn.Module):
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.dim = dim
         self.gradient_checkpointing = gradient_checkpointing
-        self.positions = _added_positions(positions, dim, max_length, factory)
+        self.positions: nn.Module = nn.Identity()
+        if positions == "sinusoidal":
+            self.positions = SinusoidalPositions(dim)
+        elif positions == "learned":
+            self.positions = LearnedPositions(dim, max_length, **factory)
         self.drop = nn.Dropout(dropout)
         self.blocks = nn.ModuleList()
+        common: dict[str, Any] = {"rotary": positions == "rotary", "proj_drop": dropout, **factory}
         for number in range(depth):
             mixer: nn.Module
-            common: dict[str, Any] = {"rotary": positions == "rotary", "proj_drop": dropout, **factory}
             if attention == "softmax":
                 mixer = SoftmaxAttention(dim, num_heads, **common)
             else:
-                mixer = _soft_mixer(dim, num_heads, num_landmarks, soft, common)
+                landmarks: nn.Module = SegmentLandmarks(num_landmarks)
+                if soft.landmarks == "conv":
+                    landmarks = ConvSegmentLandmarks(dim // num_heads, num_landmarks, **factory)
+                mixer = SoftAttention(dim, num_heads, **{**soft.init_args, "landmarks": landmarks}, **common)
             rate = drop_path * number / max(1, depth - 1)
             block = PreNormBlock(dim, mixer, mlp_ratio=mlp_ratio, mlp_drop=dropout, branch_drop=rate, **factory)
             self.blocks.append(block)
         self.norm = nn.LayerNorm(dim, **factory)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Encodes tokens.
-
-        Args:
-            x: (B, N, C). Pads may hold anything.
-            mask: (B, N) bool, True at real tokens, which may lie anywhere; None if all are.
+        """Encode tokens (B, N, C) with their mask (B, N) bool, True at real tokens, which may be anywhere.
 
         Returns:
-            (B, N, C), zero at pads.
+            (B, N, C), zero at padding.
 
         Raises:
-            ValueError: A shape or the mask does not fit, or x is longer than the learned positions.
+            ValueError: A shape or the mask is wrong, or there are more tokens than learned positions.
         """
         return self.hidden_states(x, mask)[-1]
 
     def hidden_states(self, x: Tensor, mask: Tensor | None = None, *, every: bool = False) -> list[Tensor]:
-        """The encoded tokens last, before them with `every` what goes into each block; all (B, N, C), zero at pads."""
+        """The encoded tokens, preceded by the inputs of all blocks with `every`; all (B, N, C), zero at padding."""
         check_tokens("x", x, mask, self.dim)
         packing = None if mask is None else packing_of(mask)
         packed_mask = None if packing is None else packing.mask
@@ -175,32 +176,3 @@ class SoftEncoder(nn.Module):
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, gradient_checkpointing={self.gradient_checkpointing}"
-
-
-def _added_positions(kind: PositionKind, dim: int, max_length: int, factory: dict[str, Any]) -> nn.Module:
-    if kind == "sinusoidal":
-        return SinusoidalPositions(dim)
-    if kind == "learned":
-        return LearnedPositions(dim, max_length, **factory)
-    return nn.Identity()
-
-
-def _soft_mixer(
-    dim: int, num_heads: int, num_landmarks: int, options: SoftOptions, common: dict[str, Any]
-) -> SoftAttention:
-    factory = {name: common[name] for name in ("device", "dtype")}
-    landmarks: nn.Module
-    if options.landmarks == "conv":
-        landmarks = ConvSegmentLandmarks(dim // num_heads, num_landmarks, **factory)
-    else:
-        landmarks = SegmentLandmarks(num_landmarks)
-    return SoftAttention(
-        dim,
-        num_heads,
-        landmarks=landmarks,
-        value_kernel=options.value_kernel,
-        inverse=options.inverse,
-        symmetric_norm=options.symmetric_norm,
-        backend=options.backend,
-        **common,
-    )

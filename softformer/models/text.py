@@ -1,4 +1,4 @@
-"""Text networks: token ids in; hidden states, classes or tokens out. Tasks and the Auto classes share them.
+"""Text networks: token ids in; hidden states, classes, or tokens out. Tasks and the Auto classes share them.
 
 Letters: B batch, N tokens, C model width, V vocabulary, K classes. Masks are (B, N) bool, True at real tokens.
 """
@@ -9,15 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from softformer.layers.pooling import Pooling, PoolingKind
+from softformer.models.classifier import ClassifierNetwork, encoder_width
+from softformer.ops.options import check_positive
 
 
 class TextBackbone(nn.Module, ABC):
-    """What the heads stand on: token ids to hidden states.
-
-    Attributes:
-        dim: Width C of the hidden states.
-    """
+    """Base of backbones: token ids to hidden states of the width `dim`, which is C."""
 
     dim: int
 
@@ -28,24 +25,21 @@ class TextBackbone(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, ids: Tensor, mask: Tensor | None = None, types: Tensor | None = None) -> Tensor:
-        """Hidden states (B, N, C).
+        """Hidden states (B, N, C) of ids (B, N).
 
-        Args:
-            ids: Token ids, (B, N).
-            mask: (B, N) bool, True at real tokens.
-            types: (B, N): which text of a pair a token is of, where the tokenizer tells.
+        types (B, N) are the tokenizer's numbers of the texts of a pair, for tokenizers that give them.
         """
 
 
 class TextEncoder(TextBackbone):
     """Token embeddings and an encoder.
 
-    Embeddings start at a standard deviation of 1 / sqrt(C) and are scaled by sqrt(C), so that they weigh as much as
-    sinusoidal positions and can be tied to an output layer.
+    Embeddings are initialized with a standard deviation of 1 / sqrt(C) and scaled by sqrt(C), so that they are as large
+    as sinusoidal positions and can be tied to an output layer.
 
     Args:
-        vocab_size: Number of tokens V.
-        encoder: Tokens in, tokens out: called as ``encoder(x, mask)`` with x (B, N, C), and has ``dim``, which is C.
+        vocab_size: Size of the vocabulary V.
+        encoder: Module called as ``encoder(x, mask)`` with x (B, N, C), whose attribute ``dim`` is C.
 
     Raises:
         ValueError: vocab_size is not positive, or the encoder has no dim.
@@ -55,18 +49,11 @@ class TextEncoder(TextBackbone):
 
     def __init__(self, vocab_size: int, encoder: nn.Module) -> None:
         super().__init__()
-        if vocab_size < 1:
-            raise ValueError(f"vocab_size must be an integer of at least 1, got {vocab_size}")
-        dim = getattr(encoder, "dim", None)
-        if not isinstance(dim, int):
-            raise ValueError(
-                f"encoder must have its width as the attribute dim, got {type(encoder).__name__}, which has "
-                f"{'none' if dim is None else repr(dim)}"
-            )
-        self.dim = dim
-        self.embedding = nn.Embedding(vocab_size, dim)
+        check_positive("vocab_size", vocab_size)
+        self.dim = encoder_width(encoder)
+        self.embedding = nn.Embedding(vocab_size, self.dim)
         self.encoder = encoder
-        nn.init.normal_(self.embedding.weight, std=dim**-0.5)
+        nn.init.normal_(self.embedding.weight, std=self.dim**-0.5)
 
     @property
     def token_weight(self) -> Tensor:
@@ -78,64 +65,39 @@ class TextEncoder(TextBackbone):
         return self.embedding(ids) * self.dim**0.5
 
     def forward(self, ids: Tensor, mask: Tensor | None = None, types: Tensor | None = None) -> Tensor:
-        """Hidden states (B, N, C) of ids (B, N). Types are not used: separators tell the texts of a pair apart."""
+        """Hidden states (B, N, C) of ids (B, N). Types are not used, because separators mark the texts of a pair."""
         return self.encoder(self.embed(ids), mask)
 
 
 def text_backbone(module: nn.Module, vocab_size: int | None) -> TextBackbone:
-    """A module as a backbone: itself if it takes ids, else with token embeddings before it.
-
-    Args:
-        module: A `TextBackbone`, or an encoder of tokens (see `TextEncoder`).
-        vocab_size: Number of tokens that the text has.
+    """The module if it is a `TextBackbone`; otherwise a `TextEncoder` of it with the vocabulary of the tokenizer.
 
     Raises:
-        ValueError: The number is needed and not known, or the backbone knows fewer tokens.
+        ValueError: vocab_size is missing, or the vocabulary of the backbone is smaller.
     """
     if not isinstance(module, TextBackbone):
         if vocab_size is None:
             raise ValueError("vocab_size must be given: the encoder has no token embeddings of its own")
         return TextEncoder(vocab_size, module)
-    known = module.token_weight.shape[0]
-    if vocab_size is not None and vocab_size > known:
+    size = module.token_weight.shape[0]
+    if vocab_size is not None and vocab_size > size:
         raise ValueError(
-            f"the text has {vocab_size} tokens, but the network knows {known}: use the tokenizer that belongs to it"
+            f"vocab_size must be at most {size}, the vocabulary of the network, got {vocab_size}; use the tokenizer of "
+            "the network"
         )
     return module
 
 
-class TextClassifierNetwork(nn.Module):
-    """A backbone, a pooling over real tokens, dropout and a linear layer.
-
-    Args:
-        backbone: Ids to hidden states.
-        num_classes: Number of classes K.
-        pooling: "mean", "cls" (the first real token) or "attention".
-        dropout: Dropout rate before the linear layer.
-    """
-
-    def __init__(
-        self, backbone: TextBackbone, num_classes: int, *, pooling: PoolingKind = "mean", dropout: float = 0.0
-    ) -> None:
-        super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes must be an integer of at least 1, got {num_classes}")
-        self.backbone = backbone
-        self.pooling = Pooling(pooling, backbone.dim)
-        self.drop = nn.Dropout(dropout)
-        self.head = nn.Linear(backbone.dim, num_classes)
+class TextClassifierNetwork(ClassifierNetwork):
+    """A classifier of texts on a `TextBackbone`; arguments as in `ClassifierNetwork`."""
 
     def forward(self, ids: Tensor, mask: Tensor | None = None, types: Tensor | None = None) -> Tensor:
-        """Logits (B, K) of ids (B, N), and their types (B, N) where the backbone tells the texts of a pair by them."""
-        return self.head(self.drop(self.pooling(self.backbone(ids, mask, types), mask)))
+        """Logits (B, K) of ids (B, N); arguments as in `TextBackbone.forward`."""
+        return self.classify(self.backbone(ids, mask, types), mask)
 
 
 class MaskedLanguageHead(nn.Module):
-    """Hidden states to tokens: linear, GELU, LayerNorm, then the token vectors themselves as the output layer.
-
-    Args:
-        dim: Model width C.
-        vocab_size: Number of tokens V.
+    """Hidden states to tokens: linear, GELU, LayerNorm, and the token vectors as the output layer.
 
     Source: Devlin et al. 2019 (arXiv 1810.04805), the released code.
     """
@@ -152,11 +114,7 @@ class MaskedLanguageHead(nn.Module):
 
 
 class MaskedLanguageNetwork(nn.Module):
-    """A backbone and a head that names the token at each place; the output layer is tied to the token vectors.
-
-    Args:
-        backbone: Ids to hidden states.
-    """
+    """A backbone and a head that predicts the token at each position; its output layer is tied to the token vectors."""
 
     def __init__(self, backbone: TextBackbone) -> None:
         super().__init__()
@@ -164,13 +122,8 @@ class MaskedLanguageNetwork(nn.Module):
         self.head = MaskedLanguageHead(backbone.dim, backbone.token_weight.shape[0])
 
     def forward(
-        self,
-        ids: Tensor,
-        mask: Tensor | None = None,
-        types: Tensor | None = None,
-        *,
-        places: Tensor | None = None,
+        self, ids: Tensor, mask: Tensor | None = None, types: Tensor | None = None, *, places: Tensor | None = None
     ) -> Tensor:
-        """Logits of ids (B, N): (B, N, V), or (P, V) at `places` (B, N) bool alone, which saves most of the work."""
+        """Logits (B, N, V) of ids (B, N), or (P, V) at the P positions where `places` (B, N) is True."""
         hidden = self.backbone(ids, mask, types)
         return self.head(hidden if places is None else hidden[places], self.backbone.token_weight)

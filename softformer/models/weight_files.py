@@ -1,4 +1,4 @@
-"""Files of weights: read without executing pickled code, and the state dict found in what a training script wrote."""
+"""Reading files of weights without executing pickled code, and finding the state dict in a training script's file."""
 
 import argparse
 import os
@@ -10,15 +10,15 @@ from typing import Any
 
 import torch
 
-# Under which keys training scripts store a state dict, in the order of preference: weights before their average.
+# Keys of the state dict in files of training scripts, in the order of preference: weights before their average.
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "model_ema", "state_dict_ema")
-# What parallel modules and our tasks put before every name.
-_PREFIXES = ("module.", "network.")
-# What torch.compile puts before the names of each module that it wraps.
+# The name that torch.compile inserts before the names of each module that it wraps.
 _COMPILED = "_orig_mod"
-# What a folder saved by timm or transformers holds.
+# Prefixes that parallel modules, our tasks, and torch.compile put before every name.
+_PREFIXES = ("module.", "network.", f"{_COMPILED}.")
+# Files of weights in a folder that timm or transformers saved.
 _FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
-# How torch names what it refuses to build from a pickle.
+# The message in which torch names an object that it refuses to load from a pickle.
 _REFUSED = re.compile(
     r"(?:unsupported global:?(?: GLOBAL)?|unsupported class|unrecognized function) (\S+)", re.IGNORECASE
 )
@@ -31,18 +31,18 @@ def read_weight_file(
     map_location: str | torch.device = "cpu",
     mmap: bool = False,
 ) -> dict[str, Any]:
-    """What a file of weights holds, tensors and whatever plain values lie beside them.
+    """The tensors and plain values in a file of weights.
 
     Args:
-        path: A .safetensors file, what torch.save wrote (.pth, .pt, .bin, .ckpt), or a folder of model.safetensors or
-            pytorch_model.bin.
-        kind: What the file is called in messages.
+        path: A .safetensors file, a file written by torch.save (.pth, .pt, .bin, .ckpt), or a folder that holds
+            model.safetensors or pytorch_model.bin.
+        kind: Name of the kind of file in messages.
         map_location: Device of the tensors.
-        mmap: Whether tensors stay on disk until they are used, where torch.save wrote the file.
+        mmap: Whether tensors in a file written by torch.save stay on disk until they are used.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is damaged, holds objects whose loading could execute code, or is no dictionary.
+        ValueError: The file is damaged, holds objects whose loading could execute code, or holds no dictionary.
     """
     path = _existing(Path(path).expanduser(), kind)
     if path.suffix == ".safetensors":
@@ -60,7 +60,7 @@ def read_weight_file(
             f"{path} is not a readable {kind}: expected a file that torch.save wrote, or one that ends in .safetensors"
         )
     try:
-        # Training scripts store their arguments beside the weights; a Namespace is a plain record.
+        # Training scripts store their arguments with the weights; a Namespace is a plain record.
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap and begin == b"PK")
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
@@ -80,12 +80,12 @@ def read_weight_file(
 
 
 def plain_name(name: str) -> str:
-    """The name of a tensor without what torch.compile adds for each module that it wraps, at any depth."""
+    """The name of a tensor without the prefixes that torch.compile adds, at any depth."""
     return ".".join(part for part in name.split(".") if part != _COMPILED)
 
 
 def _with_plain_names(content: dict[Any, Any]) -> dict[Any, Any]:
-    """The same dictionary after its keys, and the keys of dictionaries in it, were replaced by their plain names."""
+    """Replace the keys of the dictionary, and of dictionaries in it, by their plain names."""
     for key in list(content):
         value = content.pop(key)
         content[plain_name(key) if isinstance(key, str) else key] = value
@@ -95,15 +95,15 @@ def _with_plain_names(content: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def unwrap_state_dict(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The innermost state dict of a training script's record, without the prefixes that wrappers put before names.
+    """The innermost state dict in a training script's file, without the prefixes of wrappers.
 
-    Values other than tensors stay: whether they are in place is for the caller to say.
+    Values other than tensors stay; callers check for them.
     """
     for wrapper in _WRAPPERS:
         if isinstance(inner := content.get(wrapper), Mapping):
             return unwrap_state_dict(inner)
     for prefix in _PREFIXES:
-        # torch's AveragedModel counts its updates beside the module's tensors.
+        # torch's AveragedModel stores its number of updates as an entry of its own.
         inner = {key: value for key, value in content.items() if key != "n_averaged"}
         if inner and all(isinstance(key, str) and key.startswith(prefix) for key in inner):
             return unwrap_state_dict({key.removeprefix(prefix): value for key, value in inner.items()})

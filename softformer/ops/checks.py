@@ -1,4 +1,4 @@
-"""The checks of tensors and masks that operators and layers share."""
+"""Checks of tensors and masks that operators and layers share."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ _TYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 def check_tensor(name: str, x: Tensor, shape: str, ndim: int = 4) -> None:
-    """x is a floating-point tensor with the given number of axes."""
+    """Check that x is a floating-point tensor with the given number of axes."""
     if not isinstance(x, Tensor):
         raise ValueError(f"{name} must be a tensor of shape {shape}, got {type(x).__name__}")
     if x.ndim != ndim:
@@ -17,7 +17,7 @@ def check_tensor(name: str, x: Tensor, shape: str, ndim: int = 4) -> None:
 
 
 def check_mask(name: str, mask: Tensor | None, batch: int, length: int, device: torch.device) -> None:
-    """The mask is None or a bool tensor (batch, length)."""
+    """Check that the mask is None or a bool tensor (batch, length)."""
     if mask is None:
         return
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:

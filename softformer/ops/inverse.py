@@ -1,12 +1,8 @@
-"""The options of the two inverses of the landmark matrix, `Newton` and `Cholesky`, which users pass.
+"""The options of the two inverses of the landmark matrix, `Newton` and `Cholesky`, which users pass."""
 
-`softformer.ops.attention.reference` computes both as the papers write them, `softformer.ops.attention.landmark_stage`
-fast and with their backward.
-"""
+from typing import Any, Literal
 
-from typing import Any, Literal, get_args
-
-from softformer.ops.options import Options, check_choice
+from softformer.ops.options import Options, check_choice, check_positive
 
 NewtonStart = Literal["row_sum", "halving"]
 NewtonGradient = Literal["implicit", "unrolled"]
@@ -69,12 +65,10 @@ class Newton(Inverse):
         start: NewtonStart = "row_sum",
         gradient: NewtonGradient = "implicit",
     ) -> None:
-        if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
-            raise ValueError(f"iterations must be an integer of at least 1, got {iterations!r}")
-        self.iterations = iterations
+        self.iterations = check_positive("iterations", iterations)
         super().__init__(ridge)
-        self.start = check_choice("start", start, get_args(NewtonStart))
-        self.gradient = check_choice("gradient", gradient, get_args(NewtonGradient))
+        self.start = check_choice("start", start, NewtonStart)
+        self.gradient = check_choice("gradient", gradient, NewtonGradient)
 
 
 class Cholesky(Inverse):
@@ -95,10 +89,6 @@ class Cholesky(Inverse):
 
 
 def check_inverse(inverse: Inverse) -> None:
-    """The inverse is a `Newton` or a `Cholesky` object, not a class or a name.
-
-    Raises:
-        ValueError: It is something else.
-    """
+    """Check that the inverse is a `Newton` or a `Cholesky` object, not a class or a name."""
     if not isinstance(inverse, Newton | Cholesky):
         raise ValueError(f"inverse must be a Newton(...) or a Cholesky(...) object, got {inverse!r}")

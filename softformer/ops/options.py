@@ -1,9 +1,11 @@
-"""The base of option classes, and the check of an option with a closed set of values."""
+"""The base of option classes, and checks of the values of options."""
 
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, get_args
+
+T = TypeVar("T")
 
 
 class Options:
@@ -51,12 +53,16 @@ def _recording(init: Callable[..., None]) -> Any:
     return wrapped
 
 
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> str:
-    """Return the value if it is one of the choices.
-
-    Raises:
-        ValueError: The value is unknown; lists the choices.
-    """
+def check_choice(name: str, value: T, choices: Any) -> T:
+    """Return the value if it is among the choices, a `Literal` or a tuple; otherwise raise an error that lists them."""
+    choices = get_args(choices) or choices
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    return value
+
+
+def check_positive(name: str, value: int) -> int:
+    """Return the value if it is an integer of at least 1; otherwise raise an error."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
     return value

@@ -144,5 +144,7 @@ def test_errors_name_the_argument() -> None:
         TextClassifierNetwork(_backbone(), CLASSES, pooling="max")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="vocab_size must be given: the encoder has no token embeddings"):
         text_backbone(encoder, None)
-    with pytest.raises(ValueError, match="the text has 103 tokens, but the network knows 101: use the tokenizer"):
+    with pytest.raises(
+        ValueError, match="vocab_size must be at most 101, the vocabulary of the network, got 103; use the"
+    ):
         text_backbone(_backbone(), 103)

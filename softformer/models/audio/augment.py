@@ -1,7 +1,4 @@
-"""What chance does to sound in training: speed and gain of waveforms, and stripes of spectra that are hidden.
-
-Random numbers are torch's own; a training module seeds them by the place in the run.
-"""
+"""Random augmentation of recordings: speed and gain of waveforms, masks over time and frequency in spectra."""
 
 import torch
 import torch.nn.functional as F
@@ -15,21 +12,21 @@ from softformer.ops.options import Options
 
 
 class AudioAugment(Options):
-    """How training sounds are changed; the defaults change nothing.
+    """Augmentation of recordings in training; the defaults change nothing.
 
     Args:
-        speeds: Factors of speed, pitch included, of which each batch takes one: (0.9, 1.0, 1.1) is usual.
-        gain: Most that a recording is made louder or softer (dB). Normalized features do not hear it.
-        time_masks: Number of stretches of time that are hidden in a recording.
-        time_width: Longest of these, as a share of the recording.
-        band_masks: Number of stretches of mel bands that are hidden.
-        band_width: Most bands of a stretch.
+        speeds: Factors of speed and pitch, of which each batch takes one at random: (0.9, 1.0, 1.1) is usual.
+        gain: Largest change of the loudness of a recording (dB), without effect on normalized features.
+        time_masks: Number of masks over time in a recording.
+        time_width: Largest width of a mask over time, as a share of the recording.
+        band_masks: Number of masks over mel bands.
+        band_width: Largest width of a mask over mel bands, in bands.
 
     Raises:
         ValueError: An argument is out of range.
 
-    Source: D. Park et al., "SpecAugment", 2019 (arXiv 1904.08779), the widths in time as in their adaptive form (arXiv
-    1912.05533); T. Ko et al., "Audio augmentation for speech recognition", 2015.
+    Source: D. Park et al., "SpecAugment", 2019 (arXiv 1904.08779), with the widths in time of their adaptive form
+    (arXiv 1912.05533); T. Ko et al., "Audio augmentation for speech recognition", 2015.
     """
 
     def __init__(
@@ -60,12 +57,9 @@ class AudioAugment(Options):
         self.band_width = band_width
 
     def waves(self, waves: Tensor, lengths: Tensor, *, shortest: int = 0) -> tuple[Tensor, Tensor]:
-        """Waveforms (B, T) and their lengths (B,) with another speed and loudness; padding becomes zero.
+        """Change the speed and loudness of waveforms (B, T) of lengths (B,) samples; padding becomes zero.
 
-        Args:
-            waves: Samples.
-            lengths: Samples of each.
-            shortest: Samples that a recording keeps if it has them: one that would have fewer ends in silence.
+        A recording of at least `shortest` samples that becomes shorter than that is extended by silence.
         """
         waves = waves.masked_fill(~lengths_mask(lengths, waves.shape[1]), 0)
         speed = self.speeds[int(torch.randint(len(self.speeds), ()))]
@@ -79,20 +73,19 @@ class AudioAugment(Options):
         return waves, lengths
 
     def frames(self, frames: Tensor, mask: Tensor) -> Tensor:
-        """Frames (B, N, F) with stripes set to the mean of their band; mask (B, N) tells real ones."""
+        """Replace masked values of frames (B, N, F) by the mean of their band; mask (B, N) is True at real frames."""
         if not self.time_masks and not self.band_masks:
             return frames
         batch, length, bands = frames.shape
         mean = mean_pool(frames, mask).unsqueeze(1)
         counts = mask.sum(1)
-        hidden = torch.zeros_like(mask)
         for _ in range(self.time_masks):
-            hidden = hidden | _stretch(counts, self.time_width * counts, length)
-        frames = torch.where(hidden.unsqueeze(2), mean, frames)
+            masked = _random_mask(counts, self.time_width * counts, length)
+            frames = torch.where(masked.unsqueeze(2), mean, frames)
         whole = torch.full((batch,), bands, device=frames.device)
         for _ in range(self.band_masks):
-            stripe = _stretch(whole, torch.full_like(whole, min(self.band_width, bands)), bands)
-            frames = torch.where(stripe.unsqueeze(1), mean, frames)
+            masked = _random_mask(whole, torch.full_like(whole, min(self.band_width, bands)), bands)
+            frames = torch.where(masked.unsqueeze(1), mean, frames)
         return zero_pads(frames, mask)
 
 
@@ -103,10 +96,10 @@ def changed_speed(waves: Tensor, lengths: Tensor, speed: float) -> tuple[Tensor,
     return resampled, torch.div(lengths * new + old - 1, old, rounding_mode="floor").clamp(max=resampled.shape[1])
 
 
-def _stretch(sizes: Tensor, widest: Tensor, places: int) -> Tensor:
-    """(B, places) bool: a stretch of random width, up to `widest` (B,), at a random place among the first `sizes`."""
-    chance = torch.rand(2, sizes.shape[0], device=sizes.device)
-    width = (chance[0] * (widest.floor() + 1)).floor().minimum(sizes)
-    start = (chance[1] * (sizes - width + 1)).floor()
-    place = torch.arange(places, device=sizes.device)
-    return (place >= start.unsqueeze(1)) & (place < (start + width).unsqueeze(1))
+def _random_mask(sizes: Tensor, widest: Tensor, length: int) -> Tensor:
+    """(B, length) bool: a range of random width, up to `widest` (B,), at a random position in the first `sizes`."""
+    random = torch.rand(2, sizes.shape[0], device=sizes.device)
+    width = (random[0] * (widest.floor() + 1)).floor().minimum(sizes)
+    start = (random[1] * (sizes - width + 1)).floor()
+    position = torch.arange(length, device=sizes.device)
+    return (position >= start.unsqueeze(1)) & (position < (start + width).unsqueeze(1))

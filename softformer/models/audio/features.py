@@ -1,7 +1,7 @@
 """Log-mel features of waveforms, normalized over the real frames of each recording.
 
-Letters: B batch, T samples, N frames, F mel bands. Samples after the length of a recording are padding; their values
-change nothing.
+Letters: B batch, T samples, N frames, F mel bands. Samples after the length of a recording are padding and have no
+effect.
 """
 
 import math
@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from softformer.layers.padding import zero_pads
 from softformer.layers.pooling import mean_pool
+from softformer.ops.options import check_positive
 from softformer.ops.precision import compute_dtype
 
 Normalization = Literal["bands", "recording"]
 
-# The energy of digital silence, as its logarithm must be finite; below that of the noise of 16-bit quantization.
+# The energy of digital silence, whose logarithm must be finite; it is below the noise of 16-bit quantization.
 _LEAST_ENERGY = 1e-10
 # Frames that are computed at a time, over all recordings of a batch.
 _CHUNK = 20_000
@@ -36,10 +37,9 @@ class LogMel(nn.Module):
     a power of two. Only windows within the recording become frames, so neither padding nor the other recordings of a
     batch change a frame; a recording shorter than a window has no frames.
 
-    Normalization makes each frame depend on all frames of its recording. Pauses of digital silence, far below the noise
-    of any room, would shift all of them, so values are first raised to a floor relative to the largest one of the
-    recording: y[i, f] = max(y[i, f], max(y) - top_db ln(10) / 10). Without normalization a frame depends on its window
-    alone, and there is no such floor.
+    Normalization makes each frame depend on all frames of its recording. Digital silence, far below the noise of any
+    room, would shift all of them, so values are first raised to a floor relative to the largest value of the recording:
+    y[i, f] = max(y[i, f], max(y) - top_db ln(10) / 10). Without normalization there is no floor.
 
     Args:
         sample_rate: Sample rate (Hz).
@@ -48,9 +48,9 @@ class LogMel(nn.Module):
         num_mels: Number of mel bands F.
         min_hz: Lowest frequency of the bands (Hz).
         max_hz: Highest frequency of the bands (Hz); None for half the sample rate.
-        normalize: Over which values of a recording the mean becomes 0 and the standard deviation 1: "recording", all
-            bands together, which removes the loudness; "bands", each band, which also removes the mean spectrum (of
-            the microphone, the room, and in short recordings the speech itself); None for no normalization.
+        normalize: Values of a recording whose mean becomes 0 and whose standard deviation becomes 1: "recording", all
+            bands together, which removes the loudness; "bands", each band, which also removes the mean spectrum of the
+            microphone and the room, and of the speech in short recordings; None for no normalization.
         top_db: Dynamic range of a recording before it is normalized (dB); None for no floor.
 
     Raises:
@@ -94,17 +94,14 @@ class LogMel(nn.Module):
                 f"window and hop must be at least two samples and one, got {window:g} ms and {hop:g} ms at "
                 f"{sample_rate} Hz"
             )
-        if num_mels < 1:
-            raise ValueError(f"num_mels must be an integer of at least 1, got {num_mels}")
-        self.num_mels = num_mels
+        self.num_mels = check_positive("num_mels", num_mels)
         self.normalize = normalize
         self.top_db = top_db
         self.size = 1 << (self.window - 1).bit_length()
         filters = torchaudio.functional.melscale_fbanks(
             self.size // 2 + 1, min_hz, max_hz, num_mels, sample_rate, norm=None, mel_scale="htk"
         )
-        empty = int((filters.amax(0) == 0).sum())
-        if empty:
+        if empty := int((filters.amax(0) == 0).sum()):
             raise ValueError(
                 f"num_mels={num_mels} makes {empty} bands narrower than the {sample_rate / self.size:.1f} Hz that a "
                 f"window of {window:g} ms resolves; choose fewer bands, a longer window or a higher min_hz"
@@ -119,14 +116,10 @@ class LogMel(nn.Module):
         return ((lengths - self.window) // self.hop + 1).clamp(min=0)
 
     def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (B, N, F), zero at padding, and the mask (B, N) of the real ones.
+        """Frames (B, N, F), zero at padding, and their mask (B, N), of waveforms (B, T) of lengths (B,) samples.
 
-        The frames are float32, or float64 for a network of that type, also under autocast: energies lie far outside the
-        range of half precision.
-
-        Args:
-            waves: (B, T) waveforms in [-1, 1].
-            lengths: (B,) int64, number of samples of each recording.
+        Waveforms are in [-1, 1]. The frames are float32, or float64 for a network of that type, also under autocast,
+        because energies are far outside the range of half precision.
         """
         waves = waves.to(compute_dtype(waves, self.filters))
         with torch.autocast(waves.device.type, enabled=False):
@@ -141,7 +134,7 @@ class LogMel(nn.Module):
         return normalized(frames, real, self.normalize), real
 
     def _chunks(self, waves: Tensor, lengths: Tensor) -> Iterator[Tensor]:
-        """Frames of waveforms (B, T) in chunks, so that memory beyond the result does not grow with T."""
+        """Frames of waveforms (B, T) in chunks, so that memory beyond the result is constant in T."""
         total = max(0, (waves.shape[1] - self.window) // self.hop + 1)
         taper, filters = self.taper.to(waves.dtype), self.filters.to(waves.dtype)
         count = max(1, _CHUNK // max(1, waves.shape[0]))
@@ -152,8 +145,7 @@ class LogMel(nn.Module):
             part = waves[:, start * self.hop : (end - 1) * self.hop + self.window]
             part = part.masked_fill(~lengths_mask(lengths - start * self.hop, part.shape[1]), 0)
             windows = part.unfold(1, self.window, self.hop) * taper
-            spectrum = torch.view_as_real(torch.fft.rfft(windows, self.size))
-            power = spectrum.square().sum(-1)
+            power = torch.view_as_real(torch.fft.rfft(windows, self.size)).square().sum(-1)
             yield (power @ filters).clamp(min=_LEAST_ENERGY).log()
 
     def extra_repr(self) -> str:
@@ -164,19 +156,14 @@ class LogMel(nn.Module):
 
 
 def normalized(frames: Tensor, mask: Tensor, over: Normalization = "bands") -> Tensor:
-    """Frames (B, N, F) with mean 0 and standard deviation 1 over the real frames of each recording.
+    """Frames (B, N, F) with mean 0 and standard deviation 1 over the real frames of each recording, as in `LogMel`.
 
-    Values that do not change, as in silence, become zero.
-
-    Args:
-        frames: (B, N, F).
-        mask: (B, N), True at real frames.
-        over: "bands" normalizes each band by itself, "recording" all bands together.
+    Constant values, as in silence, become zero.
     """
 
     def mean(x: Tensor) -> Tensor:
-        each = mean_pool(x, mask).unsqueeze(1)
-        return each.mean(2, keepdim=True) if over == "recording" else each
+        bands = mean_pool(x, mask).unsqueeze(1)
+        return bands.mean(2, keepdim=True) if over == "recording" else bands
 
     centered = zero_pads(frames - mean(frames), mask)
     variance = mean(centered.square())

@@ -1,6 +1,6 @@
-"""Sound networks: waveforms in; hidden states, classes or characters out.
+"""Audio networks: waveforms in; hidden states, classes, or units of transcripts out.
 
-Letters: B batch, T samples, N frames, F mel bands, C model width, K classes, V units of writing.
+Letters: B batch, T samples, N frames or tokens, F mel bands, C model width, K classes, V units.
 """
 
 from itertools import pairwise
@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from softformer.layers.padding import zero_pads
-from softformer.layers.pooling import Pooling, PoolingKind
 from softformer.models.audio.augment import AudioAugment
 from softformer.models.audio.features import LogMel, lengths_mask
 from softformer.models.audio.windows import Windows, in_windows
+from softformer.models.classifier import ClassifierNetwork, encoder_width
 from softformer.ops.precision import compute_dtype
 
 _NO_AUGMENT = AudioAugment()
@@ -22,23 +22,20 @@ _CHUNK = 1 << 15
 
 
 class ConvSubsampling(nn.Module):
-    """Frames to fewer tokens: convolutions of 3 x 3 over time and frequency with GELU, a linear layer and LayerNorm.
+    """Frames to fewer tokens: convolutions of 3 x 3 over time and frequency with GELU, a linear layer, and LayerNorm.
 
-    There is a convolution for each halving of time, two at least; each halves the bands, too. Padding is zero before
-    each, so it changes nothing. The LayerNorm makes tokens as large as the positions that an encoder adds, which would
-    drown them otherwise.
+    There is a convolution for each halving of time, but at least two; each halves the bands, too. Padding is set to
+    zero before each convolution, so it has no effect. The LayerNorm makes tokens as large as the positions that an
+    encoder adds.
 
     Args:
         num_bands: Width F of the frames.
         dim: Width C of the result.
-        factor: How many frames become one token: 1, 2, 4 or 8.
+        factor: Number of frames of a token: 1, 2, 4, or 8.
         channels: Width of the convolutions.
 
-    Raises:
-        ValueError: The factor is another number.
-
     Source: L. Dong et al., "Speech-Transformer", 2018; A. Gulati et al., "Conformer", 2020 (arXiv 2005.08100), but
-    with fewer channels, whose cost would otherwise exceed that of the encoder.
+    with fewer channels, so that the convolutions cost less than the encoder.
     """
 
     def __init__(self, num_bands: int, dim: int, factor: int = 4, channels: int = 32) -> None:
@@ -58,26 +55,26 @@ class ConvSubsampling(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def num_tokens(self, frames: Tensor) -> Tensor:
-        """What so many frames become."""
+        """Number of tokens of the given numbers of frames."""
         return (frames + self.factor - 1) // self.factor
 
     def forward(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (B, N, F) with the mask (B, N) to tokens (B, ceil(N / factor), C) with theirs."""
-        if frames.shape[1] == 0:  # which a convolution refuses
+        """Tokens (B, ceil(N / factor), C) and their mask, of frames (B, N, F) and their mask (B, N)."""
+        if frames.shape[1] == 0:  # convolutions do not support it
             return frames.new_zeros(frames.shape[0], 0, self.project.out_features), mask
         if frames.shape[1] <= _CHUNK or self.training:
-            return self._whole(frames, mask)
-        # Stretches overlap by what the first and last token of one see of its neighbours.
-        around, found = 2 * self.factor, []
+            return self._subsample(frames, mask)
+        # Chunks overlap by the frames of their neighbors on which their first and last tokens depend.
+        around, chunks = 2 * self.factor, []
         for start in range(0, frames.shape[1], _CHUNK):
             before = min(start, around)
             part = slice(start - before, start + _CHUNK + around)
-            tokens, real = self._whole(frames[:, part], mask[:, part])
-            skipped, count = before // self.factor, _CHUNK // self.factor
-            found.append((tokens[:, skipped : skipped + count], real[:, skipped : skipped + count]))
-        return torch.cat([tokens for tokens, _ in found], 1), torch.cat([real for _, real in found], 1)
+            inner = slice(before // self.factor, (before + _CHUNK) // self.factor)
+            chunks.append([x[:, inner] for x in self._subsample(frames[:, part], mask[:, part])])
+        tokens, real = (torch.cat(parts, 1) for parts in zip(*chunks))
+        return tokens, real
 
-    def _whole(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def _subsample(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         x = frames.unsqueeze(1)
         for convolution in self.convolutions:
             x = F.gelu(convolution(x.masked_fill(~mask[:, None, :, None], 0)))
@@ -86,22 +83,21 @@ class ConvSubsampling(nn.Module):
 
 
 class AudioBackbone(nn.Module):
-    """What the heads stand on: features, subsampling and an encoder of frames.
+    """Features, subsampling, and an encoder: waveforms to hidden states.
 
     Args:
         features: Waveforms to frames.
-        encoder: Tokens in, tokens out: called as ``encoder(x, mask)`` with x (B, N, C), and has ``dim``, which is C.
-        subsampling: How many frames become one token: 1, 2, 4 or 8.
-        augment: What chance changes in training.
-        windows: How recordings are heard, outside training, that are longer than those of the training; None hears
-            every recording in one pass.
+        encoder: Module called as ``encoder(x, mask)`` with x (B, N, C), whose attribute ``dim`` is C.
+        subsampling: Number of frames of a token: 1, 2, 4, or 8.
+        augment: Augmentation in training.
+        windows: Windows of recordings that are longer than a window, outside training; None for no windows.
 
     Attributes:
-        longest: Tokens of the longest recording of the training, a buffer; 0 before any. It is no integer, whose
-            moving average would never move. Of several processes it is the longest that the first one met.
+        longest: Tokens of the longest recording in training, a buffer; 0 before training. Stored as a float: a moving
+            average of an integer buffer would never change. With several processes it is the value of the first.
 
     Raises:
-        ValueError: The encoder has no dim.
+        ValueError: The encoder has no dim, or subsampling is another number.
     """
 
     def __init__(
@@ -114,15 +110,9 @@ class AudioBackbone(nn.Module):
         windows: Windows | None = None,
     ) -> None:
         super().__init__()
-        dim = getattr(encoder, "dim", None)
-        if not isinstance(dim, int):
-            raise ValueError(
-                f"encoder must have its width as the attribute dim, got {type(encoder).__name__}, which has "
-                f"{'none' if dim is None else repr(dim)}"
-            )
-        self.dim = dim
+        self.dim = encoder_width(encoder)
         self.features = features
-        self.subsampling = ConvSubsampling(features.num_mels, dim, subsampling)
+        self.subsampling = ConvSubsampling(features.num_mels, self.dim, subsampling)
         self.encoder = encoder
         self.augment = augment
         self.windows = windows
@@ -135,21 +125,19 @@ class AudioBackbone(nn.Module):
         return self.features.hop * self.subsampling.factor / self.features.sample_rate
 
     def num_tokens(self, lengths: Tensor) -> Tensor:
-        """Tokens of recordings of so many samples (B,)."""
+        """Numbers of tokens of recordings of `lengths` (B,) samples."""
         return self.subsampling.num_tokens(self.features.num_frames(lengths))
 
     def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Hidden states (B, N, C), zero at padding, and which are real, (B, N) bool.
+        """Hidden states (B, N, C), zero at padding, and their mask (B, N), of waveforms (B, T) of lengths (B,) samples.
 
-        Args:
-            waves: (B, T) samples in [-1, 1] at the features' sample rate.
-            lengths: (B,) int64, samples of each recording; what lies behind changes nothing.
+        Waveforms are in [-1, 1], at the sample rate of the features.
         """
         size = 0 if self.training else self._window_tokens()
         most = int(self.num_tokens(torch.tensor(waves.shape[1])))
         if size and most > size and max(counts := self.num_tokens(lengths).tolist()) > size:
             hidden = in_windows(
-                self._whole,
+                self._encode,
                 waves,
                 lengths,
                 counts,
@@ -160,19 +148,19 @@ class AudioBackbone(nn.Module):
             )
             hidden = F.pad(hidden, (0, 0, 0, most - hidden.shape[1]))
             return hidden, lengths_mask(torch.tensor(counts, device=waves.device), most)
-        return self._whole(waves, lengths)
+        return self._encode(waves, lengths)
 
     def _window_tokens(self) -> int:
-        """Tokens of a window; 0 where every recording is heard in one pass."""
+        """Tokens of a window; 0 without windows."""
         if self.windows is None:
             return 0
         if self.windows.seconds is None:
             return round(float(self.longest))
         return max(1, round(self.windows.seconds / self.token_seconds))
 
-    def _whole(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Hidden states of recordings in one pass."""
-        # Resampling, which is a convolution, is no matter for half precision either.
+    def _encode(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states and their mask, of whole recordings."""
+        # Like the features, resampling is a convolution that needs more than half precision.
         with torch.no_grad(), torch.autocast(waves.device.type, enabled=False):
             waves = waves.to(compute_dtype(waves))
             if self.training:
@@ -187,39 +175,16 @@ class AudioBackbone(nn.Module):
         return self.encoder(tokens, mask), mask
 
 
-class AudioClassifierNetwork(nn.Module):
-    """A backbone, a pooling over real tokens, dropout and a linear layer.
-
-    Args:
-        backbone: Waveforms to hidden states.
-        num_classes: Number of classes K.
-        pooling: "mean", "cls" (the first token) or "attention".
-        dropout: Dropout rate before the linear layer.
-    """
-
-    def __init__(
-        self, backbone: AudioBackbone, num_classes: int, *, pooling: PoolingKind = "mean", dropout: float = 0.0
-    ) -> None:
-        super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes must be an integer of at least 1, got {num_classes}")
-        self.backbone = backbone
-        self.pooling = Pooling(pooling, backbone.dim)
-        self.drop = nn.Dropout(dropout)
-        self.head = nn.Linear(backbone.dim, num_classes)
+class AudioClassifierNetwork(ClassifierNetwork):
+    """A classifier of recordings on an `AudioBackbone`; arguments as in `ClassifierNetwork`."""
 
     def forward(self, waves: Tensor, lengths: Tensor) -> Tensor:
         """Logits (B, K) of waveforms (B, T) of `lengths` (B,) samples."""
-        hidden, mask = self.backbone(waves, lengths)
-        return self.head(self.drop(self.pooling(hidden, mask)))
+        return self.classify(*self.backbone(waves, lengths))
 
 
 class SpeechNetwork(nn.Module):
-    """A backbone and a linear layer that names a unit of writing, or none, at each token.
-
-    Args:
-        backbone: Waveforms to hidden states.
-        num_units: Number of units V, the blank of CTC included, which is unit 0.
+    """A backbone and a linear layer that predicts one of `num_units` units, unit 0 the blank of CTC, at each token.
 
     Source: A. Graves et al., "Connectionist temporal classification", 2006.
     """
@@ -232,7 +197,7 @@ class SpeechNetwork(nn.Module):
         self.head = nn.Linear(backbone.dim, num_units)
 
     def forward(self, waves: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Logarithms of probabilities (B, N, V), float32 or float64, and how many of the N are real, (B,)."""
+        """Log-probabilities (B, N, V), float32 or float64, and the numbers of real tokens (B,)."""
         hidden, mask = self.backbone(waves, lengths)
         logits = self.head(hidden)
         return logits.to(compute_dtype(logits)).log_softmax(-1), mask.sum(1)

@@ -1,14 +1,14 @@
-"""Long recordings in overlapping windows: each as long as what training heard, their tokens joined again.
+"""Long recordings in overlapping windows, as long as the recordings in training, whose tokens are joined.
 
 Letters: B batch, T samples, N tokens, C model width.
 
-A network is right at the lengths that it has met. In hours, the landmarks of a sequence stand for far more than in
-seconds, and a normalization over the whole mixes speakers and rooms; in windows neither happens, and time and memory
-still grow with the length alone.
+A network is accurate at the lengths of its training. In recordings of hours each landmark represents far more tokens,
+and a normalization over the whole recording mixes speakers and rooms; in windows neither happens. Time and memory are
+linear in the length of the recording.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -18,17 +18,17 @@ from torch.nn.utils.rnn import pad_sequence
 
 from softformer.ops.options import Options
 
-# Tokens of windows that are computed together, padding included.
+# Most tokens of the windows that are computed together, padding included.
 _TOGETHER = 8_192
 
 
 class Windows(Options):
-    """How a recording is heard that is longer than a window, outside training.
+    """Windows of recordings that are longer than a window, outside training.
 
     Args:
-        seconds: Length of a window (s); None for that of the longest recording that the network was trained on.
-        overlap: Share of a window that the next one hears again, at least, in [0, 1). Half of it at either end gives
-            nothing to the result, as it lacks what is around it.
+        seconds: Length of a window (s); None for the length of the longest recording in training.
+        overlap: Smallest share of a window that the next window repeats, in [0, 1). The tokens in the outer half of an
+            overlap are discarded, because they lack context.
 
     Raises:
         ValueError: An argument is out of range.
@@ -44,7 +44,7 @@ class Windows(Options):
 
 
 class Window(NamedTuple):
-    """Tokens from `start` on of which those in [first, end) are kept; `last` of a recording ends where that ends."""
+    """Tokens from `start` on, of which the result takes [first, end); `last` is True at the end of the recording."""
 
     row: int
     start: int
@@ -54,20 +54,13 @@ class Window(NamedTuple):
 
 
 def windows_of(row: int, length: int, size: int, overlap: float) -> list[Window]:
-    """Windows of `size` tokens over a recording of `length`, at even distances; one where it is not longer.
-
-    Args:
-        row: Place of the recording in its batch.
-        length: Its tokens.
-        size: Tokens of a window.
-        overlap: Least share that two neighbours have in common.
-    """
+    """Windows of `size` tokens at even distances over the recording of `length` tokens at index `row` of its batch."""
     if length <= size:
         return [Window(row, 0, 0, length, True)] if length else []
     step = max(1, size - math.ceil(overlap * size))
     count = 1 + math.ceil((length - size) / step)
     starts = [i * (length - size) // (count - 1) for i in range(count)]
-    # Neighbours part in the middle of what they have in common.
+    # Neighbors are cut in the middle of their overlap.
     cuts = [0, *((before + size + start) // 2 for before, start in pairwise(starts)), length]
     return [
         Window(row, start, first, end, end == length)
@@ -86,22 +79,23 @@ def in_windows(
     token_samples: int,
     window_samples: int,
 ) -> Tensor:
-    """Hidden states (B, N, C) of recordings, zero at padding, N that of the longest.
+    """Hidden states (B, N, C) of waveforms (B, T) of lengths (B,) samples, zero at padding.
 
     Args:
-        network: Waveforms (B', T') and their lengths (B',) to hidden states (B', N', C) and which are real, (B', N').
+        network: Function from waveforms (B', T') and lengths (B',) to hidden states (B', N', C) and a mask (B', N').
         waves: (B, T) samples.
         lengths: (B,) int64, samples of each recording.
-        counts: Tokens of each recording.
-        size: Most tokens of a window.
-        overlap: Least share that two neighbours have in common.
+        counts: Tokens of each recording; N is the largest.
+        size: Tokens of a window.
+        overlap: Smallest share of a window that the next one repeats.
         token_samples: Distance of tokens in samples.
         window_samples: Samples of `size` tokens.
     """
     windows = [window for row, count in enumerate(counts) for window in windows_of(row, count, size, overlap)]
     ends = lengths.tolist()
     joined: Tensor | None = None
-    for together in _grouped(windows, max(1, _TOGETHER // size)):
+    step = max(1, _TOGETHER // size)
+    for together in (windows[first : first + step] for first in range(0, len(windows), step)):
         parts = []
         for window in together:
             begin = window.start * token_samples
@@ -112,12 +106,7 @@ def in_windows(
         if joined is None:
             joined = hidden.new_zeros(len(counts), max(counts), hidden.shape[-1])
         for window, states in zip(together, hidden):
-            kept = states[window.first - window.start : window.end - window.start]
-            joined[window.row, window.first : window.end] = kept
+            inner = states[window.first - window.start : window.end - window.start]
+            joined[window.row, window.first : window.end] = inner
     assert joined is not None  # there are recordings longer than a window
     return joined
-
-
-def _grouped(windows: list[Window], count: int) -> Iterator[list[Window]]:
-    for first in range(0, len(windows), count):
-        yield windows[first : first + count]

@@ -1,4 +1,4 @@
-"""What timm's users call on a network besides forward: heads, intermediate features, groups, checkpointing."""
+"""The methods of timm's models besides forward: heads, intermediate features, groups, checkpointing."""
 
 from abc import ABC, abstractmethod
 from typing import Any, Literal
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from softformer.layers.convolution import Grid
 from softformer.models.vision.options import GlobalPool, resolve_pool
 from softformer.models.vision.stages import Stage, to_map
+from softformer.ops.options import check_choice
 
 OutputFormat = Literal["NCHW", "NHWC", "NLC"]
 Intermediate = Tensor | tuple[Tensor, Tensor]
@@ -17,12 +18,9 @@ Intermediate = Tensor | tuple[Tensor, Tensor]
 class FeatureMethods(nn.Module, ABC):
     """Base of a pyramid with `stem`, `stages`, `norm` and `head`, that checks its input and makes its feature map."""
 
-    in_chans: int
     num_classes: int
     num_features: int
-    head_hidden_size: int
     global_pool: GlobalPool
-    feature_info: list[dict[str, Any]]
     pretrained_cfg: dict[str, Any]
     stem: nn.Module
     stages: nn.ModuleList
@@ -34,10 +32,10 @@ class FeatureMethods(nn.Module, ABC):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: GlobalPool | None = None) -> None:
-        """A new head of num_classes, none for 0, and another pooling where one is given.
+        """Replace the head by a new one of num_classes, none for 0, and the pooling where one is given.
 
         Raises:
-            ValueError: The pooling is unknown or does not go with num_classes.
+            ValueError: The pooling is unknown or does not fit num_classes.
         """
         pool = self.global_pool if global_pool is None else global_pool
         tokens = any(isinstance(stage, Stage) and stage.num_prefix_tokens for stage in self.stages)
@@ -53,7 +51,7 @@ class FeatureMethods(nn.Module, ABC):
 
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Keeps only the input of each block for the backward, and computes the rest again."""
+        """Save only the input of each block for the backward, which computes the rest again."""
         for stage in self.modules():
             if isinstance(stage, Stage):
                 stage.grad_checkpointing = enable
@@ -61,11 +59,8 @@ class FeatureMethods(nn.Module, ABC):
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
         """Names of position embeddings and class token, which take no weight decay."""
-        return {
-            name
-            for name, _ in self.named_parameters()
-            if name.rpartition(".")[2] in ("pos_embed", "class_pos", "class_token")
-        }
+        exempt = ("pos_embed", "class_pos", "class_token")
+        return {name for name, _ in self.named_parameters() if name.rpartition(".")[2] in exempt}
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
@@ -87,43 +82,38 @@ class FeatureMethods(nn.Module, ABC):
         output_fmt: OutputFormat = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Intermediate] | tuple[Tensor, list[Intermediate]]:
-        """The features of chosen stages, and those of `forward_features`.
+        """The features of chosen stages, and the features that `forward_features` returns.
 
         Args:
-            x: Pictures (B, in_chans, height, width).
-            indices: Stages to return: their numbers, or a number for the last so many, or None for all.
+            x: Images (B, in_chans, height, width).
+            indices: Stages to return: their numbers, or the number of last stages, or None for all.
             return_prefix_tokens: Return each stage as a pair with its prefix tokens (B, 1 or 0, C).
             norm: Apply the final norm to the last stage.
-            stop_early: Stop after the last stage asked for.
-            output_fmt: ``"NCHW"``, ``"NHWC"`` or ``"NLC"``.
+            stop_early: Stop after the last stage in indices.
+            output_fmt: ``"NCHW"``, ``"NHWC"``, or ``"NLC"``.
             intermediates_only: Leave the final features out.
 
         Returns:
             (final features, list of stages), or the list alone.
 
         Raises:
-            ValueError: An unknown format or a stage that does not exist.
+            ValueError: The format is unknown or a stage does not exist.
         """
-        # timm passes a member of an Enum that is a str too, whose equality is that of the string.
-        form = next((known for known in ("NCHW", "NHWC", "NLC") if known == output_fmt), None)
-        if form is None:
-            raise ValueError(f"output_fmt must be one of 'NCHW', 'NHWC', 'NLC', got {output_fmt!r}")
+        check_choice("output_fmt", output_fmt, OutputFormat)
         taken = take_indices(len(self.stages), indices)
         features: list[Intermediate] = []
-        picture = self.stem(self._pictures(x))
+        image = self.stem(self._images(x))
         last = max(taken) if stop_early else len(self.stages) - 1
-        for number, stage in enumerate(self.stages):
-            if number > last:
-                break
-            tokens, grid = stage(picture)
+        for number, stage in enumerate(list(self.stages)[: last + 1]):
+            tokens, grid = stage(image)
             final = number + 1 == len(self.stages)
             if number in taken:
-                kept = self.norm(tokens) if norm and final else tokens
+                normed = self.norm(tokens) if norm and final else tokens
                 prefix = stage.num_prefix_tokens
-                patches = _formatted(kept[:, prefix:], grid, form)
-                features.append((patches, kept[:, :prefix]) if return_prefix_tokens else patches)
+                patches = _formatted(normed[:, prefix:], grid, output_fmt)
+                features.append((patches, normed[:, :prefix]) if return_prefix_tokens else patches)
             if not final:
-                picture = to_map(tokens, grid)
+                image = to_map(tokens, grid)
         if intermediates_only:
             return features
         return self._feature_map(self.norm(tokens) if final else tokens, grid), features
@@ -131,11 +121,11 @@ class FeatureMethods(nn.Module, ABC):
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Removes what the features of the given stages do not need; returns the stages' numbers.
+        """Remove the modules behind the given stages, and return the numbers of these stages.
 
         Args:
-            indices: Stages to keep features of, as in `forward_intermediates`.
-            prune_norm: Remove the final norm. It always goes with the last stage.
+            indices: Stages whose features stay available, as in `forward_intermediates`.
+            prune_norm: Remove the final norm. It is always removed with the last stage.
             prune_head: Remove the classifier and the pooling.
         """
         taken = take_indices(len(self.stages), indices)
@@ -147,20 +137,16 @@ class FeatureMethods(nn.Module, ABC):
         return taken
 
     @abstractmethod
-    def _pictures(self, x: Tensor) -> Tensor:
+    def _images(self, x: Tensor) -> Tensor:
         """The input, checked, in the memory layout of the stem."""
 
     @abstractmethod
     def _feature_map(self, tokens: Tensor, grid: Grid) -> Tensor:
-        """The last stage's tokens as a map (B, C, h, w)."""
+        """The tokens of the last stage as a map (B, C, h, w)."""
 
 
 def take_indices(stages: int, indices: int | list[int] | tuple[int, ...] | None) -> list[int]:
-    """Numbers of stages: all for None, the last so many for a number, else as listed, negative ones from the end.
-
-    Raises:
-        ValueError: A stage does not exist.
-    """
+    """Numbers of stages: all for None, the last ones for a number, else as listed, negative ones from the end."""
     if indices is None:
         return list(range(stages))
     if isinstance(indices, int):

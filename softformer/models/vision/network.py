@@ -1,4 +1,4 @@
-"""The SOFT vision transformer: a pyramid of softmax-free stages, with the interface that timm's users expect.
+"""The SOFT vision transformer: a pyramid of softmax-free stages, with the interface of timm's models.
 
 Letters: B batch, C width of the last stage, h x w grid of its tokens, N = h w.
 """
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from softformer.layers.block import DropKind
 from softformer.layers.convolution import Grid
 from softformer.models.vision import options
-from softformer.models.vision.blocks import BlockOptions, make_block
+from softformer.models.vision.blocks import make_block
 from softformer.models.vision.features import FeatureMethods
 from softformer.models.vision.options import (
     NUM_LANDMARKS,
@@ -29,29 +29,30 @@ from softformer.models.vision.stages import ConvStem, Downsample, Stage, to_map
 from softformer.models.weight_files import plain_name
 from softformer.ops.attention.backends import BackendName
 from softformer.ops.inverse import Inverse
+from softformer.ops.options import check_choice
 
 
 class SoftVisionTransformer(FeatureMethods):
-    """SOFT for pictures: stages of softmax-free blocks, then a softmax stage with a class token.
+    """SOFT for images: stages of softmax-free blocks, then a softmax stage with a class token.
 
     Sides need not be multiples of the total stride: convolutions round up, and an incomplete landmark window at the
-    right or lower edge gives no landmark. A picture whose grid has no whole landmark window is an error that names the
-    smallest side. `load_state_dict` takes the authors' layout too, and resizes position embeddings.
+    right or lower edge gives no landmark. An image whose grid has no whole landmark window is an error that names the
+    smallest side. `load_state_dict` takes the authors' layout, too, and resizes position embeddings.
 
     Beyond the papers, and off by default: ``landmarks="pool"`` and ``"adaptive"``, ``last_stage="soft"``,
     ``attention="softmax"`` (the same network with softmax in every stage, for comparison), ``stem_stride`` below 4.
 
     Args:
-        img_size: Picture side, or (height, width), whose grids the position embeddings have. Pictures of any other size
-            work, with interpolated embeddings.
-        in_chans: Channels of a picture.
+        img_size: Side of an image in pixels, or (height, width), for whose grids there are position embeddings. Images
+            of other sizes get interpolated embeddings.
+        in_chans: Channels of an image.
         num_classes: Number of classes; 0 for features.
         global_pool: ``"token"`` reads the class token, ``"avg"`` the mean over tokens, ``""`` nothing. None means the
             class token where there is one, else the mean.
-        embed_dims: Width of each stage; their number is that of the stages.
+        embed_dims: Width of each stage; its length is the number of stages.
         depths: Blocks of each stage.
         num_heads: Heads of each stage.
-        mlp_ratio: Width of the MLPs over that of the stage, one for all or one a stage.
+        mlp_ratio: Hidden width of the MLPs over the width of the stage, one for all stages or one for each.
         qkv_bias: Bias of queries, keys and values in a softmax last stage; SOFT blocks always have one.
         drop_rate: Dropout rate before the classifier.
         pos_drop_rate: Dropout rate after the position embeddings.
@@ -67,18 +68,16 @@ class SoftVisionTransformer(FeatureMethods):
         inverse: `Newton` or `Cholesky`.
         symmetric_norm: Whether to normalize as in SOFT++.
         last_stage: ``"softmax"`` (published) or ``"soft"``, which has no class token.
-        stem_stride: Total stride of the stem: 4, or 2 or 1 for small pictures.
+        stem_stride: Total stride of the stem: 4, or 2 or 1 for small images.
         stem_width: Channels inside the stem.
-        block_drop: What drop_path_rate drops in SOFT blocks: ``"element"``, single numbers as the published code does,
-            or ``"path"``, whole branches. A softmax last stage always drops whole branches.
-        weight_init: Start of the linear layers: ``"published"``, normal with a deviation of 0.02, made for wide
-            networks and long runs, or ``"xavier"``, by their widths, from which narrow ones learn faster.
+        block_drop: Target of drop_path_rate in SOFT blocks: ``"element"``, single numbers as in the published code, or
+            ``"path"``, whole branches. A softmax last stage always drops whole branches.
+        weight_init: Initialization of the linear layers: ``"published"``, normal with a deviation of 0.02, for wide
+            networks and long runs, or ``"xavier"``, by their widths, from which narrow networks learn faster.
         backend: Implementation of the attention.
-        device: Where parameters live.
-        dtype: Type of the parameters.
 
     Raises:
-        ValueError: An option is out of range, or does not go with another.
+        ValueError: An option is out of range or excludes another.
 
     Source: Lu et al. 2021 (arXiv 2110.11945), figure 2 and table 1; Lu et al. 2024 (arXiv 2207.03341); and the
     published code where they leave a choice.
@@ -122,38 +121,8 @@ class SoftVisionTransformer(FeatureMethods):
             "proj_drop_rate": proj_drop_rate,
             "drop_path_rate": drop_path_rate,
         }
-        options.check_sizes(in_chans, num_classes, mlp_ratio, rates)
-        options.check_attention(
-            attention,
-            landmarks,
-            landmark_strides,
-            num_landmarks,
-            inverse,
-            symmetric_norm,
-            last_stage,
-            qkv_bias,
-            backend,
-        )
-        options.check_choice("block_drop", block_drop, DropKind)
-        options.check_choice("weight_init", weight_init, WeightInit)
-        options.check_stem(stem_stride, stem_width)
-        shapes = options.stage_shapes(
-            embed_dims, depths, num_heads, mlp_ratio, landmark_strides, value_kernels, last_stage
-        )
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.weight_init = weight_init
-        self.in_chans = in_chans
-        self.num_classes = num_classes
-        self.global_pool = options.resolve_pool(global_pool, last_stage, num_classes)
-        self.num_features = self.head_hidden_size = shapes[-1].dim
-        windowed = attention == "soft" and landmarks != "adaptive"
-        self.smallest_side = options.smallest_side(shapes, stem_stride) if windowed else 1
-        self.feature_info = [
-            {"num_chs": shape.dim, "reduction": stem_stride * 2**stage, "module": f"stages.{stage}"}
-            for stage, shape in enumerate(shapes)
-        ]
-
-        blocks = BlockOptions(
+        blocks = options.BlockOptions(
             attention,
             landmarks,
             num_landmarks,
@@ -165,6 +134,26 @@ class SoftVisionTransformer(FeatureMethods):
             backend,
             factory,
         )
+        options.check_all_positive("in_chans", [in_chans])
+        options.check_sizes(num_classes, mlp_ratio, rates)
+        options.check_attention(blocks, landmark_strides, last_stage)
+        check_choice("weight_init", weight_init, WeightInit)
+        check_choice("stem_stride", stem_stride, StemStride)
+        options.check_all_positive("stem_width", [stem_width])
+        shapes = options.stage_shapes(
+            embed_dims, depths, num_heads, mlp_ratio, landmark_strides, value_kernels, last_stage
+        )
+        self.weight_init = weight_init
+        self.in_chans = in_chans
+        self.num_classes = num_classes
+        self.global_pool = options.resolve_pool(global_pool, last_stage, num_classes)
+        self.num_features = self.head_hidden_size = shapes[-1].dim
+        windowed = attention == "soft" and landmarks != "adaptive"
+        self.smallest_side = options.smallest_side(shapes, stem_stride) if windowed else 1
+        self.feature_info = [
+            {"num_chs": shape.dim, "reduction": stem_stride * 2**stage, "module": f"stages.{stage}"}
+            for stage, shape in enumerate(shapes)
+        ]
         size = options.image_size(img_size)
         self._check_size(size, "img_size")
         grids = options.stage_grids(size, stem_stride, len(shapes))
@@ -190,7 +179,7 @@ class SoftVisionTransformer(FeatureMethods):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Starts all parameters, by `weight_init`; also after `to_empty` on a model built on meta."""
+        """Initialize all parameters by `weight_init`, also after `to_empty` on a model built on meta."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 if self.weight_init == "xavier" and module is not self.head:
@@ -206,11 +195,11 @@ class SoftVisionTransformer(FeatureMethods):
         if min(size) < self.smallest_side:
             raise ValueError(
                 f"{name} must be at least {self.smallest_side} pixels a side, got {size[0]} x {size[1]}: smaller ones "
-                "leave a stage without a whole landmark window; use larger pictures, a smaller stem_stride, smaller "
+                "leave a stage without a whole landmark window; use larger images, a smaller stem_stride, smaller "
                 "landmark_strides or landmarks='adaptive'"
             )
 
-    def _pictures(self, x: Tensor) -> Tensor:
+    def _images(self, x: Tensor) -> Tensor:
         """The input, checked, in channels-last memory."""
         if x.ndim != 4 or x.shape[1] != self.in_chans:
             raise ValueError(f"x must have shape (batch, {self.in_chans}, height, width), got {tuple(x.shape)}")
@@ -218,8 +207,8 @@ class SoftVisionTransformer(FeatureMethods):
         return x.contiguous(memory_format=torch.channels_last)
 
     def _encode(self, x: Tensor) -> tuple[Tensor, Grid]:
-        """The last stage's tokens after the final norm, the class token first where there is one; and their grid."""
-        x = self.stem(self._pictures(x))
+        """The tokens of the last stage after the final norm, with the class token first, if any; and their grid."""
+        x = self.stem(self._images(x))
         for number, stage in enumerate(self.stages):
             tokens, grid = stage(x)
             if number + 1 < len(self.stages):
@@ -230,8 +219,8 @@ class SoftVisionTransformer(FeatureMethods):
         """The unpooled features, (B, C, h, w).
 
         With ``global_pool="token"`` each channel is shifted by a constant so that its mean over the map is the class
-        token: the map keeps what the network tells apart in space, an average pooling of it is the feature that the
-        classifier was trained on, and `forward_head` needs nothing else. Otherwise it is the tokens as they are.
+        token. So the average of the map is the feature that the classifier was trained on, and differences between
+        places stay. Otherwise the map holds the tokens as they are.
         """
         return self._feature_map(*self._encode(x))
 
@@ -243,7 +232,7 @@ class SoftVisionTransformer(FeatureMethods):
         return to_map(patches, grid)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Pooled features (B, C), or their classes (B, num_classes), of `forward_features`' map."""
+        """Pooled features (B, C), or class scores (B, num_classes), of the map that `forward_features` returns."""
         return self._classify(x.mean((2, 3)) if self.global_pool else x, pre_logits)
 
     def _classify(self, x: Tensor, pre_logits: bool = False) -> Tensor:
@@ -251,13 +240,12 @@ class SoftVisionTransformer(FeatureMethods):
         return x if pre_logits else self.head(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Class scores (B, num_classes), features (B, C) with num_classes=0, or a map with global_pool="" too.
+        """Class scores (B, num_classes) of images (B, in_chans, height, width).
 
-        Args:
-            x: Pictures (B, in_chans, height, width).
+        With num_classes=0 the result is features (B, C), and with global_pool="", too, a map (B, C, h, w).
 
         Raises:
-            ValueError: Another number of channels, or pictures too small for the landmarks.
+            ValueError: The number of channels is wrong, or the images are too small for the landmarks.
         """
         tokens, grid = self._encode(x)
         if self.global_pool == "token" and tokens.shape[1] > grid[0] * grid[1]:
@@ -265,7 +253,7 @@ class SoftVisionTransformer(FeatureMethods):
         return self.forward_head(self._feature_map(tokens, grid))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
-        """Also takes the authors' layout, and position embeddings of another grid."""
+        """Load also the authors' layout, and position embeddings of another grid."""
         own = {key[len(prefix) :]: value for key, value in state_dict.items() if key.startswith(prefix)}
         adapted = adapt_state_dict(own, self)
         for key in own:
@@ -275,7 +263,7 @@ class SoftVisionTransformer(FeatureMethods):
 
 
 def adapt_state_dict(state_dict: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
-    """A state dict as `model` takes it: the authors' layout converted, position embeddings of other grids resized."""
+    """The state dict in the layout of `model`: published keys converted, position embeddings of other grids resized."""
     adapted = convert(state_dict) if is_published(state_dict) else dict(state_dict)
     shapes = {plain_name(name): tuple(parameter.shape) for name, parameter in model.named_parameters()}
     return resize_to(adapted, shapes)

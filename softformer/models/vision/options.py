@@ -1,12 +1,14 @@
-"""The options of the SOFT pyramid: their closed sets, their checks, and what they mean for each stage."""
+"""The options of the SOFT pyramid: their closed sets, their checks, and the shapes of the stages that follow."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
+from softformer.layers.block import DropKind
 from softformer.layers.convolution import Grid
-from softformer.models.vision.stages import STEM_STRIDES, halved
+from softformer.models.vision.stages import halved
 from softformer.ops.attention.backends import BackendName
 from softformer.ops.inverse import Inverse, Newton
+from softformer.ops.options import check_choice
 
 AttentionKind = Literal["soft", "softmax"]
 LandmarkKind = Literal["conv", "pool", "adaptive"]
@@ -33,14 +35,19 @@ class StageShape(NamedTuple):
     value_kernel: int
 
 
-def check_choice(name: str, value: object, choices: Any) -> None:
-    """Value is one of a Literal's.
+class BlockOptions(NamedTuple):
+    """Options of the blocks of all stages; see `softformer.SoftVisionTransformer`."""
 
-    Raises:
-        ValueError: It is not; lists those.
-    """
-    if value not in get_args(choices):
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, get_args(choices)))}, got {value!r}")
+    attention: AttentionKind
+    landmarks: LandmarkKind
+    num_landmarks: int
+    inverse: Inverse
+    symmetric_norm: bool
+    qkv_bias: bool
+    proj_drop: float
+    block_drop: DropKind
+    backend: BackendName
+    factory: dict[str, Any]
 
 
 def stage_shapes(
@@ -52,13 +59,10 @@ def stage_shapes(
     value_kernels: Sequence[int] | None,
     last_stage: LastStage,
 ) -> list[StageShape]:
-    """What each stage is, from options that list a value a stage.
+    """The shape of each stage, from options that list a value for each stage.
 
     Without landmark_strides and value_kernels the published rule holds from the last stage backwards: strides .., 8, 4,
     2, 1, which gives every stage the same number of landmarks, and value kernels .., 9, 5, 3, 3.
-
-    Raises:
-        ValueError: A list of another length, or a value out of range.
     """
     check_choice("last_stage", last_stage, LastStage)
     stages = len(embed_dims)
@@ -75,9 +79,9 @@ def stage_shapes(
     for name, values in {"landmark_strides": strides, "value_kernels": kernels}.items():
         if len(values) != soft_stages:
             raise ValueError(f"{name} must have {soft_stages} values, one a SOFT stage, got {len(values)}")
-    for name, values in {"embed_dims": embed_dims, "depths": depths, "num_heads": num_heads}.items():
-        _check_positive(name, values)
-    _check_positive("landmark_strides", strides)
+    integers = {"embed_dims": embed_dims, "depths": depths, "num_heads": num_heads, "landmark_strides": strides}
+    for name, values in integers.items():
+        check_all_positive(name, values)
     for kernel in kernels:
         if isinstance(kernel, bool) or not isinstance(kernel, int) or kernel < 0 or (kernel and kernel % 2 == 0):
             raise ValueError(f"value_kernels must be odd, or 0 for none, got {tuple(kernels)}")
@@ -89,57 +93,35 @@ def stage_shapes(
     return [StageShape(*row) for row in zip(embed_dims, depths, num_heads, ratios, strided, kernels)]
 
 
-def check_attention(
-    attention: AttentionKind,
-    landmarks: LandmarkKind,
-    landmark_strides: Sequence[int] | None,
-    num_landmarks: int,
-    inverse: Inverse,
-    symmetric_norm: bool,
-    last_stage: LastStage,
-    qkv_bias: bool,
-    backend: BackendName,
-) -> None:
-    """The attention options go together: none is set that would change nothing.
-
-    Raises:
-        ValueError: An unknown choice, or an option without effect.
-    """
-    check_choice("attention", attention, AttentionKind)
-    check_choice("landmarks", landmarks, LandmarkKind)
-    if num_landmarks != NUM_LANDMARKS and landmarks != "adaptive":
-        raise ValueError(f"num_landmarks={num_landmarks} needs landmarks='adaptive', got landmarks={landmarks!r}")
-    if landmark_strides is not None and landmarks == "adaptive":
+def check_attention(blocks: BlockOptions, landmark_strides: Sequence[int] | None, last_stage: LastStage) -> None:
+    """Check that the attention options are valid and fit together: none is set that would change nothing."""
+    check_choice("attention", blocks.attention, AttentionKind)
+    check_choice("landmarks", blocks.landmarks, LandmarkKind)
+    check_choice("block_drop", blocks.block_drop, DropKind)
+    if blocks.num_landmarks != NUM_LANDMARKS and blocks.landmarks != "adaptive":
+        raise ValueError(
+            f"num_landmarks={blocks.num_landmarks} needs landmarks='adaptive', got landmarks={blocks.landmarks!r}"
+        )
+    if landmark_strides is not None and blocks.landmarks == "adaptive":
         raise ValueError("landmark_strides need landmarks='conv' or 'pool'; 'adaptive' takes num_landmarks instead")
-    if not qkv_bias and last_stage == "soft":
+    if not blocks.qkv_bias and last_stage == "soft":
         raise ValueError("qkv_bias=False needs last_stage='softmax': SOFT blocks always have these biases")
-    if attention == "softmax":
-        given = {
-            "landmarks": landmarks,
-            "landmark_strides": landmark_strides,
-            "inverse": inverse,
-            "symmetric_norm": symmetric_norm,
-            "last_stage": last_stage,
-            "backend": backend,
+    if blocks.attention == "softmax":
+        values_and_defaults = {
+            "landmarks": (blocks.landmarks, "conv"),
+            "landmark_strides": (landmark_strides, None),
+            "inverse": (blocks.inverse, PAPER),
+            "symmetric_norm": (blocks.symmetric_norm, False),
+            "last_stage": (last_stage, "softmax"),
+            "backend": (blocks.backend, "auto"),
         }
-        plain = {
-            "landmarks": "conv",
-            "landmark_strides": None,
-            "inverse": PAPER,
-            "symmetric_norm": False,
-            "last_stage": "softmax",
-            "backend": "auto",
-        }
-        if extra := [f"{name}={value!r}" for name, value in given.items() if value != plain[name]]:
+        extra = [f"{name}={value!r}" for name, (value, default) in values_and_defaults.items() if value != default]
+        if extra:
             raise ValueError(f"attention='softmax' has no use for {', '.join(extra)}; leave these options out")
 
 
 def resolve_pool(global_pool: str | None, last_stage: LastStage, num_classes: int) -> GlobalPool:
-    """The pooling: what was asked for, else the class token where there is one, else the mean.
-
-    Raises:
-        ValueError: An unknown pooling, a class token that does not exist, or a classifier on unpooled features.
-    """
+    """Check the pooling; None selects the class token where there is one, else the mean."""
     token = last_stage == "softmax"
     if global_pool is None:
         return "token" if token else "avg"
@@ -156,7 +138,7 @@ def resolve_pool(global_pool: str | None, last_stage: LastStage, num_classes: in
 
 
 def stage_grids(size: Grid, stem_stride: int, stages: int) -> list[Grid]:
-    """The grid of each stage for a picture of (height, width) pixels."""
+    """The grid of each stage for an image of (height, width) pixels."""
     grids = [halved(size, stem_stride)]
     while len(grids) < stages:
         grids.append(halved(grids[-1]))
@@ -169,13 +151,8 @@ def smallest_side(shapes: Sequence[StageShape], stem_stride: int) -> int:
     return max((((shape.landmark_stride or 1) - 1) * step + 1 for shape, step in zip(shapes, steps)), default=1)
 
 
-def check_sizes(in_chans: int, num_classes: int, mlp_ratio: float | Sequence[float], rates: dict[str, float]) -> None:
-    """Channels, classes, MLP ratios and drop rates, by name, are in range.
-
-    Raises:
-        ValueError: One is not.
-    """
-    _check_positive("in_chans", [in_chans])
+def check_sizes(num_classes: int, mlp_ratio: float | Sequence[float], rates: dict[str, float]) -> None:
+    """Check that the number of classes, the MLP ratios, and the drop rates by name are in range."""
     if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 0:
         raise ValueError(f"num_classes must be a number of classes, or 0 for features, got {num_classes!r}")
     for ratio in [mlp_ratio] if isinstance(mlp_ratio, int | float) else mlp_ratio:
@@ -186,26 +163,16 @@ def check_sizes(in_chans: int, num_classes: int, mlp_ratio: float | Sequence[flo
             raise ValueError(f"{name} must be in [0, 1), got {rate!r}")
 
 
-def check_stem(stem_stride: int, stem_width: int) -> None:
-    """The stem's options are in range."""
-    if stem_stride not in STEM_STRIDES:
-        raise ValueError(f"stem_stride must be one of {', '.join(map(str, STEM_STRIDES))}, got {stem_stride!r}")
-    _check_positive("stem_width", [stem_width])
-
-
 def image_size(img_size: int | Sequence[int]) -> Grid:
-    """(height, width) in pixels from a side or from both.
-
-    Raises:
-        ValueError: Neither.
-    """
+    """(height, width) in pixels, from a side or from both."""
     size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
     if len(size) != 2:
         raise ValueError(f"img_size must be a side or (height, width), got {img_size!r}")
-    _check_positive("img_size", size)
+    check_all_positive("img_size", size)
     return size[0], size[1]
 
 
-def _check_positive(name: str, values: Sequence[int]) -> None:
+def check_all_positive(name: str, values: Sequence[int]) -> None:
+    """Check that all values are integers of at least 1."""
     if any(isinstance(value, bool) or not isinstance(value, int) or value < 1 for value in values):
         raise ValueError(f"{name} must be integers of at least 1, got {tuple(values)}")

@@ -19,7 +19,7 @@ StateDict = Mapping[str, Tensor]
 
 
 def published_cfg(input_size: tuple[int, int, int] = (3, 224, 224), num_classes: int = 1000) -> dict[str, Any]:
-    """How the authors evaluate, in the form of timm's `pretrained_cfg`; sizes are channels, height and width."""
+    """The evaluation settings of the authors as timm's `pretrained_cfg`; input_size is (channels, height, width)."""
     return {
         "url": "",
         "num_classes": num_classes,
@@ -47,27 +47,26 @@ def from_published(
 ) -> SoftVisionTransformer:
     """The network of a checkpoint of the authors' code, with its weights, in eval mode.
 
-    Widths, depths, heads, landmark strides, value convolutions, classes and channels are read off the keys. The width
-    of the last stage's heads, which no key shows, is taken to be that of the third stage, as in all published models.
-    A state dict without any key of the classifier, as the published classes have with no classes, gives a network
-    that ends in features. timm's `resolve_model_data_config` gives the published evaluation settings for it, and its
-    `save_for_hf` saves it.
+    The keys and shapes determine widths, depths, heads, landmark strides, value convolutions, classes, and channels.
+    The head width of the last stage, which no key shows, is that of the third stage, as in all published models. A
+    state dict without a classifier gives a network that ends in features. timm's `resolve_model_data_config` gives
+    the published evaluation settings of the network, and its `save_for_hf` saves it.
 
     Args:
-        state_dict_or_path: The state dict, or a file of it: .safetensors, else what torch.save wrote (.pth, .pt), read
-            without executing pickled code. It may be wrapped as ``{"model": ...}`` or ``{"state_dict": ...}`` (then the
-            exponential average beside it is ignored), or as ``model_ema`` or ``state_dict_ema`` alone, and its keys may
-            carry the prefix ``module.``.
-        symmetric_norm: Whether the weights are of a normalized model (SOFT++). Keys and shapes do not tell.
-        img_size: Side, or (height, width), whose grids the position embeddings are resized to.
+        state_dict_or_path: The state dict, or its file: .safetensors or written by torch.save (.pth, .pt), read without
+            executing pickled code. It may be wrapped as ``{"model": ...}`` or ``{"state_dict": ...}`` (an exponential
+            average in the same file is then ignored), or as ``model_ema`` or ``state_dict_ema`` alone, and its keys may
+            have the prefix ``module.``.
+        symmetric_norm: Whether the weights are of a normalized model (SOFT++), which keys and shapes do not show.
+        img_size: Side in pixels, or (height, width), for whose grids the position embeddings are resized.
 
     Returns:
         The network in float32 on the CPU.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file cannot be read or holds code, it is not of the authors' layout, or keys are missing,
-            unexpected or of the wrong shape; the message lists them.
+        ValueError: The file is unreadable or holds code, its layout is not the authors', or keys are missing,
+            unexpected, or of the wrong shape; the message lists them.
     """
     if isinstance(state_dict_or_path, Mapping):
         found, source = state_dict_or_path, "the state dict"
@@ -88,7 +87,7 @@ def from_published(
     model.to_empty(device="cpu")
     model.load_state_dict(adapt_state_dict(state_dict, model))
     size = image_size(img_size)
-    # What timm saves and evaluates a model by: a variant, and all that differs from it.
+    # timm saves and evaluates a model by a variant and the arguments that differ from it.
     architecture = "soft_norm_tiny" if symmetric_norm else "soft_tiny"
     cfg = published_cfg((model.in_chans, *size), model.num_classes)
     model.pretrained_cfg = {**cfg, "architecture": architecture}
@@ -98,11 +97,7 @@ def from_published(
 
 
 def _published_tensors(found: Mapping[str, Any], source: str) -> StateDict:
-    """The state dict inside a training script's record.
-
-    Raises:
-        ValueError: It is not of the authors' layout, or holds something else than tensors.
-    """
+    """The state dict in the content of a training script's file, checked for the authors' layout and for tensors."""
     state_dict = unwrap_state_dict(found)
     if not is_published(state_dict):
         keys = ", ".join(map(str, list(state_dict)[:5])) or "none"
@@ -118,8 +113,8 @@ def _published_tensors(found: Mapping[str, Any], source: str) -> StateDict:
 def _infer_options(state_dict: StateDict) -> dict[str, Any]:
     """Arguments of `SoftVisionTransformer` from keys and shapes.
 
-    Most keys that show a size decide it, so that one of a wrong shape, or a missing one, is named by `_check_keys` and
-    not taken for another architecture. Where no key shows it the published value stands in.
+    The majority of the keys that show a size decides it, so `_check_keys` names a key that is missing or of a wrong
+    shape, and no other architecture results from it. Where no key shows a size, the published value is used.
     """
 
     def size(*places: tuple[str, int, int]) -> int | None:
@@ -147,7 +142,10 @@ def _infer_options(state_dict: StateDict) -> dict[str, Any]:
         or 32
         for number in numbers
     ]
-    depths = [1 + max((_block_number(key, number) for key in state_dict), default=-1) for number in numbers]
+    depths = []
+    for number in numbers:
+        blocks = (re.match(rf"block{number}\.(\d+)\.", key) for key in state_dict)
+        depths.append(1 + max((int(block[1]) for block in blocks if block), default=0))
     head_dims, strides, kernels = [], [], []
     has_conv = known(r"block\d\.\d+\.att\.mha\.attn\.conv\.weight")
     for number in numbers[:-1]:
@@ -165,8 +163,9 @@ def _infer_options(state_dict: StateDict) -> dict[str, Any]:
         "in_chans": size((rf"{stem}0\.weight", 1, 4)) or 3,
         "num_classes": (size((r"head\.weight", 0, 2), (r"head\.bias", 0, 1)) or 1000) if has_head else 0,
         "embed_dims": embed_dims,
-        "depths": [max(1, depth) for depth in depths],
-        "num_heads": [_heads(dim, head_dim) for dim, head_dim in zip(embed_dims, head_dims)],
+        "depths": depths,
+        # Where the widths do not fit, the shapes of a single head differ, which `_check_keys` names.
+        "num_heads": [1 if dim % width else dim // width for dim, width in zip(embed_dims, head_dims)],
         "mlp_ratio": [width / dim if width else 4.0 for width, dim in zip(hidden, embed_dims)],
         "qkv_bias": known(r"block4\.\d+\.attn\.(q|kv)\.bias"),
         "landmark_strides": strides,
@@ -180,22 +179,8 @@ def _infer_options(state_dict: StateDict) -> dict[str, Any]:
     }
 
 
-def _block_number(key: str, stage: int) -> int:
-    match = re.match(rf"block{stage}\.(\d+)\.", key)
-    return int(match[1]) if match else -1
-
-
-def _heads(dim: int, head_dim: int) -> int:
-    """The number of heads, where the widths fit; else one, and the shapes of that head tell the user."""
-    return dim // head_dim if dim % head_dim == 0 else 1
-
-
 def _check_keys(state_dict: StateDict, expected: Mapping[str, tuple[int, ...]], source: str) -> None:
-    """Every key is there, none besides, each of its shape; position embeddings of any square grid.
-
-    Raises:
-        ValueError: Lists what is missing, unexpected or of the wrong shape.
-    """
+    """Check that keys and shapes are the expected ones; position embeddings may have any square grid."""
     wrong = []
     for key, shape in expected.items():
         if key not in state_dict:

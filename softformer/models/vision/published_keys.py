@@ -1,7 +1,7 @@
 """The names of the authors' state dicts and ours: one table, read both ways.
 
-Shapes agree but for position embeddings: theirs are (1, N, C) on a square grid, the last with the class token's
-position first; ours are (1, h, w, C), and that position is a parameter of its own.
+Shapes agree except those of position embeddings: theirs are (1, N, C) on a square grid, the last with the position of
+the class token first; ours are (1, h, w, C), and that position is a separate parameter.
 """
 
 import re
@@ -53,17 +53,21 @@ def is_published(state_dict: Mapping[str, Any]) -> bool:
     return any(key.startswith("patch_embed1.proj.") for key in state_dict)
 
 
+def _part(stage: int, block: str | None) -> tuple[str, str, dict[str, str]]:
+    """Published prefix, our prefix, and names of the modules in a block of a stage, or before its blocks for None."""
+    if block is not None:
+        table = _SOFT_BLOCK if stage < STAGES - 1 else _SOFTMAX_BLOCK
+        return f"block{stage + 1}.{block}", f"stages.{stage}.blocks.{block}", table
+    ours, table = (f"stages.{stage}.downsample", _DOWNSAMPLE) if stage else ("stem", _STEM)
+    return f"patch_embed{stage + 1}", ours, table
+
+
 def our_key(key: str) -> str:
     """Our name of a published key; a key that the layout does not have stays as it is."""
     module, _, leaf = key.rpartition(".")
-    if match := re.fullmatch(r"patch_embed(\d)\.(.+)", module):
-        stage = int(match[1]) - 1
-        table, place = (_DOWNSAMPLE, f"stages.{stage}.downsample") if stage else (_STEM, "stem")
-        return f"{place}.{table[match[2]]}.{leaf}" if match[2] in table else key
-    if match := re.fullmatch(r"block(\d)\.(\d+)\.(.+)", module):
-        stage = int(match[1]) - 1
-        table = _SOFT_BLOCK if stage < STAGES - 1 else _SOFTMAX_BLOCK
-        return f"stages.{stage}.blocks.{match[2]}.{table[match[3]]}.{leaf}" if match[3] in table else key
+    if match := re.fullmatch(r"(?:patch_embed(\d)|block(\d)\.(\d+))\.(.+)", module):
+        _, ours, table = _part(int(match[1] or match[2]) - 1, match[3])
+        return f"{ours}.{table[match[4]]}.{leaf}" if match[4] in table else key
     if match := re.fullmatch(r"pos_embed(\d)", key):
         return f"stages.{int(match[1]) - 1}.pos_embed"
     return f"stages.{STAGES - 1}.class_token" if key == "cls_token" else key
@@ -71,7 +75,6 @@ def our_key(key: str) -> str:
 
 def published_shapes(ours: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     """Keys and shapes of the authors' layout for a network of ours with these names and shapes."""
-    names = {our: published for published, our in _all_names(ours)}
     shapes = {}
     for our, shape in ours.items():
         if our.endswith("class_pos"):
@@ -79,37 +82,26 @@ def published_shapes(ours: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int
         if our.endswith("pos_embed"):
             prefix = int(our.startswith(f"stages.{STAGES - 1}."))
             shape = (1, shape[1] * shape[2] + prefix, shape[3])
-        shapes[names.get(our, our)] = shape
+        shapes[_published_key(our)] = shape
     return shapes
 
 
-def _all_names(ours: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(published, ours) for every parameter and buffer of ours that goes by another name there."""
-    pairs = []
-    for our in ours:
-        module, _, leaf = our.rpartition(".")
-        if match := re.fullmatch(r"stages\.(\d)\.blocks\.(\d+)\.(.+)", module):
-            stage = int(match[1])
-            table = _SOFT_BLOCK if stage < STAGES - 1 else _SOFTMAX_BLOCK
-            place = f"block{stage + 1}.{match[2]}"
-            inner = match[3]
-        elif match := re.fullmatch(r"stages\.(\d)\.downsample\.(.+)", module):
-            table, place, inner = _DOWNSAMPLE, f"patch_embed{int(match[1]) + 1}", match[2]
-        elif match := re.fullmatch(r"stem\.(.+)", module):
-            table, place, inner = _STEM, "patch_embed1", match[1]
-        elif match := re.fullmatch(r"stages\.(\d)", module):
-            pairs.append((f"pos_embed{int(match[1]) + 1}" if leaf == "pos_embed" else "cls_token", our))
-            continue
-        else:
-            continue
-        pairs.extend((f"{place}.{published}.{leaf}", our) for published, name in table.items() if name == inner)
-    return pairs
+def _published_key(our: str) -> str:
+    """The published name of a parameter or buffer of ours; a name that the layout does not have stays as it is."""
+    module, _, leaf = our.rpartition(".")
+    if match := re.fullmatch(r"(?:stem|stages\.(\d)\.(?:downsample|blocks\.(\d+)))\.(.+)", module):
+        published, _, table = _part(int(match[1] or 0), match[2])
+        names = {ours: theirs for theirs, ours in table.items()}
+        return f"{published}.{names[match[3]]}.{leaf}" if match[3] in names else our
+    if match := re.fullmatch(r"stages\.(\d)", module):
+        return f"pos_embed{int(match[1]) + 1}" if leaf == "pos_embed" else "cls_token"
+    return our
 
 
 def convert(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """A state dict of the authors' layout in ours. Keys that it does not have stay, for `load_state_dict` to name.
+    """A state dict of the authors' layout in ours.
 
-    Position embeddings that are not on a square grid stay as they are too.
+    Unknown keys, and position embeddings that are not on a square grid, stay as they are: `load_state_dict` names them.
     """
     ours: dict[str, Any] = {}
     for key, value in state_dict.items():
@@ -126,7 +118,7 @@ def convert(state_dict: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resize_to(state_dict: dict[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """Position embeddings resized to the grids of `shapes`; what else differs stays for `load_state_dict` to name."""
+    """Resize position embeddings to the grids of `shapes`; `load_state_dict` names other differences."""
     for key, value in state_dict.items():
         shape = shapes.get(key, ())
         if key.endswith("pos_embed") and isinstance(value, Tensor) and value.ndim == 4 and len(shape) == 4:

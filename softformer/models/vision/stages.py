@@ -1,7 +1,7 @@
 """The parts of the SOFT pyramid: convolutional stem, downsampling, and a stage of blocks.
 
-Letters: B batch, h x w grid of tokens, N = h w, C model width. Pictures are kept in channels-last memory, so turning a
-picture (B, C, h, w) into tokens (B, N, C) and back is a view.
+Letters: B batch, h x w grid of tokens, N = h w, C model width. Images and maps are in channels-last memory, so the
+conversion from (B, C, h, w) to tokens (B, N, C) and back is a view.
 """
 
 from collections.abc import Sequence
@@ -27,21 +27,14 @@ def to_map(tokens: Tensor, grid: Grid) -> Tensor:
     return tokens.unflatten(1, grid).permute(0, 3, 1, 2)
 
 
-def to_tokens(picture: Tensor) -> tuple[Tensor, Grid]:
-    """(B, C, h, w) -> (B, N, C) and its grid; a view where the picture is channels-last."""
-    return picture.flatten(2).transpose(1, 2), (picture.shape[2], picture.shape[3])
-
-
 class ConvStem(nn.Module):
-    """Picture to the first stage's features: three 3 x 3 convolutions, each with BatchNorm and ReLU.
+    """Image to the input of the first stage: three 3 x 3 convolutions, each with BatchNorm and ReLU.
 
     Args:
-        in_chans: Channels of the picture.
+        in_chans: Channels of the image.
         width: Channels of the first two convolutions.
         dim: Channels of the result.
-        stride: Total stride, 4 as published, 2 or 1 for small pictures.
-        device: Where parameters live.
-        dtype: Type of the parameters.
+        stride: Total stride, 4 as published, 2 or 1 for small images.
     """
 
     def __init__(
@@ -70,22 +63,10 @@ class ConvStem(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Between stages: a 3 x 3 convolution of stride 2 with BatchNorm and ReLU. Odd sides round up.
-
-    Args:
-        in_dim: Channels before.
-        dim: Channels after.
-        device: Where parameters live.
-        dtype: Type of the parameters.
-    """
+    """Between stages: a 3 x 3 convolution of stride 2 with BatchNorm and ReLU. Odd sides round up."""
 
     def __init__(
-        self,
-        in_dim: int,
-        dim: int,
-        *,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        self, in_dim: int, dim: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_dim, dim, 3, 2, padding=1, device=device, dtype=dtype)
@@ -96,17 +77,15 @@ class Downsample(nn.Module):
 
 
 class Stage(nn.Module):
-    """One level of the pyramid: downsampling, a learned position embedding, blocks; a class token where asked for.
+    """One level of the pyramid: downsampling, a learned position embedding, optionally a class token, and blocks.
 
     Args:
         dim: Model width C.
         grid: Grid of the position embedding; other grids interpolate it bilinearly.
-        downsample: What makes this stage's picture of the last one's; None in the first stage.
+        downsample: Module from the map of the previous stage to the map of this one; None in the first stage.
         blocks: Residual blocks, called as ``block(tokens, grid=grid)``.
-        class_token: Whether a class token with a position of its own goes before the tokens.
+        class_token: Whether a class token with its own position precedes the tokens.
         pos_drop: Dropout rate after the position embedding.
-        device: Where parameters live.
-        dtype: Type of the parameters.
     """
 
     def __init__(
@@ -135,7 +114,7 @@ class Stage(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Positions and class token start near zero; what is inside has its own start."""
+        """Initialize positions and class token near zero; submodules initialize themselves."""
         for parameter in self.parameters(recurse=False):
             nn.init.trunc_normal_(parameter, std=0.02)
 
@@ -144,17 +123,11 @@ class Stage(nn.Module):
         """1 with a class token, else 0."""
         return 0 if self.class_token is None else 1
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, Grid]:
-        """The stage's tokens.
-
-        Args:
-            picture: The stem's features, or the last stage's, (B, C', h', w').
-
-        Returns:
-            Tokens (B, N, C), or (B, 1 + N, C) with the class token first; and their grid (h, w).
-        """
-        tokens, grid = to_tokens(picture if self.downsample is None else self.downsample(picture))
-        tokens = self.pos_drop(tokens + self._positions(grid))
+    def forward(self, x: Tensor) -> tuple[Tensor, Grid]:
+        """Tokens (B, N, C), or (B, 1 + N, C) with the class token first, and their grid, of a map (B, C', h', w')."""
+        x = x if self.downsample is None else self.downsample(x)
+        grid = x.shape[2], x.shape[3]
+        tokens = self.pos_drop(x.flatten(2).transpose(1, 2) + resize_positions(self.pos_embed, grid).flatten(1, 2))
         if self.class_token is not None and self.class_pos is not None:
             first = (self.class_token + self.class_pos).expand(tokens.shape[0], -1, -1)
             tokens = torch.cat((first, tokens), dim=1)
@@ -165,10 +138,6 @@ class Stage(nn.Module):
                 tokens = block(tokens, grid=grid)
         return tokens, grid
 
-    def _positions(self, grid: Grid) -> Tensor:
-        """The position embedding on a grid, (1, N, C)."""
-        return resize_positions(self.pos_embed, grid).flatten(1, 2)
-
 
 def resize_positions(positions: Tensor, grid: Grid) -> Tensor:
     """Position embedding (1, h, w, C) interpolated bilinearly to another grid, (1, h', w', C)."""
@@ -176,6 +145,5 @@ def resize_positions(positions: Tensor, grid: Grid) -> Tensor:
     symbolic = any(isinstance(side, torch.SymInt) for side in grid)
     if not symbolic and (positions.shape[1], positions.shape[2]) == tuple(grid):
         return positions
-    picture = positions.permute(0, 3, 1, 2)
-    resized = F.interpolate(picture, size=tuple(grid), mode="bilinear", align_corners=False)
+    resized = F.interpolate(positions.permute(0, 3, 1, 2), size=tuple(grid), mode="bilinear", align_corners=False)
     return resized.permute(0, 2, 3, 1)

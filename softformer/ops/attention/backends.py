@@ -6,7 +6,9 @@ parity tests and benchmarks read the table. ``"reference"`` has no row, because 
 
 import importlib
 import os
+import shutil
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Literal, NamedTuple, get_args
@@ -15,7 +17,6 @@ import torch
 
 from softformer.ops.attention.operands import Inputs
 from softformer.ops.attention.self_check import passes_check
-from softformer.ops.attention.triton.requirements import missing_requirement
 from softformer.ops.inverse import Inverse
 
 BackendName = Literal["auto", "reference", "eager", "triton"]
@@ -26,26 +27,33 @@ _HAS_TRITON = find_spec("triton") is not None
 
 
 class Backend(NamedTuple):
-    """A row of the table.
-
-    Args:
-        module: Module with `forward` and `backward`, imported on first use. The fallback excepted, it has `ERRORS`,
-            too: the exceptions, besides RuntimeError, that it raises where its kernels do not compile or launch.
-        obstacle: Function from the inputs to the reason why they are unsupported, or None.
-        devices: Types of devices where ``"auto"`` considers the backend; None for all.
-    """
+    """A row of the table."""
 
     module: str
+    """Module with `forward` and `backward`, imported on first use. The fallback excepted, it has `ERRORS`, too: the
+    exceptions, besides RuntimeError, that it raises where its kernels do not compile or launch."""
     obstacle: Callable[[Inputs], str | None]
+    """Function from the inputs to the reason why they are unsupported, or None."""
     devices: tuple[str, ...] | None
+    """Types of devices where ``"auto"`` considers the backend; None for all."""
 
     def load(self) -> ModuleType:
         """The imported module."""
         return importlib.import_module(self.module)
 
 
-def _no_obstacle(inputs: Inputs) -> str | None:
-    return None
+@cache
+def missing_requirement() -> str | None:
+    """The reason why this installation cannot compile or launch Triton kernels, or None."""
+    if torch.version.hip is not None:
+        return "its kernels are compiled for CUDA only, and this torch is built for ROCm"
+    compilers = [os.environ["CC"]] if "CC" in os.environ else ["gcc", "clang"]
+    if any(map(shutil.which, compilers)):
+        return None
+    return (
+        f"Triton builds its launcher with a C compiler, and found no {' or '.join(compilers)}; "
+        "install one, or set the environment variable CC to its path"
+    )
 
 
 def _triton_obstacle(inputs: Inputs) -> str | None:
@@ -58,10 +66,11 @@ def _triton_obstacle(inputs: Inputs) -> str | None:
         return reason
     if query.is_cuda and torch.cuda.get_device_capability(query.device) < (8, 0):
         return "it needs a GPU of compute capability 8.0 (Ampere) or later"
-    if wide := [x.dtype for x in (query, value) if x.dtype == torch.float64]:
-        return f"it computes in float32 and does not support {wide[0]}"
-    if max(query.shape[3], value.shape[3]) > 128 or min(query.shape[3], value.shape[3]) == 0:
-        return f"it supports head widths of 1 to 128, got {query.shape[3]} (query) and {value.shape[3]} (value)"
+    if torch.float64 in (query.dtype, value.dtype):
+        return f"it computes in float32 and does not support {torch.float64}"
+    widths = query.shape[3], value.shape[3]
+    if max(widths) > 128 or min(widths) == 0:
+        return f"it supports head widths of 1 to 128, got {widths[0]} (query) and {widths[1]} (value)"
     if inputs.landmarks.shape[2] > 256:
         return f"it supports up to 256 landmarks, got {inputs.landmarks.shape[2]}"
     return None
@@ -70,7 +79,7 @@ def _triton_obstacle(inputs: Inputs) -> str | None:
 # In the order in which "auto" considers them. The last one is the fallback, with which it compares the others.
 BACKENDS: dict[str, Backend] = {
     "triton": Backend("softformer.ops.attention.triton.backend", _triton_obstacle, TRITON_DEVICES),
-    "eager": Backend("softformer.ops.attention.eager", _no_obstacle, None),
+    "eager": Backend("softformer.ops.attention.eager", lambda inputs: None, None),
 }
 
 
@@ -79,22 +88,8 @@ def available_backends() -> list[str]:
     return list(get_args(BackendName))
 
 
-def check_backend(name: str) -> None:
-    """The name is valid.
-
-    Raises:
-        ValueError: It is unknown; lists the valid names.
-    """
-    if name not in available_backends():
-        raise ValueError(f"backend must be one of {', '.join(map(repr, available_backends()))}, got {name!r}")
-
-
 def choose_backend(name: str, inputs: Inputs, inverse: Inverse, symmetric_norm: bool) -> Backend:
-    """The named backend, or for ``"auto"`` the first that supports the inputs and passes its check.
-
-    Raises:
-        ValueError: The named backend does not support the inputs; gives the reason.
-    """
+    """The named backend, or for ``"auto"`` the first that supports the inputs and passes its check."""
     if name != "auto":
         if reason := BACKENDS[name].obstacle(inputs):
             raise ValueError(f"backend={name!r} cannot run here: {reason}")
@@ -103,8 +98,7 @@ def choose_backend(name: str, inputs: Inputs, inverse: Inverse, symmetric_norm: 
     for name in candidates:
         backend = BACKENDS[name]
         considered = backend.devices is None or inputs.query.device.type in backend.devices
-        if considered and backend.obstacle(inputs) is None:
-            loads = backend.load, BACKENDS[fallback].load
-            if passes_check(name, *loads, inputs, inverse, symmetric_norm):
-                return backend
+        loads = backend.load, BACKENDS[fallback].load
+        if considered and not backend.obstacle(inputs) and passes_check(name, *loads, inputs, inverse, symmetric_norm):
+            return backend
     return BACKENDS[fallback]

@@ -1,4 +1,4 @@
-"""The checks of the arguments of the attention functions."""
+"""Checks of the arguments of the attention functions."""
 
 import torch
 from torch import Tensor
@@ -9,11 +9,7 @@ from softformer.ops.precision import compute_dtype
 
 
 def check_inputs(inputs: Inputs) -> None:
-    """The tensors of `softformer.soft_attention` agree in shapes, types, and devices; all but the output scale.
-
-    Raises:
-        ValueError: They do not; names the argument, what was expected, and what came.
-    """
+    """Check that the tensors of `softformer.soft_attention`, except output_scale, agree in shape, type, and device."""
     query, value, landmarks, key = inputs[:4]
     check_tensor("query", query, "(B, H, N, D)")
     check_tensor("landmarks", landmarks, "(B, H, M, D)")
@@ -47,11 +43,7 @@ def check_inputs(inputs: Inputs) -> None:
 
 
 def scale_tensor(scale: float | Tensor | None, query: Tensor) -> Tensor | None:
-    """Convert output_scale to a (B,) tensor in the compute type, without a gradient.
-
-    Raises:
-        ValueError: It is neither a number nor a tensor with one number, or one number for each sample.
-    """
+    """Convert output_scale, a number or a tensor of shape () or (B,), to (B,) in the compute type, without gradient."""
     if scale is None:
         return None
     batch, dtype = query.shape[0], compute_dtype(query)

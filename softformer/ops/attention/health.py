@@ -52,9 +52,9 @@ def attention_factors(
     """The three factors of the attention matrix P_q A+ P_k^T; the N x S product is not formed.
 
     Args:
-        query: (B, H, N, D), scaled as for `softformer.soft_attention`, as are landmarks and key.
-        landmarks: (B, H, M, D).
-        key: (B, H, S, D), or None for self-attention.
+        query: (B, H, N, D), scaled as for `softformer.soft_attention`.
+        landmarks: (B, H, M, D), scaled as the query.
+        key: (B, H, S, D), scaled as the query; None for self-attention.
         query_mask: (B, N) bool.
         key_mask: (B, S) bool, only with `key`.
         landmark_mask: (B, M) bool.
@@ -92,21 +92,12 @@ def attention_health(
     """Figures of the conditioning of the attention, described in `AttentionHealth`.
 
     The cost is a few M x M decompositions for each head, and memory linear in the number of tokens. Arguments and
-    errors are those of `attention_factors`; the output scale is that of `softformer.soft_attention`.
+    errors are as in `attention_factors`, output_scale as in `softformer.soft_attention`.
     """
-    factors = attention_factors(
-        query,
-        landmarks,
-        key=key,
-        query_mask=query_mask,
-        key_mask=key_mask,
-        landmark_mask=landmark_mask,
-        inverse=inverse,
-        symmetric_norm=symmetric_norm,
-    )
+    masks = {"query_mask": query_mask, "key_mask": key_mask, "landmark_mask": landmark_mask}
+    factors = attention_factors(query, landmarks, key=key, **masks, inverse=inverse, symmetric_norm=symmetric_norm)
     with full_precision(query.device.type):
         matrix = reference.landmark_kernel(landmarks.to(query.dtype).to(compute_dtype(query)), landmark_mask)
-        plain = reference.inverse_matrix(matrix, inverse)
         query_root, key_root = _root(factors.query_kernel), _root(factors.key_kernel)
         attention_norm = _spectral_norm(query_root @ factors.inverse @ key_root.mT)
         scale = scale_tensor(output_scale, query)
@@ -115,7 +106,7 @@ def attention_health(
             key_norm=_spectral_norm(key_root),
             inverse_norm=_spectral_norm(factors.inverse),
             attention_norm=attention_norm if scale is None else attention_norm * scale[:, None].abs(),
-            residual=_residual(matrix, plain, inverse.ridge),
+            residual=_residual(matrix, inverse),
             effective_rank=_effective_rank(matrix, landmark_mask),
         )
 
@@ -141,9 +132,10 @@ def _spectral_norm(matrix: Tensor) -> Tensor:
     return torch.linalg.matrix_norm(_finite(matrix), ord=2).masked_fill(_broken(matrix), torch.nan)
 
 
-def _residual(matrix: Tensor, plus: Tensor, ridge: float) -> Tensor:
+def _residual(matrix: Tensor, inverse: Inverse) -> Tensor:
     identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    return torch.linalg.matrix_norm((matrix + ridge * identity) @ plus - identity) / matrix.shape[-1] ** 0.5
+    product = (matrix + inverse.ridge * identity) @ reference.inverse_matrix(matrix, inverse)
+    return torch.linalg.matrix_norm(product - identity) / matrix.shape[-1] ** 0.5
 
 
 def _effective_rank(matrix: Tensor, landmark_mask: Tensor | None) -> Tensor:

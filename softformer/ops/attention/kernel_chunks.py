@@ -20,14 +20,10 @@ _INTEGER_OF_SIZE = {4: torch.int32, 8: torch.int64}
 
 
 class KernelChunks:
-    """P = k(x, landmarks) of G = b H matrices, in chunks.
+    """P = k(x, landmarks) of G = b H matrices, in chunks of about `chunk_elements` elements over the G matrices.
 
-    Args:
-        x: Queries or keys (b, H, N, D); the heads of a single sample are not copied.
-        mask: (b, N) bool, True at real tokens, or None.
-        landmarks: Landmarks (b, H, M, D) in the compute type, zero where removed.
-        landmark_mask: (b, M) bool, True at landmarks to keep, or None.
-        chunk_elements: Approximate number of elements of a chunk of P, over its G matrices.
+    x (b, H, N, D) are queries or keys; the heads of a single sample are not copied. Landmarks (b, H, M, D) are in the
+    compute type, and zero where removed.
     """
 
     def __init__(
@@ -35,15 +31,15 @@ class KernelChunks:
     ) -> None:
         self._x, self._points = x.flatten(0, 1), landmarks.flatten(0, 1)
         points = self._points
-        self._real, self._kept = (_bits(each, x.shape[1], points.dtype) for each in (mask, landmark_mask))
+        self._real, self._present = (_bits(each, x.shape[1], points.dtype) for each in (mask, landmark_mask))
         self._x_squares = _selected(_minus_half_squares(self._x, points.dtype), self._real)
         self._landmark_squares = _minus_half_squares(points, points.dtype)
         self._least = _LEAST_EXPONENT[points.dtype]
         self._far = _longest_distance(self._x_squares, self._landmark_squares) ** 2 / 2 > -self._least
-        matrices, num_landmarks, length = points.shape[0], points.shape[1], self._x.shape[1]
-        self._rows = _chunk_length(length, max(64, chunk_elements // max(1, matrices * num_landmarks)))
-        self._caches = matrices * num_landmarks * length <= _CACHED_ELEMENTS
-        self._buffer = points.new_empty(matrices * num_landmarks * (length if self._caches else self._rows))
+        self._column, length = points.shape[:2].numel(), self._x.shape[1]
+        self._rows = _chunk_length(length, max(64, chunk_elements // max(1, self._column)))
+        self._caches = self._column * length <= _CACHED_ELEMENTS
+        self._buffer = points.new_empty(self._column * (length if self._caches else self._rows))
         self._cached: list[Tensor] = []
 
     def project(self, right: Tensor) -> Tensor:
@@ -63,18 +59,12 @@ class KernelChunks:
     def backward(self, outer: list[tuple[Tensor, Tensor]], grad_x: Tensor, grad_value: Tensor | None) -> Tensor:
         """Write the gradients of x and, for keys, of the value; return the gradient of the landmarks through P.
 
-        Args:
-            outer: Pairs of (b, H, N, Dv) and (b, H, M, Dv), whose outer products sum to the gradient of P. For keys the
-                last pair is (V, dZ).
-            grad_x: Receives the gradient of x, (b, H, N, D).
-            grad_value: Receives the gradient of the value, P dZ, (b, H, N, Dv); None for queries.
-
-        Returns:
-            (b, H, M, D).
+        The outer products of the pairs `outer`, (b, H, N, Dv) and (b, H, M, Dv), sum to the gradient of P. For keys the
+        last pair is (V, dZ), and `grad_value` receives P dZ; it is None for queries.
         """
         pairs = [(left.flatten(0, 1), right.flatten(0, 1)) for left, right in outer]
         points = self._points
-        buffer, result = points.new_empty(points.shape[0] * points.shape[1] * self._rows), torch.zeros_like(points)
+        buffer, result = points.new_empty(self._column * self._rows), torch.zeros_like(points)
         column_sums = points.new_zeros((*points.shape[:2], 1))
         for chunk, kernel in self._chunks():
             if grad_value is not None:
@@ -98,32 +88,30 @@ class KernelChunks:
     def _chunks(self) -> Iterator[tuple[slice, Tensor]]:
         """Each chunk of tokens with its P^T (G, M, n), which is valid until the next chunk."""
         length = self._x.shape[1]
-        cached = list(self._cached)
-        for number, start in enumerate(range(0, length, self._rows)):
+        cached = iter(list(self._cached))
+        for start in range(0, length, self._rows):
             chunk = slice(start, min(start + self._rows, length))
-            if number < len(cached):
-                yield chunk, cached[number]
-                continue
-            kernel = self._kernel(chunk)
-            if self._caches:
-                self._cached.append(kernel)
+            kernel = next(cached, None)
+            if kernel is None:
+                kernel = self._kernel(chunk)
+                if self._caches:
+                    self._cached.append(kernel)
             yield chunk, kernel
 
     def _kernel(self, chunk: slice) -> Tensor:
-        points = self._points
-        matrices, num_landmarks = points.shape[:2]
-        begin = matrices * num_landmarks * chunk.start if self._caches else 0
-        kernel = self._buffer[begin : begin + matrices * num_landmarks * (chunk.stop - chunk.start)]
-        kernel = kernel.view(matrices, num_landmarks, -1)
-        x = self._chunk_of(self._x, chunk)
+        begin = self._column * chunk.start if self._caches else 0
+        kernel = self._buffer[begin : begin + self._column * (chunk.stop - chunk.start)]
+        kernel = kernel.view(*self._points.shape[:2], -1)
         torch.add(self._x_squares[:, None, chunk], self._landmark_squares.unsqueeze(-1), out=kernel)
-        kernel.baddbmm_(points, x.mT).clamp_(min=self._least if self._far else None, max=0).exp_()
+        kernel.baddbmm_(self._points, self._chunk_of(self._x, chunk).mT).clamp_(
+            min=self._least if self._far else None, max=0
+        ).exp_()
         if self._far:
             torch.threshold_(kernel, exp(self._least) * 1.001, 0)
         if self._real is not None:
             kernel.view(self._real.dtype).bitwise_and_(self._real[:, None, chunk])
-        if self._kept is not None:
-            kernel.view(self._kept.dtype).bitwise_and_(self._kept.unsqueeze(-1))
+        if self._present is not None:
+            kernel.view(self._present.dtype).bitwise_and_(self._present.unsqueeze(-1))
         return kernel
 
     def _chunk_of(self, x: Tensor, chunk: slice) -> Tensor:

@@ -32,7 +32,7 @@ def _regular(matrix: Tensor, ridge: float) -> Tensor:
 def inverse_state(matrix: Tensor, inverse: Inverse) -> Tensor:
     """X of Newton, or the lower Cholesky factor of A + ridge I with NaN where it does not exist."""
     if isinstance(inverse, Newton):
-        return _newton_trajectory(matrix, inverse, keep=False)[-1]
+        return _newton_iterates(matrix, inverse, all_of_them=False)[-1]
     factor, failure = torch.linalg.cholesky_ex(_regular(matrix, inverse.ridge))
     # LAPACK returns columns; the operator declares one layout for both inverses.
     return factor.masked_fill((failure > 0)[..., None, None], torch.nan).contiguous()
@@ -52,9 +52,7 @@ def row_scale(matrix: Tensor) -> Tensor:
 
 def apply_inverse(state: Tensor, product: Tensor, inverse: Inverse, scale: Tensor | None) -> Tensor:
     """W from Z and the state of the inverse; scale is T^(-1/2), (B, H, M, 1), or None without normalization."""
-    if scale is None:
-        return solve(state, product, inverse)
-    return scale * solve(state, scale * product, inverse)
+    return solve(state, product, inverse) if scale is None else scale * solve(state, scale * product, inverse)
 
 
 def scaled(product: Tensor, output_scale: Tensor | None) -> Tensor:
@@ -99,21 +97,16 @@ def newton_start(matrix: Tensor, ridge: float, start: str) -> Tensor:
     return torch.where(step == full, 0.9 * full, step)
 
 
-def _newton_trajectory(matrix: Tensor, inverse: Newton, *, keep: bool) -> list[Tensor]:
-    """The iterates X0 to Xn if `keep`, else only Xn."""
+def _newton_iterates(matrix: Tensor, inverse: Newton, *, all_of_them: bool) -> list[Tensor]:
+    """The iterates X0 to Xn, or only Xn."""
     regular = _regular(matrix, inverse.ridge)
     iterates = [newton_start(matrix, inverse.ridge, inverse.start) * regular]
     for _ in range(inverse.iterations):
-        x = iterates[-1]
-        following = _newton_step(x, regular)
-        iterates = [*iterates, following] if keep else [following]
+        # 2 X - X A' X; one call computes the second product and the sum.
+        x = iterates[-1].flatten(0, 1)
+        following = torch.baddbmm(x, x @ regular.flatten(0, 1), x, beta=2, alpha=-1).view(matrix.shape)
+        iterates = [*iterates, following] if all_of_them else [following]
     return iterates
-
-
-def _newton_step(x: Tensor, regular: Tensor) -> Tensor:
-    """2 X - X A' X; one call computes the second product and the sum."""
-    flat = x.flatten(0, 1)
-    return torch.baddbmm(flat, flat @ regular.flatten(0, 1), flat, beta=2, alpha=-1).view(x.shape)
 
 
 def _unrolled_backward(grad: Tensor, matrix: Tensor, inverse: Newton) -> Tensor:
@@ -123,10 +116,9 @@ def _unrolled_backward(grad: Tensor, matrix: Tensor, inverse: Newton) -> Tensor:
     gradient of A matters, so G may be made symmetric: then G <- T + T^T with T = G (I - X A'), and A' receives -X G X.
     """
     regular = _regular(matrix, inverse.ridge)
-    first, *others = _newton_trajectory(matrix, inverse, keep=True)[:-1]
     grad_matrix = torch.zeros_like(matrix)
     grad = (grad + grad.mT) / 2
-    for x in [*reversed(others), first]:
+    for x in reversed(_newton_iterates(matrix, inverse, all_of_them=True)[:-1]):
         left = grad @ x
         grad_matrix -= x @ left
         grad = grad - left @ regular
@@ -139,8 +131,8 @@ def _unrolled_backward(grad: Tensor, matrix: Tensor, inverse: Newton) -> Tensor:
 
 def _step_backward(grad_step: Tensor, step: Tensor, matrix: Tensor, inverse: Newton) -> Tensor:
     """The gradient of A through the step a = c / r^2 of the largest row sum r; equal row sums share it evenly."""
+    sums = matrix.sum(-1, keepdim=True)
     if inverse.start == "row_sum":
-        sums = matrix.sum(-1, keepdim=True)
         largest = sums.amax(-2, keepdim=True)
         inner, outer = 1.8 / largest.square(), 1.9 / (largest + inverse.ridge).square()
         # Equal arguments share the gradient, as in torch.minimum.
@@ -148,7 +140,7 @@ def _step_backward(grad_step: Tensor, step: Tensor, matrix: Tensor, inverse: New
         slope = -2 * step * (share / largest + (1 - share) / (largest + inverse.ridge))
         ties = sums == largest
         return grad_step * slope * ties / ties.sum(-2, keepdim=True)
-    sums = matrix.sum(-1, keepdim=True) + inverse.ridge
+    sums = sums + inverse.ridge
     largest = sums.amax((-3, -2), keepdim=True)
     ties = sums == largest
     slope = grad_step.sum(-3, keepdim=True) * -2 * step / largest

@@ -10,7 +10,7 @@ Gradients = tuple[Tensor, Tensor, Tensor, Tensor | None]
 
 
 class Saved(NamedTuple):
-    """What a forward saves for its backward: Z = P_k^T V (B, H, M, Dv), unscaled, and the state of the inverse.
+    """The tensors that a forward saves: Z = P_k^T V (B, H, M, Dv), unscaled, and the state of the inverse.
 
     All backends save the same two, so the forward and the backward of an attention may run on different backends.
     """

@@ -4,12 +4,13 @@ import torch
 from torch import Tensor
 
 from softformer.ops.attention import reference
-from softformer.ops.attention.backends import BackendName, check_backend
+from softformer.ops.attention.backends import BackendName
 from softformer.ops.attention.checks import check_inputs, scale_tensor
 from softformer.ops.attention.operands import Inputs
 from softformer.ops.attention.registration import call_backend
 from softformer.ops.exporting import is_exporting, is_exporting_to_onnx
 from softformer.ops.inverse import Cholesky, Inverse, Newton, check_inverse
+from softformer.ops.options import check_choice
 from softformer.ops.precision import compute_dtype, full_precision
 
 _PAPER = Newton()
@@ -72,7 +73,7 @@ def soft_attention(
     inputs = Inputs(query, value, landmarks, key, query_mask, key_mask, landmark_mask)
     check_inputs(inputs)
     check_inverse(inverse)
-    check_backend(backend)
+    check_choice("backend", backend, BackendName)
     inputs = inputs._replace(landmarks=landmarks.to(query.dtype), output_scale=scale_tensor(output_scale, query))
     if is_exporting():
         if isinstance(inverse, Cholesky) and is_exporting_to_onnx():

@@ -99,11 +99,7 @@ _backward_op.register_vmap(_no_vmap)
 
 
 def call_backend(backend: str, inputs: Inputs, inverse: Inverse, symmetric_norm: bool) -> Tensor:
-    """The output of the named backend.
-
-    Raises:
-        RuntimeError: An input has a forward-mode tangent, which the operator would drop silently.
-    """
+    """The output of the named backend. A forward-mode tangent, which the operator would drop silently, is an error."""
     if not torch.compiler.is_compiling() and any(x is not None and unpack_dual(x).tangent is not None for x in inputs):
         raise RuntimeError(
             "soft_attention has no forward-mode derivative in this backend; jvp needs backend='reference'"

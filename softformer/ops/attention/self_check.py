@@ -33,20 +33,13 @@ _verdicts: dict[tuple[Any, ...], bool] = {}
 def passes_check(
     name: str, load: Load, load_fallback: Load, inputs: Inputs, inverse: Inverse, symmetric_norm: bool
 ) -> bool:
-    """Whether a backend computes what the fallback computes, in calls of this kind.
+    """Whether a backend has the results of the fallback in calls of this kind.
 
     The kind of a call is its device, types, widths, number of landmarks, which of key and masks are present, and its
     options. The first call of a kind runs both backends, forward and backward, on a small problem of that kind, and
     warns if the backend fails. Nothing runs while a CUDA graph is captured, which would record it; the answer is then
     False until a call of the kind has run outside. Tracers and compilers see the operator, and never this check in it.
-
-    Args:
-        name: Name of the backend.
-        load: Imports its module.
-        load_fallback: Imports the module of the backend that is taken where the check fails.
-        inputs: Tensors of the call; their values are not read.
-        inverse: Inverse of the call.
-        symmetric_norm: Whether the call normalizes as SOFT++ does.
+    The values of the inputs are not read.
     """
     query, value = inputs.query, inputs.value
     shape = (query.shape[3], value.shape[3], inputs.landmarks.shape[2])
@@ -68,7 +61,7 @@ def passes_check(
 
 
 def _fault(load: Load, load_fallback: Load, inputs: Inputs, inverse: Inverse, symmetric_norm: bool) -> str | None:
-    """What is wrong with a backend on the example, or None."""
+    """A description of the fault of a backend on the example, or None."""
     example = _example(inputs)
     cotangent = example.value.roll(1, dims=2)
 
@@ -87,12 +80,12 @@ def _fault(load: Load, load_fallback: Load, inputs: Inputs, inverse: Inverse, sy
         return f"{type(raised).__name__}: {raised}"
     fallback, wide = load_fallback(), example.to(torch.float64)
     tolerance = max(_TOLERANCES[x.dtype] for x in (inputs.query, inputs.value))
-    for what, value, usual, exact in zip(_RESULTS, found, results(fallback, example), results(fallback, wide)):
+    for name, value, usual, exact in zip(_RESULTS, found, results(fallback, example), results(fallback, wide)):
         error, usual_error = (float((x - exact).norm() / exact.norm()) for x in (value, usual))
         bound = max(tolerance, _TIMES_FALLBACK * usual_error)
         # Where the fallback fails, too, as Cholesky without a ridge may, the result says nothing.
         if not error <= bound and isfinite(usual_error):
-            return f"the {what} has a relative error of {error:.1e}, more than {bound:.1e}"
+            return f"the {name} has a relative error of {error:.1e}, more than {bound:.1e}"
     return None
 
 
@@ -109,16 +102,17 @@ def _example(inputs: Inputs) -> Inputs:
         x = torch.randn(2, length, 2, like.shape[3], generator=generator, dtype=torch.float32, device="cpu")
         return (x * like.shape[3] ** -0.5).transpose(1, 2).to(like)
 
-    def mask(like: Tensor | None, size: int) -> Tensor | None:
+    def random_mask(like: Tensor | None, size: int) -> Tensor | None:
         if like is None:
             return None
-        kept = torch.rand(2, size, generator=generator, dtype=torch.float32, device="cpu") < 0.8
-        kept[:, 0] = True
-        return kept.to(like.device)
+        mask = torch.rand(2, size, generator=generator, dtype=torch.float32, device="cpu") < 0.8
+        mask[:, 0] = True
+        return mask.to(like.device)
 
     query, value = points(inputs.query), points(inputs.value)
     key = None if inputs.key is None else points(inputs.key)
     tokens = (query if key is None else key).float().flatten(0, 1)
     landmarks = F.adaptive_avg_pool1d(tokens.mT, num_landmarks).mT.unflatten(0, (2, 2)).to(query)
-    masks = mask(inputs.query_mask, length), mask(inputs.key_mask, length), mask(inputs.landmark_mask, num_landmarks)
+    sizes = {"query_mask": length, "key_mask": length, "landmark_mask": num_landmarks}
+    masks = [random_mask(getattr(inputs, name), size) for name, size in sizes.items()]
     return Inputs(query, value, landmarks, key, *masks)

@@ -15,9 +15,8 @@ import torch
 from attention_cases import make_case
 
 from softformer.ops import Newton, soft_attention
-from softformer.ops.attention.backends import choose_backend
+from softformer.ops.attention.backends import choose_backend, missing_requirement
 from softformer.ops.attention.operands import Inputs
-from softformer.ops.attention.triton.requirements import missing_requirement
 
 SIZES = (1, 1, 8, 8, 4, 4, 4)
 

@@ -133,7 +133,7 @@ def test_a_checkpoint_does_not_ask_for_weights_again(bert: str) -> None:
 
     task = TextClassifier(AutoModelSpec(bert), num_classes=3)
     assert rebuildable_hyperparameters(type(task), task.hparams)["encoder"]["init_args"]["pretrained"] is False
-    with pytest.raises(ValueError, match="the text has 32 tokens, but the network knows 31"):
+    with pytest.raises(ValueError, match="vocab_size must be at most 31, the vocabulary of the network, got 32"):
         TextClassifier(AutoModelSpec(bert), num_classes=3, vocab_size=32)
 
 

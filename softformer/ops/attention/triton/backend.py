@@ -3,8 +3,6 @@
 The forward reads queries twice and values once; the backward reads queries, values and the gradient of the output
 twice at most, computing kernel matrices again. No N x M tensor is ever in global memory, sums over tokens have a fixed
 order, so results are deterministic, and memory beyond the results is constant in N.
-
-Packed sequences of various lengths in one row are not supported; pad them and pass masks.
 """
 
 from collections.abc import Callable, Iterator
@@ -124,7 +122,7 @@ def _inverse(landmarks: Points, inverse: Inverse) -> Iterator[tuple[Tensor, Tens
 
 @contextmanager
 def _on_side_stream(device: torch.device, run: Callable[[], None]) -> Iterator[None]:
-    """Call `run` on a stream of its own; at the end of the block the current stream waits for it, whatever happened.
+    """Call `run` on its own stream; the current stream waits for it at the end of the block, also after an error.
 
     `run` must hold every tensor that its launches read or write, so that no memory is reused before the wait.
     """

@@ -1,4 +1,4 @@
-"""How the Triton kernels are launched: tile sizes, the share of tokens a program takes, and the kind of products.
+"""Launches of the Triton kernels: tile sizes, the share of tokens of a program, and the kind of products.
 
 All follow from the shapes that a network fixes (widths, landmarks, types) and from the device; nothing is tuned at
 call time.
@@ -148,10 +148,10 @@ def expand(tokens: Points, weights: Tensor, landmarks: Points, out: Tensor) -> N
 def backward(
     tokens: Points, outer: OuterProducts, landmarks: Points, grad_x: Tensor, grad_value: Tensor | None
 ) -> Tensor:
-    """Write the gradients of tokens and values, and return that of the landmarks through P, (B, H, M, D) in float32.
+    """Write the gradients of tokens and values; return the gradient of the landmarks, (B, H, M, D) in float32.
 
-    The gradients of tokens and values lie in memory as (B, N, H, width). One launch does all where a tile holds all
-    landmarks and the heads are not wide; else two.
+    The gradients of tokens and values lie in memory as (B, N, H, width). One launch computes all three where a tile
+    holds all landmarks and the heads are not wide; otherwise there are two.
     """
     x, num_landmarks = tokens.points, landmarks.points.shape[2]
     if x.shape[2] == 0:
@@ -181,17 +181,6 @@ def newton(
     """Write X (B, H, M, M) and the row sums of A (B, H, M); steps (B, H) or None for the row-sum rule."""
     points = landmarks.points
     batch, heads, num_landmarks, width = points.shape
-    newton_kernel[(batch * heads,)](
-        points,
-        _bytes(landmarks.mask),
-        steps,
-        inverse,
-        row_sums,
-        heads,
-        ridge,
-        M=num_landmarks,
-        D=width,
-        BLOCK_M=_block(num_landmarks),
-        BLOCK_D=_block(width),
-        ITERATIONS=iterations,
-    )
+    sizes = {"M": num_landmarks, "D": width, "BLOCK_M": _block(num_landmarks), "BLOCK_D": _block(width)}
+    operands = points, _bytes(landmarks.mask), steps, inverse, row_sums
+    newton_kernel[(batch * heads,)](*operands, heads, ridge, ITERATIONS=iterations, **sizes)
