@@ -79,8 +79,9 @@ class Parser(LightningArgumentParser):
     def _say_kept(self, before: Namespace | None, after: Namespace) -> Namespace:
         for name, new in vars(after).items():
             old = vars(before).get(name) if before else None
-            objects = isinstance(old, Namespace) and isinstance(new, Namespace) and "class_path" in old
-            if objects and old.class_path != new.get("class_path"):
+            if not (isinstance(old, Namespace) and isinstance(new, Namespace) and "class_path" in old):
+                continue
+            if old.class_path != new.get("class_path"):
                 options = old.get("init_args") or {}
                 kept = [
                     f"{key}={value}"
