@@ -20,7 +20,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from torchvision.transforms.v2 import TrivialAugmentWide
 
 from softformer.training.specs import Settings
-from tasks.data.batches import kept_generators, row_seeds, row_uniforms, seed_generators
+from tasks.data.batches import restored_generators, row_seeds, row_uniforms, seed_generators
 from tasks.image.processor import ImageProcessor
 
 # What the random numbers of a row are for.
@@ -141,7 +141,7 @@ class BatchAugment:
 
     def crop(self, pictures: list[Image.Image], rows: np.ndarray, epoch: int) -> Tensor:
         """Random resized crops of pictures of any size: (B, C, H, W) uint8."""
-        with kept_generators():
+        with restored_generators():
             crops = []
             for image, seed in zip(pictures, row_seeds(self.seed, epoch, rows, _CROP).tolist()):
                 seed_generators(seed)
@@ -166,7 +166,7 @@ class BatchAugment:
 
     def _apply_policies(self, pictures: Tensor, rows: np.ndarray, epoch: int) -> Tensor:
         changed = []
-        with kept_generators():
+        with restored_generators():
             for picture, seed in zip(pictures, row_seeds(self.seed, epoch, rows, _POLICY).tolist()):
                 seed_generators(seed)
                 image = Image.fromarray(picture[0].numpy() if len(picture) == 1 else picture.permute(1, 2, 0).numpy())
@@ -178,7 +178,7 @@ class BatchAugment:
     def erase(self, pictures: Tensor, rows: np.ndarray, epoch: int) -> Tensor:
         """Replace rectangles of normalized float pictures (B, C, H, W) by noise, in place."""
         if self.augment.erase:
-            with kept_generators():
+            with restored_generators():
                 for picture, seed in zip(pictures, row_seeds(self.seed, epoch, rows, _ERASE).tolist()):
                     seed_generators(seed)
                     self.erasing(picture)
