@@ -25,12 +25,7 @@ T = TypeVar("T")
 
 
 class Layout(NamedTuple):
-    """Places of splits and classes in the paths of files.
-
-    Args:
-        split: Place of the split's folder in a path; None where all files are the split train.
-        label: Place of the class's folder.
-    """
+    """Places of the folders of splits and classes in the paths of files; the split train alone has none."""
 
     split: int | None
     label: int
@@ -52,10 +47,6 @@ def find_layout(paths: Sequence[Parts], words: Mapping[str, str] = SPLIT_WORDS) 
 
     Folders are splits if they hold folders and either each of them is named for a split, or at least two splits are
     named; then a folder with another name is a split of that name. A single folder that holds all others is no class.
-
-    Args:
-        paths: Relative paths of files, in their parts.
-        words: Splits by the names of their folders.
     """
     top = 0
     while len(names := _folders(paths, top)) == 1 and _folders(paths, top + 1) and not _files(paths, top + 1):
@@ -88,9 +79,9 @@ def relative_parts(folder: str, files: Sequence[str]) -> list[Parts]:
 def read_classes(
     folder: str, files: Mapping[Parts, str], *, column: str, kind: str, words: Mapping[str, str] = SPLIT_WORDS
 ) -> datasets.DatasetDict:
-    """The files of class folders by split, with a column of their names and the column label, a `ClassLabel`.
+    """The files of class folders by split, with their names in `column` and the column label, a `ClassLabel`.
 
-    The log has the numbers of files and classes, and everything that is left out.
+    It logs the numbers of files and classes, and everything that is left out.
 
     Args:
         folder: The folder that holds the files.

@@ -42,8 +42,8 @@ def position(trainer: Trainer | None) -> tuple[int, int]:
     epoch = epochs.completed
     if not batches.is_last_batch:
         return epoch, batches.current.processed
-    # Saved after an epoch's last batch. If the epoch was counted by then, Lightning (with max_steps) still resumes it and
-    # must find nothing left of it; if not, it goes on with the next one.
+    # Saved after an epoch's last batch. If the epoch was counted by then, Lightning (with max_steps) still resumes it
+    # and must find nothing left of it; if not, it goes on with the next one.
     return (epoch, -1) if epochs.processed > epoch else (epoch + 1, 0)
 
 

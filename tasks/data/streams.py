@@ -1,8 +1,8 @@
 """A streamed split as batches: shuffled through a buffer, divided among ranks and workers.
 
-The order follows from (seed, epoch), the number of ranks, and the number of workers. A resumed run reads the rows up to
-its place without decoding them. Two things are not repeated exactly: the last rows of an epoch where several workers run
-out of rows at different times, and rows after unreadable ones.
+The order follows from (seed, epoch), the number of ranks, and the number of workers. A resumed run reads the rows
+up to its place without decoding them. Two things are not repeated exactly: the last rows of an epoch where several
+workers run out of rows at different times, and rows after unreadable ones.
 """
 
 from collections.abc import Callable, Iterator

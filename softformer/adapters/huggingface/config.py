@@ -23,7 +23,7 @@ _CHOICES: dict[str, Any] = {
     "backend": BackendName,
     "pooling": PoolingKind,
 }
-# What transformers calls the arguments of `SoftEncoder`.
+# Names in transformers of the arguments of `SoftEncoder`.
 _ENCODER = {
     "dim": "hidden_size",
     "depth": "num_hidden_layers",
@@ -54,7 +54,7 @@ class SoftformerConfig(PreTrainedConfig):
         hidden_dropout_prob: Dropout rate of the input, of attention outputs and in MLPs.
         drop_path_rate: Stochastic depth of the last block, growing from 0 in the first.
         positions: "sinusoidal" and "rotary" work at any length, "learned" up to max_position_embeddings; or "none".
-        max_position_embeddings: Number of learned positions in tokens; says nothing with other positions.
+        max_position_embeddings: Number of learned positions in tokens; unused with other positions.
         landmarks: "mean" of segments, or these after a convolution, LayerNorm and GELU ("conv").
         inverse: "cholesky" or "newton" (see `softformer.Cholesky` and `softformer.Newton`).
         inverse_ridge: Multiple of the identity that is added before the inverse.
@@ -64,7 +64,7 @@ class SoftformerConfig(PreTrainedConfig):
         symmetric_norm: Whether to normalize as in SOFT++.
         value_kernel: Width in tokens of a depthwise convolution of the values, odd; 0 for none.
         backend: Implementation of the attention: "auto", "reference", "eager" or "triton".
-        pooling: What stands for a text in classification: "mean" of its real tokens, the first of them ("cls"), or
+        pooling: Vector of a text in classification: "mean" of its real tokens, the first of them ("cls"), or
             "attention", a learned mean.
         classifier_dropout: Dropout rate before the classifier.
         initializer_range: Standard deviation at which the weights of linear layers start, with biases at zero; None for
@@ -105,16 +105,12 @@ class SoftformerConfig(PreTrainedConfig):
     pad_token_id: int | None = 0
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Check the options; transformers takes what is left in `kwargs`."""
+        """Check the options; `kwargs` are those of transformers."""
         super().__post_init__(**kwargs)
         self.check()
 
     def check(self) -> None:
-        """Refuse options that are unknown or do not go together, by the names that they have here.
-
-        Raises:
-            ValueError: There is one. `SoftEncoder` checks the ranges of the others.
-        """
+        """A ValueError for options that are unknown or exclude each other; `SoftEncoder` checks the ranges."""
         for name, kind in _CHOICES.items():
             if (value := getattr(self, name)) not in get_args(kind):
                 raise ValueError(f"{name}: expected one of {', '.join(map(repr, get_args(kind)))}, got {value!r}")
@@ -145,15 +141,10 @@ class SoftformerConfig(PreTrainedConfig):
 
 
 def options_of_encoder(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a `SoftformerConfig` for an encoder that is described by plain values.
+    """The options of a `SoftformerConfig` for arguments of `SoftEncoder`; a ValueError for unknown ones.
 
-    Args:
-        arguments: Those of `SoftEncoder`, with ``soft`` as a dictionary of `SoftOptions` or as ``{"class_path": ...,
-            "init_args": {...}}``, and its inverse in the latter form. What is missing keeps its default.
-            gradient_checkpointing is left out, as transformers has a switch of its own for that.
-
-    Raises:
-        ValueError: An argument or an inverse is unknown.
+    ``soft`` is a dictionary of `SoftOptions` or ``{"class_path": ..., "init_args": {...}}``, and its inverse is in the
+    latter form. gradient_checkpointing is left out, as transformers has a switch of its own for it.
     """
     given = {name: value for name, value in arguments.items() if name not in ("soft", "gradient_checkpointing")}
     soft = dict(arguments.get("soft") or {})

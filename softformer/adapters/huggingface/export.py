@@ -66,14 +66,7 @@ def export_checkpoint(
 
 
 def model_of(content: Mapping[str, Any]) -> SoftformerPreTrainedModel:
-    """The model that a task's checkpoint holds, in evaluation mode.
-
-    Args:
-        content: A Lightning checkpoint of TextClassifier or MaskedLanguageModel.
-
-    Raises:
-        ValueError: It is another task, has another encoder than SoftEncoderSpec, or its weights do not fit.
-    """
+    """The model of a task's checkpoint in evaluation mode; a ValueError for another task or encoder."""
     hyperparameters = content.get(ARGUMENTS_KEY) or {}
     task = _last_name(hyperparameters.get(CLASS_KEY))
     if STATE_KEY not in content or task not in ("TextClassifier", "MaskedLanguageModel"):
@@ -87,7 +80,7 @@ def model_of(content: Mapping[str, Any]) -> SoftformerPreTrainedModel:
             "has a save_pretrained of its own, and others have no place in the Auto classes"
         )
     masked = task == "MaskedLanguageModel"
-    # Metrics and the weights of the loss lie beside the network.
+    # Metrics and the weights of the loss are not part of the network.
     network = renamed(content[STATE_KEY], {"network.": ""})
     state = renamed(network, MASKED if masked else CLASSIFIER)
     if _EMBEDDING not in state:
@@ -109,7 +102,7 @@ def model_of(content: Mapping[str, Any]) -> SoftformerPreTrainedModel:
 
 
 def tokenizer_of(content: Mapping[str, Any]) -> PreTrainedTokenizerFast | None:
-    """The tokenizer that a task's checkpoint holds, which cuts where the task does; None if it holds none."""
+    """The tokenizer of a task's checkpoint, which truncates as the task does; None if it has none."""
     settings = _processor(content)
     description = settings.get("tokenizer")
     if description is None:

@@ -9,8 +9,8 @@ import torch
 from tasks.data.batches import (
     EvalBatches,
     TrainBatches,
-    restored_generators,
     mix,
+    restored_generators,
     row_seeds,
     row_uniforms,
     seed_generators,

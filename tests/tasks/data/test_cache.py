@@ -6,7 +6,7 @@ from typing import Any
 import datasets
 import pytest
 
-from tasks.data.cache import cached, cache_file
+from tasks.data.cache import cache_file, cached
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
