@@ -65,7 +65,8 @@ def _read_inverse(record: Mapping[str, Any]) -> Inverse:
     return kinds[name](**record.get("init_args", {}))
 
 
-# Of each size: parameters in millions, channels, blocks, and heads of the stages.
+# Of each size: parameters in millions, and channels, blocks, and heads of the stages. The small size is that of the
+# paper; `softformer.from_published` also builds that of the published code, with 39 M parameters.
 _SIZES = {
     "tiny": (13, (64, 128, 320, 512), (1, 2, 3, 2), (2, 4, 10, 16)),
     "small": (24, (64, 128, 320, 512), (1, 3, 7, 4), (2, 4, 10, 16)),
@@ -80,7 +81,7 @@ default_cfgs = generate_default_cfgs(
 
 
 def _register(family: str, size: str) -> None:
-    """Register a variant; its small sizes are those of the paper, `softformer.from_published` builds the code's."""
+    """Register a variant of timm's models."""
     name, (millions, embed_dims, depths, num_heads) = f"{family}_{size}", _SIZES[size]
 
     def create(pretrained: bool = False, **kwargs: Any) -> SoftVisionTransformer:
