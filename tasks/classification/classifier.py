@@ -113,8 +113,9 @@ class Classifier(Task[P]):
 
     def on_validation_epoch_start(self) -> None:
         """Reset the confusion matrices."""
-        for counts in filter(None, (self.val_counts, self.test_counts)):
-            counts.reset()
+        for counts in (self.val_counts, self.test_counts):
+            if counts is not None:
+                counts.reset()
 
     on_test_epoch_start = on_validation_epoch_start
 

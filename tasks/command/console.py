@@ -1,4 +1,4 @@
-"""The commands, and what they show: their errors, and none of the advertisements and warnings of libraries."""
+"""The commands and their console: errors of one line, and filters of the warnings of libraries."""
 
 import logging
 import sys

@@ -16,18 +16,14 @@ def shipped_recipes() -> Path:
 
 
 def is_name(value: str) -> bool:
-    """Whether a value of --config is a file or a name, and not the configuration itself."""
+    """Whether a value of --config is a file or a name, and not the settings themselves."""
     return not value.lstrip().startswith("{") and "\n" not in value
 
 
 def find_recipe(name: str) -> Path:
-    """The file of a recipe.
+    """The file of a recipe, by its path or the name of a shipped one such as ``image/digits``; ``.yaml`` may be left out.
 
-    Args:
-        name: A path, with or without ``.yaml``, or the name of a shipped recipe such as ``image/digits``.
-
-    Raises:
-        FileNotFoundError: Neither exists; the message lists the shipped ones.
+    A FileNotFoundError lists the shipped recipes.
     """
     for candidate in (Path(name), Path(f"{name}.yaml"), shipped_recipes() / name, shipped_recipes() / f"{name}.yaml"):
         if candidate.is_file():
@@ -39,10 +35,7 @@ def find_recipe(name: str) -> Path:
 
 
 def read_recipe(value: str) -> dict[str, Any]:
-    """The settings of a recipe.
-
-    Args:
-        value: A value of --config: a file, a name, or the settings themselves.
+    """The settings of a value of --config, which is a file, a name, or the settings themselves.
 
     Raises:
         FileNotFoundError: There is no such recipe.

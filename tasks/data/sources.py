@@ -182,11 +182,10 @@ class Source:
             give = folder if path.endswith("folder") else f"{files}, or {folder}"
             raise ValueError(f"path={self.path!r} is a format: give {give}")
         if os.path.isfile(path):
-            kind = format_of(path)
-            read = f"Read it by --data.path {kind} --data.data_files.train {shlex.quote(self.path)}"
+            readable = format_of(path) is not None
             raise ValueError(
                 f"path={self.path!r} is a file: expected a hub name, a folder or a format. "
-                + (read if kind else "Give its folder, or save the data as CSV, JSON lines or parquet")
+                + (f"Read it by {options_of(self.path)}" if readable else "Save the data as CSV, JSON lines or parquet")
             )
         local = self.path.startswith(("/", "./", "../", "~")) or self.path.endswith("/")
         if local and not os.path.isdir(path):
@@ -203,6 +202,11 @@ class Source:
             found = glob.iglob(os.path.join(glob.escape(folder), as_pattern(entry, folder)), recursive=True)
             if not any(map(os.path.lexists, found)):
                 raise FileNotFoundError(f"{self}: data_files: no file {os.path.join(folder, entry)!r}")
+
+
+def options_of(table: str) -> str:
+    """The options of the command line that read a table."""
+    return f"--data.path {format_of(table)} --data.data_files.train {shlex.quote(table)}"
 
 
 def _expanded(entry: str, folder: str) -> str:
