@@ -78,12 +78,7 @@ class Task(SoftformerModule, Generic[P]):
     on_test_start = on_validation_start
 
     def meet(self, data: Any) -> None:
-        """Compare the processors of task and data; a task without a processor takes that of the data.
-
-        Raises:
-            ValueError: The data preprocesses inputs in another way than in the training of the task, or has other
-                classes.
-        """
+        """Compare the processors of task and data, a ValueError if they differ; a task without one takes the data's."""
         theirs = getattr(data, "processor", None)
         if not self.trains:
             self.known_processor()

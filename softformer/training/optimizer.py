@@ -39,9 +39,6 @@ class OptimizerSpec(Settings):
         layer_decay: Factor on the learning rate from each layer to the one before it, for fine-tuning; 1 for one rate.
         betas: Both momentum factors of the Adam family; None for the optimizer's own.
         momentum: Momentum of the optimizers that have one.
-
-    Raises:
-        ValueError: A value is out of its range.
     """
 
     def __init__(

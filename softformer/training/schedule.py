@@ -18,9 +18,6 @@ class ScheduleSpec(Settings):
         name: Shape after the warm-up: half a cosine, a straight line, or none.
         warmup: Share of all steps over which the rate rises in a straight line, in [0, 1); 10 epochs of 300 are 0.0333.
         min_lr: Rate after the last step (of the head, where layers have their own).
-
-    Raises:
-        ValueError: A value is out of its range.
     """
 
     def __init__(self, name: ScheduleName = "cosine", warmup: float = 0.05, min_lr: float = 0.0) -> None:
@@ -42,10 +39,7 @@ class RunSchedule(LambdaLR):
     Args:
         optimizer: Its groups hold their peak rates.
         spec: The curve.
-        lr: Peak rate of the head, to which min_lr relates.
-
-    Raises:
-        ValueError: min_lr exceeds the peak rate.
+        lr: Peak rate of the head, which must be at least min_lr.
     """
 
     def __init__(self, optimizer: Optimizer, spec: ScheduleSpec, lr: float) -> None:

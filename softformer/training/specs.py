@@ -92,11 +92,8 @@ def takes_options_of(described: type, *left_out: str, optional: bool = False) ->
 def describe(value: Any) -> Any:
     """A plain copy of a value: specs, inverses and dataclasses become dictionaries, tuples lists, paths strings.
 
-    Numbers and strings of other types than Python's own, such as numpy's, become those, or loading a checkpoint with
-    ``weights_only`` would refuse them.
-
-    Raises:
-        ValueError: The value holds an object that cannot be described.
+    Numbers and strings of other types, such as numpy's, become Python's own, or loading a checkpoint with
+    ``weights_only`` would refuse them. Other objects are a ValueError.
     """
     if value is None or isinstance(value, bool):
         return value

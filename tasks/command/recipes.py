@@ -21,10 +21,7 @@ def is_name(value: str) -> bool:
 
 
 def find_recipe(name: str) -> Path:
-    """The file of a recipe, by its path or the name of a shipped one such as ``image/digits``; ``.yaml`` may be left out.
-
-    A FileNotFoundError lists the shipped recipes.
-    """
+    """The file of a recipe, by its path or the name of a shipped one; a FileNotFoundError lists the shipped ones."""
     for candidate in (Path(name), Path(f"{name}.yaml"), shipped_recipes() / name, shipped_recipes() / f"{name}.yaml"):
         if candidate.is_file():
             return candidate
@@ -35,12 +32,7 @@ def find_recipe(name: str) -> Path:
 
 
 def read_recipe(value: str) -> dict[str, Any]:
-    """The settings of a value of --config, which is a file, a name, or the settings themselves.
-
-    Raises:
-        FileNotFoundError: There is no such recipe.
-        ValueError: It is not a mapping in YAML.
-    """
+    """The settings of a value of --config, which is a file, a name, or the settings; a ValueError if it has none."""
     what = f"the recipe {find_recipe(value)}" if is_name(value) else f"config={value!r}"
     try:
         content = yaml.safe_load(find_recipe(value).read_text(encoding="utf-8") if is_name(value) else value)

@@ -80,12 +80,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def read_request(args: list[str]) -> Request:
-    """Find the recipes and the checkpoint in the arguments of a command; where options repeat, the last one wins.
-
-    Raises:
-        FileNotFoundError: There is no such recipe or checkpoint.
-        ValueError: A recipe is not YAML, or the checkpoint is not one of our tasks.
-    """
+    """Find the recipes and the checkpoint in the arguments of a command; where options repeat, the last one wins."""
     parser = _Reader(add_help=False, allow_abbrev=False)
     parser.add_argument("-c", "--config", action=_ReadRecipe, dest="recipes", default=[])
     for name in _OPTIONS:

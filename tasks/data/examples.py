@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 import datasets
@@ -61,6 +61,7 @@ class Split:
         return len(self.numbers)
 
 
+@dataclass(eq=False)
 class Examples(Dataset[Batch]):
     """A split, read a batch at a time: `examples[Draw(epoch, positions)]` is a collated batch.
 
@@ -73,25 +74,21 @@ class Examples(Dataset[Batch]):
         remedy: What to do about an unreadable row, for messages.
     """
 
-    def __init__(
-        self,
-        split: Split,
-        read: Callable[[dict[str, Any]], Any],
-        collate: Callable[[list[Any], np.ndarray, int], Batch],
-        *,
-        on_bad: OnBad = "error",
-        remedy: str = "Repair or remove it",
-    ) -> None:
-        self.split = split
-        self.read = read
-        self.collate = collate
-        self.on_bad = on_bad
-        self.remedy = remedy
-        self.positions = np.arange(len(split))
+    split: Split
+    read: Callable[[dict[str, Any]], Any]
+    collate: Callable[[list[Any], np.ndarray, int], Batch]
+    _: KW_ONLY
+    on_bad: OnBad = "error"
+    remedy: str = "Repair or remove it"
+
+    def __post_init__(self) -> None:
+        self.positions = np.arange(len(self.split))
         # Shared memory: workers mark unreadable rows, and the main process counts them. Threads mark them, too, which
         # are not in the inference mode in which a loader may be made.
         with torch.inference_mode(False):
-            self.unreadable = torch.zeros(len(split) if on_bad == "skip" else 0, dtype=torch.bool).share_memory_()
+            self.unreadable = torch.zeros(
+                len(self.split) if self.on_bad == "skip" else 0, dtype=torch.bool
+            ).share_memory_()
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -106,14 +103,11 @@ class Examples(Dataset[Batch]):
         self.keep(np.array([example is not None for example in self.read_each(num_threads)]))
 
     def leave_out(self, faults: Mapping[int, str], numbers: np.ndarray | None = None) -> None:
-        """Leave out rows that are known to be unreadable, before any other is left out.
+        """Leave out rows that are known to be unreadable, before any other is left out; or raise a `ReadError`.
 
         Args:
             faults: Errors by the places of the rows in the split.
             numbers: (N,) numbers of all rows in messages; by default their own.
-
-        Raises:
-            ReadError: There are such rows and `on_bad` is "error", or there are no others.
         """
         numbers = self.split.numbers if numbers is None else numbers
         for count, place in enumerate(sorted(faults)):

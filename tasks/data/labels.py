@@ -47,15 +47,9 @@ class Labels:
         return number
 
     def check(self, rows: datasets.Dataset, split: str, numbers: np.ndarray) -> np.ndarray | None:
-        """Check all labels of rows; their class numbers, (N,) int64, None if multi-label.
+        """Class numbers of the labels of a split, (N,) int64, None if multi-label.
 
-        Args:
-            rows: The rows.
-            split: Name of the rows in messages.
-            numbers: (N,) numbers of the rows in messages.
-
-        Raises:
-            ValueError: A label is missing, or is none of the classes.
+        A ValueError with the number of the row if a label is missing or not one of the classes.
         """
         column, row_of = self._entries(rows)
         if not self.multi_label and column.null_count:
@@ -214,7 +208,7 @@ def _numbered(values: Iterable[Any]) -> dict[Any, int]:
 
 
 def labels_as_trained(column: str, feature: Any, known: list[str], *, class_names: list[str] | None = None) -> Labels:
-    """The classes of a label column with the class numbers of a trained task.
+    """The classes of a label column with the class numbers of a trained task; a ValueError for other classes.
 
     Classes are matched by name: the names of a `ClassLabel`, `class_names`, or strings themselves. Whole numbers
     without names are the task's own names where these are whole numbers, else the task's class numbers.
@@ -224,9 +218,6 @@ def labels_as_trained(column: str, feature: Any, known: list[str], *, class_name
         feature: Type of the column.
         known: (K,) names of the task's classes.
         class_names: The user's names of the classes of the data.
-
-    Raises:
-        ValueError: The data has a class that the task does not know, or the column's type holds no classes.
     """
     named = class_names is not None or isinstance(_element(feature)[0], datasets.ClassLabel)
     labels = labels_from(column, feature, class_names=class_names if named else known)

@@ -117,9 +117,6 @@ def train_loader(
         seed: The data seed.
         costs: Costs of the rows, where these decide the batches.
         options: As in `DataLoader`: workers and memory.
-
-    Raises:
-        ValueError: The trainer's settings do not give the length of a stream.
     """
     rank, world = rank_and_world(trainer)
     layout = {"batch_size": batch_size, "seed": seed, "processes": world}

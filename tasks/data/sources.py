@@ -257,11 +257,7 @@ def streamed(splits: Mapping[str, datasets.Dataset]) -> datasets.IterableDataset
 
 
 def choose_split(source: Source, splits: Mapping[str, Any], argument: str, name: str) -> Any:
-    """A split by name or, where nothing is streamed, by a slice of `datasets` ("train[:90%]", "train+test").
-
-    Raises:
-        ValueError: There is no such split, or no such slice; the message names `argument`, that of the user.
-    """
+    """A split by name, or by a slice ("train[:90%]", "train+test") of data that is not streamed, for an argument."""
     if name in splits:
         return splits[name]
     missing = [part for part in split_parts(name) if part not in splits]

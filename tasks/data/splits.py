@@ -6,12 +6,9 @@ import numpy as np
 def validation_part(
     num_rows: int, fraction: float, seed: int, classes: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Divide row numbers into a training and a validation part, both ascending, by a seed.
+    """Divide row numbers into a training and a validation part, both ascending and not empty, by a seed.
 
     Both parts have equal shares of the classes, (num_rows,) numbers, where every class can be in both.
-
-    Raises:
-        ValueError: One of the parts would be empty.
     """
     from sklearn.model_selection import train_test_split
 

@@ -6,6 +6,7 @@ workers run out of rows at different times, and rows after unreadable ones.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import datasets
@@ -18,6 +19,7 @@ from tasks.data.batches import mix
 from tasks.data.examples import Batch, OnBad, ReadError, report_unreadable
 
 
+@dataclass(eq=False)
 class StreamExamples(IterableDataset[Batch]):
     """Collated batches of a streamed split.
 
@@ -36,34 +38,21 @@ class StreamExamples(IterableDataset[Batch]):
         endless: Begin again at the end with another order, so that no rank runs out before the others.
     """
 
-    def __init__(
-        self,
-        name: str,
-        stream: datasets.IterableDataset,
-        read: Callable[[dict[str, Any]], Any],
-        collate: Callable[[list[Any], np.ndarray, int], Batch],
-        *,
-        batch_size: int,
-        on_bad: OnBad = "error",
-        remedy: str = "Repair or remove it",
-        rank: int = 0,
-        num_replicas: int = 1,
-        shuffle: tuple[int, int] | None = None,
-        full_batches: bool = False,
-        endless: bool = False,
-    ) -> None:
-        self.name = name
-        self.stream = stream
-        self.read = read
-        self.collate = collate
-        self.batch_size = batch_size
-        self.on_bad = on_bad
-        self.remedy = remedy
-        self.rank = rank
-        self.num_replicas = num_replicas
-        self.shuffle = shuffle
-        self.full_batches = full_batches
-        self.endless = endless
+    name: str
+    stream: datasets.IterableDataset
+    read: Callable[[dict[str, Any]], Any]
+    collate: Callable[[list[Any], np.ndarray, int], Batch]
+    _: KW_ONLY
+    batch_size: int
+    on_bad: OnBad = "error"
+    remedy: str = "Repair or remove it"
+    rank: int = 0
+    num_replicas: int = 1
+    shuffle: tuple[int, int] | None = None
+    full_batches: bool = False
+    endless: bool = False
+
+    def __post_init__(self) -> None:
         # Shared memory, so that persistent workers see a new epoch: epoch, batches to leave out, unreadable rows.
         self.place = torch.zeros(3, dtype=torch.int64).share_memory_()
 

@@ -49,11 +49,7 @@ class AutoBackbone(TextBackbone):
         return self.model.get_input_embeddings().weight
 
     def forward(self, ids: Tensor, mask: Tensor | None = None, types: Tensor | None = None) -> Tensor:
-        """Hidden states (B, N, C).
-
-        Raises:
-            ValueError: There are more tokens than the model has positions.
-        """
+        """Hidden states (B, N, C); a ValueError for more tokens than the model has positions."""
         if self._most_tokens is not None and ids.shape[1] > self._most_tokens:
             raise ValueError(
                 f"ids has {ids.shape[1]} tokens, but the model has positions for {self._most_tokens}: cut the texts "

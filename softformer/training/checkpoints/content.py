@@ -31,12 +31,7 @@ CheckpointFile = str | Path | IO[bytes]
 def read_checkpoint(
     path: str | Path, map_location: str | torch.device = "cpu", *, mmap: bool = False
 ) -> dict[str, Any]:
-    """The content of a checkpoint, that of an earlier version in today's names.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It cannot be read without executing code.
-    """
+    """The content of a checkpoint, also of an earlier version, in today's names; errors as in `read_weight_file`."""
     content = read_weight_file(path, kind="checkpoint", map_location=map_location, mmap=mmap)
     return {**content, **{key: with_public_paths(content[key]) for key in (ARGUMENTS_KEY, DATA_KEY) if key in content}}
 
@@ -123,11 +118,7 @@ def _described(owner: type, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def task_description(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """The task that a checkpoint holds, as ``{"class_path", "init_args"}``.
-
-    Raises:
-        ValueError: The checkpoint was not written by one of our tasks.
-    """
+    """The task of a checkpoint as ``{"class_path", "init_args"}``; a ValueError for a file that is not of our tasks."""
     hyperparameters = dict(checkpoint.get(ARGUMENTS_KEY) or {})
     path = hyperparameters.pop(CLASS_KEY, None)
     if path is None or STATE_KEY not in checkpoint:

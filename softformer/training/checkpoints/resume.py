@@ -11,14 +11,10 @@ from softformer.training.specs import describe
 
 
 def check_resumable(optimizer: OptimizerSpec, trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Refuse to resume from a checkpoint whose state would override the settings of the run.
+    """A ValueError for a checkpoint of weights alone, of other settings of the optimizer, or of averaged weights.
 
     The optimizer's state includes its learning rate, decay and momenta, so new values would be ignored silently. The
     schedule is not in that state: it follows the task and the length of the run, which may both change.
-
-    Raises:
-        ValueError: The checkpoint holds weights alone, other settings of the optimizer, or averaged weights that would
-            be taken for the weights in training.
     """
     # Some strategies store the optimizer outside the checkpoint and restore it themselves.
     if "optimizer_states" not in checkpoint and trainer.strategy.lightning_restore_optimizer:

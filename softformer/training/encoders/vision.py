@@ -47,11 +47,7 @@ class TimmSpec(EncoderSpec):
         self.drop_path_rate = drop_path_rate
 
     def build(self) -> nn.Module:
-        """The timm model.
-
-        Raises:
-            ValueError: timm knows no such model, has no weights for it, or it lacks one of the options.
-        """
+        """The timm model; a ValueError if timm has no such model or no weights for it, or the model lacks an option."""
         check_timm_name(self.name)
         if self.pretrained and ":" not in self.name and not timm.is_model_pretrained(self.name):
             raise ValueError(f"pretrained=True, but timm has no weights for {self.name!r}; set pretrained to false")
@@ -79,11 +75,7 @@ class SoftVisionSpec(EncoderSpec):
         """Remember the options; `build` checks them."""
 
     def build(self) -> nn.Module:
-        """The network.
-
-        Raises:
-            ValueError: The variant is unknown, or an option is out of range or does not go with another.
-        """
+        """The network; a ValueError for an unknown variant, or options that are out of range or exclude each other."""
         options = {name: value for name, value in self.init_args.items() if value is not None}
         return timm.create_model(check_choice("name", options.pop("name"), get_args(SoftVariant)), **options)
 

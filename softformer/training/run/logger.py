@@ -21,6 +21,8 @@ class RunLogger(Logger):
         folder: The folder of the run.
     """
 
+    version = ""  # a run folder has no versions
+
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self._folder = folder
@@ -32,11 +34,6 @@ class RunLogger(Logger):
     def name(self) -> str:
         """Name of the run."""
         return self._folder.name
-
-    @property
-    def version(self) -> str:
-        """A run folder has no versions."""
-        return ""
 
     @property
     def save_dir(self) -> str:
