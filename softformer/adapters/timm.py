@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
-from torch import Tensor, nn
 
 from softformer.models.vision.network import SoftVisionTransformer, adapt_state_dict
 from softformer.models.vision.published import published_cfg
@@ -23,9 +22,8 @@ _NORMALIZED: dict[str, Any] = {
 }
 
 
-def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Convert a checkpoint for a model: names of the authors' layout, position embeddings of other grids."""
-    return adapt_state_dict(state_dict, model)
+# The name that timm's models have for it.
+checkpoint_filter_fn = adapt_state_dict
 
 
 class RecordedSoftVisionTransformer(SoftVisionTransformer):

@@ -1,4 +1,4 @@
-"""Objects that describe what to build, to and from plain dictionaries.
+"""Configuration objects, to and from plain dictionaries.
 
 Recipes, checkpoints and ``jsonargparse`` share the form ``{"class_path": ..., "init_args": {...}}``, so no object has
 to be pickled.
@@ -23,12 +23,7 @@ T = TypeVar("T")
 # Beginnings of the errors of jsonargparse that wrap an error of a constructor or a property.
 _WRAPPERS = ("Does not validate against any of the Union subtypes", "Call to compute_fn of link")
 _ARGS = "\n\nArgs:"
-_PLAIN: dict[type, Callable[[Any], Any]] = {
-    numbers.Integral: int,
-    numbers.Real: float,
-    str: str.__str__,
-    Path: str,
-}
+_PLAIN: dict[type, Callable[[Any], Any]] = {numbers.Integral: int, numbers.Real: float, str: str.__str__, Path: str}
 # An entry of that section, with its further lines, and its name.
 _ARGUMENT = re.compile(r"^( {4}(\w+): .*\n(?: {8}.*\n)*)", re.MULTILINE)
 

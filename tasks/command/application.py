@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
 from torch.multiprocessing import ProcessRaisedException
 
 import softformer.adapters.timm
-import softformer.training.encoders.sequence  # noqa: F401  (short class names are those of imported classes)
+import softformer.training.encoders.sequence  # noqa: F401  (only imported classes have short names)
 import tasks.image
 import tasks.text
 from softformer.training.callbacks import ClassReport, PredictionTable, ResultTable

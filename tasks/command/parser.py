@@ -67,7 +67,7 @@ class Parser(LightningArgumentParser):
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, *rest: Any, **kwargs: Any
     ) -> Namespace:
-        """Parse; a null for an option inside an object, which jsonargparse hands on as "None", is null."""
+        """Parse; a null for an option inside an object, which jsonargparse passes on as "None", is null."""
         if args is not None and not self.exit_on_error:
             args = [f"{arg[:-4]}null" if arg.endswith("=None") else arg for arg in args]
         return self._log_inherited(kwargs.get("namespace"), super().parse_args(args, *rest, **kwargs))

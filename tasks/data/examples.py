@@ -71,7 +71,7 @@ class Examples(Dataset[Batch]):
         collate: Turns (examples, their row numbers, epoch) into a batch. Random numbers depend on these three alone.
         on_bad: "error" raises at an unreadable row. "skip" puts the next readable row of the split in its place, so
             that batches stay equal on every rank; where no row may count twice (evaluation), `remove_unreadable` first.
-        remedy: What to do about an unreadable row, for messages.
+        remedy: The remedy of an unreadable row, for messages.
     """
 
     split: Split

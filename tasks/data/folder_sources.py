@@ -136,13 +136,13 @@ class FolderSource(Source):
         places = {path[: layout.label] for path in files if len(path) > layout.label + 1}
         empty = subfolders(folder, places) - {path[: layout.label + 1] for path in files}
         untrained = set(names) - labels.get("train", set(names))
-        for what, left in (
+        for title, left in (
             (f"{kind} files left out because they lie in no folder of a class", stray),
             (f"folders left out because they hold no {kind} files", sorted(os.path.join(*path) for path in empty)),
             (f"classes without {kind} files in train", sorted(untrained)),
         ):
             if left:
-                rank_zero_info(f"{folder}: {what}: {len(left):,} {shortened(left)}")
+                rank_zero_info(f"{folder}: {title}: {len(left):,} {shortened(left)}")
         features = datasets.Features({self.column: datasets.Value("string"), "label": datasets.ClassLabel(names=names)})
         number_of = {name: number for number, name in enumerate(names)}
 

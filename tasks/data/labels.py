@@ -1,4 +1,4 @@
-"""Class labels of a column: their names, their numbers, and whether a row has one or several."""
+"""Class labels of a column: the names and the numbers of the classes, one or several for a row."""
 
 import re
 from collections.abc import Iterable, Sequence

@@ -108,7 +108,7 @@ class TaskDataModule(LightningDataModule, ABC):
         self.given_processor: Any = processor
         self._examples: dict[Role, Examples | StreamExamples] = {}
 
-    # What a domain provides.
+    # Provided by a domain.
 
     @property
     @abstractmethod
@@ -145,7 +145,7 @@ class TaskDataModule(LightningDataModule, ABC):
 
     @property
     def remedy(self) -> str:
-        """What to do about an unreadable row."""
+        """The remedy of an unreadable row, for messages."""
         return f"Repair or remove it, or skip and count such rows by --data.{self.on_bad_argument} skip"
 
     def map_examples(self, role: Role, split: Split) -> Examples:

@@ -30,7 +30,7 @@ class StreamExamples(IterableDataset[Batch]):
         collate: Turns (examples, their numbers, epoch) into a batch.
         batch_size: Rows in a batch.
         on_bad: "error" raises at an unreadable row, "skip" takes the next row of the stream.
-        remedy: What to do about an unreadable row, for messages.
+        remedy: The remedy of an unreadable row, for messages.
         rank: This process among `num_replicas`.
         num_replicas: Processes that share the stream.
         shuffle: (seed, rows in the buffer); None for the stream's order.
@@ -77,8 +77,8 @@ class StreamExamples(IterableDataset[Batch]):
         epoch, start = self.place[:2].tolist()
         if start < 0:
             return
-        # The loader takes a batch from each worker in turn, from the first one on: those before the one that is next
-        # give it an empty turn.
+        # The loader takes a batch from each worker in turn, from the first one on, so the workers before the
+        # next one yield an empty turn.
         left_out = self.batch_size * len(range(worker, start, num_workers))
         if worker < start % num_workers:
             yield {}

@@ -64,7 +64,7 @@ def _layout(file: str) -> tuple[str, list[str]]:
         header = line.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file}: {not_utf8(file)}") from error
-    # Where several fit equally well, the first one: the comma.
+    # max returns the first of equal ones: the comma.
     delimiter = max(_DELIMITERS, key=lambda delimiter: len(next(csv.reader([header], delimiter=delimiter), [])))
     if not header:
         return delimiter, []

@@ -22,13 +22,7 @@ from softformer.adapters.huggingface.models import (
     SoftformerForSequenceClassification,
     SoftformerPreTrainedModel,
 )
-from softformer.models.checkpoint_keys import (
-    ARGUMENTS_KEY,
-    CLASS_KEY,
-    INPUT_SETTINGS_KEY,
-    PROCESSOR_KEY,
-    STATE_KEY,
-)
+from softformer.models.checkpoint_keys import ARGUMENTS_KEY, CLASS_KEY, INPUT_SETTINGS_KEY, PROCESSOR_KEY, STATE_KEY
 from softformer.models.text_names import CLASSIFIER, MASKED, renamed
 from softformer.models.weight_files import read_weight_file
 
@@ -132,12 +126,12 @@ def _classifier_options(
     names = settings.get("class_names") or [str(number) for number in range(count)]
     if len(names) != count:
         raise ValueError(f"checkpoint: expected {count} names of classes, got {len(names)}")
-    several = settings.get("multi_label") or hyperparameters.get("multi_label", False)
+    multi_label = settings.get("multi_label") or hyperparameters.get("multi_label", False)
     return {
         "pooling": hyperparameters.get("pooling", "mean"),
         "id2label": dict(enumerate(names)),
         "label2id": {name: number for number, name in enumerate(names)},
-        "problem_type": "multi_label_classification" if several else "single_label_classification",
+        "problem_type": "multi_label_classification" if multi_label else "single_label_classification",
     }
 
 
@@ -159,8 +153,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model, tokenizer = export_checkpoint(options.checkpoint, options.folder)
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
-    beside = "with its tokenizer" if tokenizer is not None else "without a tokenizer: the checkpoint holds none"
-    print(f"{type(model).__name__}, {model.num_parameters():,} parameters, is in {options.folder}, {beside}")
+    extent = "with its tokenizer" if tokenizer is not None else "without a tokenizer: the checkpoint holds none"
+    print(f"{type(model).__name__}, {model.num_parameters():,} parameters, is in {options.folder}, {extent}")
     return 0
 
 

@@ -80,7 +80,7 @@ class SoftformerModel(SoftformerPreTrainedModel):
         super().__init__(config)
         encoder = SoftEncoder(**config.encoder_options())
         for block in encoder.blocks:
-            # The same module under another name: transformers knows by its class what it can checkpoint.
+            # The same module, of the class by which transformers finds the layers that it can checkpoint.
             block.__class__ = SoftformerLayer
         self.backbone = TextEncoder(config.vocab_size, encoder)
         self.post_init()
@@ -181,14 +181,8 @@ class SoftformerForMaskedLM(SoftformerPreTrainedModel):
         """
         if unknown := [name for name in loss_options if name not in _LOSS_OPTIONS]:
             raise TypeError(f"{', '.join(unknown)}: expected no arguments besides those named and {_LOSS_OPTIONS}")
-        outputs = self.softformer(
-            input_ids,
-            attention_mask,
-            inputs_embeds=inputs_embeds,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-        )
+        returned = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        outputs = self.softformer(input_ids, attention_mask, inputs_embeds=inputs_embeds, return_dict=True, **returned)
         logits = self.lm_head(outputs.last_hidden_state, self.decoder.weight)
         loss = None
         if labels is not None:
@@ -229,14 +223,8 @@ class SoftformerForSequenceClassification(SoftformerPreTrainedModel):
         transformers infers from the labels where it is None.
         """
         mask = _bool_mask(attention_mask)
-        outputs = self.softformer(
-            input_ids,
-            mask,
-            inputs_embeds=inputs_embeds,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-        )
+        returned = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        outputs = self.softformer(input_ids, mask, inputs_embeds=inputs_embeds, return_dict=True, **returned)
         pooled = self.pooling(outputs.last_hidden_state, mask)
         logits = self.classifier(self.dropout(pooled))
         loss = None if labels is None else self.loss_function(labels, logits, self.config)

@@ -4,7 +4,7 @@ from typing import Any
 
 from softformer.models.checkpoint_keys import CLASS_KEY, INPUT_SETTINGS_KEY
 
-# Modules whose classes earlier versions named by file, and the packages under which those classes are public.
+# Modules by which earlier versions named classes, and the packages under which these classes are public.
 _PUBLIC = {
     **dict.fromkeys(("softformer.models.audio_augment", "softformer.models.audio_windows"), "softformer.models.audio"),
     **dict.fromkeys(("softformer.models.sequence", "softformer.ops.inverse"), "softformer"),

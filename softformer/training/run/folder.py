@@ -19,11 +19,7 @@ MANIFEST = "manifest.txt"
 LOCK = ".lock"
 # Files of every run; the runs of earlier versions have no manifest.
 _FILES = (
-    CONFIG,
-    METRICS,
-    RESULTS,
-    "results.md",
-    "learning_curves.png",
+    *(CONFIG, METRICS, RESULTS, "results.md", "learning_curves.png"),
     *(f"class_report_{stage}.csv" for stage in ("val", "test")),
     *(f"confusion_matrix_{stage}.png" for stage in ("val", "test")),
 )
