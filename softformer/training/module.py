@@ -122,7 +122,7 @@ class SoftformerModule(LightningModule):
     @partial(torch.compiler.disable, recursive=False)
     def _logged_step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
         loss = self.step(batch, stage)
-        options = {"on_epoch": True, "sync_dist": True, "batch_size": self.rows_of_loss(batch)}
+        options: dict[str, Any] = {"on_epoch": True, "sync_dist": True, "batch_size": self.rows_of_loss(batch)}
         self.log(f"{stage}/loss", loss, on_step=stage == "train", prog_bar=stage == "train", **options)
         return loss
 

@@ -124,7 +124,7 @@ def train_loader(
         _check_streaming(trainer, world)
         options = _stream_options(examples, options)
         return ResumableLoader(examples, trainer=trainer, layout=layout, batch_size=None, **options)
-    if trainer is not None and trainer.overfit_batches > 0:
+    if getattr(trainer, "overfit_batches", 0):
         return _plain_loader(examples, batch_size, options)
     layout["rows"] = len(examples)
     batches = TrainBatches(len(examples), batch_size, seed=seed, rank=rank, num_replicas=world)
@@ -145,7 +145,7 @@ def eval_loader(
     """Batches of a split, in its own order without costs; arguments as in `train_loader`."""
     if isinstance(examples, StreamExamples):
         return DataLoader(examples, batch_size=None, **_stream_options(examples, options))
-    if trainer is not None and trainer.overfit_batches > 0:
+    if getattr(trainer, "overfit_batches", 0):
         return _plain_loader(examples, batch_size, options)
     rank, world = rank_and_world(trainer)
     batches = EvalBatches(len(examples), batch_size, rank=rank, num_replicas=world)
