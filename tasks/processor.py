@@ -28,7 +28,7 @@ class Processor(Spec, ABC):
         return type(self)(**{**self.init_args, **changes})
 
     def check_weights(self, report: WeightReport) -> None:
-        """A ValueError for starting weights that were trained with other preprocessing; none by default."""
+        """Raise a ValueError for starting weights of other preprocessing; by default, accept all."""
         return
 
     @abstractmethod

@@ -81,7 +81,7 @@ class MeanAveragePrecision(MultilabelAveragePrecision):
 
 
 def check_labels(labels: Tensor, num_classes: int, multi_label: bool) -> None:
-    """A ValueError for labels of another shape, or outside the classes."""
+    """Raise a ValueError for labels of another shape, or outside the classes."""
     if multi_label:
         if labels.ndim != 2 or labels.shape[1] != num_classes:
             raise ValueError(

@@ -72,7 +72,7 @@ class TrainBatches(DistributedSampler[Any]):
     def __init__(self, num_rows: int, batch_size: int, *, seed: int = 0, rank: int = 0, num_replicas: int = 1) -> None:
         if num_rows < num_replicas:
             raise ValueError(
-                f"training split: expected at least one row for each of {num_replicas} processes, "
+                f"the training split must have at least one row for each of {num_replicas} processes, "
                 f"got {num_rows} rows; use fewer devices"
             )
         super().__init__(cast(Dataset[Any], range(num_rows)), num_replicas, rank, shuffle=True, seed=seed)

@@ -144,14 +144,14 @@ def labels_from(
     for name in class_names or []:
         if not isinstance(name, str):
             raise ValueError(
-                f"class_names: expected strings, got {name!r}; put names between quotes in YAML, which takes yes, no, "
+                f"class_names must be strings, got {name!r}; put names between quotes in YAML, which takes yes, no, "
                 "on and off for booleans"
             )
     if isinstance(element, datasets.ClassLabel):
         names = list(element.names)
         if class_names is not None and len(class_names) != len(names):
             raise ValueError(
-                f"class_names: expected {len(names)} names, as column {column!r} has them {shortened(names)}, "
+                f"class_names must have {len(names)} names, as column {column!r} has them {shortened(names)}, "
                 f"got {len(class_names)}"
             )
         if class_names is not None and class_names != names and sorted(class_names) == sorted(names):

@@ -10,6 +10,7 @@ from softformer.layers.positions import PositionKind
 from softformer.models.sequence import SequenceAttention, SequenceLandmarks, SoftOptions
 from softformer.ops.attention.backends import BackendName
 from softformer.ops.inverse import Cholesky, Inverse, Newton, NewtonGradient, NewtonStart
+from softformer.ops.options import check_choice
 
 InverseName = Literal["cholesky", "newton"]
 
@@ -110,13 +111,12 @@ class SoftformerConfig(PreTrainedConfig):
         self.check()
 
     def check(self) -> None:
-        """A ValueError for options that are unknown or exclude each other; `SoftEncoder` checks the ranges."""
+        """Raise a ValueError for options that are unknown or exclude each other; `SoftEncoder` checks the ranges."""
         for name, kind in _CHOICES.items():
-            if (value := getattr(self, name)) not in get_args(kind):
-                raise ValueError(f"{name}: expected one of {', '.join(map(repr, get_args(kind)))}, got {value!r}")
+            check_choice(name, getattr(self, name), get_args(kind))
         if self.num_attention_heads < 1 or self.hidden_size % self.num_attention_heads:
             raise ValueError(
-                f"num_attention_heads: expected a divisor of hidden_size={self.hidden_size}, got "
+                f"num_attention_heads must be a divisor of hidden_size={self.hidden_size}, got "
                 f"{self.num_attention_heads}"
             )
         if self.inverse == "cholesky":
@@ -124,7 +124,7 @@ class SoftformerConfig(PreTrainedConfig):
             changed = {name: value for name, value in given.items() if value != getattr(type(self), name)}
             if changed:
                 raise ValueError(
-                    f"{', '.join(changed)}: expected the defaults with inverse='cholesky', which does not iterate, got "
+                    f"{', '.join(changed)} must have the defaults with inverse='cholesky', which does not iterate, got "
                     f"{', '.join(map(repr, changed.values()))}; set inverse='newton'"
                 )
 
@@ -152,7 +152,7 @@ def options_of_encoder(arguments: Mapping[str, Any]) -> dict[str, Any]:
     inverse = soft.pop("inverse", None)
     for known, names in ((tuple(_ENCODER), given), (_SOFT, soft)):
         if unknown := [name for name in names if name not in known]:
-            raise ValueError(f"encoder: expected the options {', '.join(known)}, got {', '.join(unknown)}")
+            raise ValueError(f"encoder must have only the options {', '.join(known)}, got {', '.join(unknown)}")
     options = {_ENCODER[name]: value for name, value in given.items()}
     return {**options, **soft, **({} if inverse is None else _options_of_inverse(inverse))}
 
@@ -161,7 +161,7 @@ def _options_of_inverse(description: Any) -> dict[str, Any]:
     path = description.get("class_path") if isinstance(description, Mapping) else description
     name = str(path).rpartition(".")[2].lower()
     if name not in get_args(InverseName) or not isinstance(description, Mapping):
-        raise ValueError(f"inverse: expected Cholesky or Newton as its class_path, with init_args, got {path!r}")
+        raise ValueError(f"inverse must have Cholesky or Newton as its class_path, with init_args, got {path!r}")
     arguments = dict(description.get("init_args") or {})
     options = {"inverse_ridge": arguments.pop("ridge")} if "ridge" in arguments else {}
     return {"inverse": name, **options, **{f"newton_{key}": value for key, value in arguments.items()}}

@@ -48,7 +48,7 @@ def export_checkpoint(
     """
     target = Path(folder).expanduser()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ValueError(f"folder: expected a new or an empty one, got {target}, which is in use")
+        raise ValueError(f"folder must be a new or an empty one, got {target}, which is in use")
     content = read_weight_file(checkpoint, kind="checkpoint")
     tokenizer = tokenizer_of(content)
     model = model_of(content)
@@ -65,12 +65,12 @@ def model_of(content: Mapping[str, Any]) -> SoftformerPreTrainedModel:
     task = _last_name(hyperparameters.get(CLASS_KEY))
     if STATE_KEY not in content or task not in ("TextClassifier", "MaskedLanguageModel"):
         raise ValueError(
-            f"checkpoint: expected one of TextClassifier or MaskedLanguageModel, got {task or 'none of our tasks'}"
+            f"checkpoint must be one of TextClassifier or MaskedLanguageModel, got {task or 'none of our tasks'}"
         )
     encoder = hyperparameters.get("encoder") or {}
     if _last_name(encoder.get("class_path")) != _ENCODER:
         raise ValueError(
-            f"checkpoint: expected the encoder {_ENCODER}, got {encoder.get('class_path')}; an encoder of transformers "
+            f"checkpoint must have the encoder {_ENCODER}, got {encoder.get('class_path')}; an encoder of transformers "
             "has a save_pretrained of its own, and others have no place in the Auto classes"
         )
     masked = task == "MaskedLanguageModel"
@@ -78,7 +78,7 @@ def model_of(content: Mapping[str, Any]) -> SoftformerPreTrainedModel:
     network = renamed(content[STATE_KEY], {"network.": ""})
     state = renamed(network, MASKED if masked else CLASSIFIER)
     if _EMBEDDING not in state:
-        raise ValueError("checkpoint: expected the weights of token embeddings, got a state_dict without them")
+        raise ValueError("checkpoint must have the weights of token embeddings, got a state_dict without them")
     options = {**options_of_encoder(encoder.get("init_args") or {}), "vocab_size": state[_EMBEDDING].shape[0]}
     model: SoftformerPreTrainedModel
     if masked:
@@ -125,7 +125,7 @@ def _classifier_options(
     count = state["classifier.weight"].shape[0]
     names = settings.get("class_names") or [str(number) for number in range(count)]
     if len(names) != count:
-        raise ValueError(f"checkpoint: expected {count} names of classes, got {len(names)}")
+        raise ValueError(f"checkpoint must have {count} names of classes, got {len(names)}")
     multi_label = settings.get("multi_label") or hyperparameters.get("multi_label", False)
     return {
         "pooling": hyperparameters.get("pooling", "mean"),

@@ -114,15 +114,15 @@ class SoftformerModel(SoftformerPreTrainedModel):
         """
         if self.config.output_attentions if output_attentions is None else output_attentions:
             raise ValueError(
-                "output_attentions: expected False, got True: no matrix of all pairs of tokens is ever formed;"
+                "output_attentions must be False, got True: no matrix of all pairs of tokens is ever formed;"
                 " softformer.attention_factors gives the factors of softmax-free attention"
             )
         every = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         if not isinstance(every, bool | None):
-            raise ValueError(f"output_hidden_states: expected True or False, got {every!r}; pick from the tuple of all")
+            raise ValueError(f"output_hidden_states must be True or False, got {every!r}; pick from the tuple of all")
         if (input_ids is None) == (inputs_embeds is None):
             both = "neither" if input_ids is None else "both"
-            raise ValueError(f"input_ids: expected it or inputs_embeds, one of the two, got {both}")
+            raise ValueError(f"one of input_ids and inputs_embeds must be given, got {both}")
         # `TextEncoder` in parts: given embeddings are scaled as its own, and hidden states are returned.
         embedded = self.backbone.embedding(input_ids) if inputs_embeds is None else inputs_embeds
         encoder: Any = self.backbone.encoder

@@ -131,7 +131,7 @@ def task_description(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_state_fits(ours: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
-    """A ValueError if the state dicts of a task and of a checkpoint differ in names or shapes."""
+    """Raise a ValueError if the state dicts of a task and of a checkpoint differ in names or shapes."""
     theirs = {plain_name(name): value for name, value in stored.items()}
     missing = [f"{name} is not in the checkpoint" for name in ours if name not in theirs]
     unexpected = [f"{name} is only in the checkpoint" for name in theirs if name not in ours]

@@ -11,7 +11,7 @@ from softformer.training.specs import describe
 
 
 def check_resumable(optimizer: OptimizerSpec, trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """A ValueError for a checkpoint of weights alone, of other settings of the optimizer, or of averaged weights.
+    """Raise a ValueError for a checkpoint of weights alone, of other settings of the optimizer, or of averaged weights.
 
     The optimizer's state includes its learning rate, decay and momenta, so new values would be ignored silently. The
     schedule is not in that state: it follows the task and the length of the run, which may both change.

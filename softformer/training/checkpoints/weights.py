@@ -56,7 +56,7 @@ class WeightReport:
         return "\n".join(lines)
 
     def check_complete(self, purpose: str) -> None:
-        """A ValueError that names the purpose (such as test), unless network and file have the same tensors."""
+        """Raise a ValueError that names the purpose (such as test) unless network and file have the same tensors."""
         lacking = self.reshaped + self.missing
         problems = []
         if lacking:

@@ -81,7 +81,7 @@ class SoftVisionSpec(EncoderSpec):
 
 
 def check_timm_name(name: str) -> None:
-    """A ValueError for a model or a tag that timm does not have, with the nearest names or all tags."""
+    """Raise a ValueError for a model or a tag that timm does not have, with the nearest names or all tags."""
     plain = name.split(".")[0]
     valid = {plain, *timm.list_models(plain, include_tags=True)} if timm.is_model(plain) else set()
     if ":" in name or name in valid:

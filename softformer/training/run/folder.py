@@ -132,7 +132,7 @@ class RunFolder:
             os.close(file)  # a run that ended has just removed the file
 
     def claim(self, *, overwrite: bool) -> None:
-        """A ValueError if the folder has files, unless they are those of a run that may be overwritten."""
+        """Raise a ValueError if the folder has files, unless they are those of a run that may be overwritten."""
         self._check_no_file()
         # The configuration of a run that failed before its first step does not count.
         start = {CONFIG, MANIFEST, LOCK, *self._listed()} - {METRICS, RESULTS}
