@@ -182,11 +182,10 @@ class Source:
             give = folder if path.endswith("folder") else f"{files}, or {folder}"
             raise ValueError(f"path={self.path!r} is a format: give {give}")
         if os.path.isfile(path):
-            readable = format_of(path) is not None
-            raise ValueError(
-                f"path={self.path!r} is a file: expected a hub name, a folder or a format. "
-                + (f"Read it by {options_of(self.path)}" if readable else "Save the data as CSV, JSON lines or parquet")
-            )
+            remedy = f"Read it by {options_of(self.path)}"
+            if format_of(path) is None:
+                remedy = "Give its folder, or save the data as CSV, JSON lines or parquet"
+            raise ValueError(f"path={self.path!r} is a file: expected a hub name, a folder or a format. {remedy}")
         local = self.path.startswith(("/", "./", "../", "~")) or self.path.endswith("/")
         if local and not os.path.isdir(path):
             raise FileNotFoundError(f"{self}: there is no such folder {os.path.abspath(path)!r}")
