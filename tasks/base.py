@@ -1,4 +1,4 @@
-"""The base of all tasks: a task keeps the processor that it was trained with, and compares it with that of its data."""
+"""The base of all tasks: a task stores its processor, and compares it with the processor of its data."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ class Task(SoftformerModule, Generic[P]):
     """Base of the tasks. A task on the command line is given the processor of its data; a checkpoint stores it.
 
     Attributes:
-        processor: How raw inputs become tensors; None in a task that was built without a processor and met no data.
+        processor: Processor of raw inputs; None in a task that was built without one and has not run with data.
     """
 
     processor: P | None = None
@@ -33,7 +33,7 @@ class Task(SoftformerModule, Generic[P]):
             self.hparams["processor"] = processor
 
     def known_processor(self) -> P | None:
-        """The processor of the task, or else the one that is stored with its starting weights, which the task keeps."""
+        """The processor of the task, by default that of its starting weights."""
         if self.processor is None and self.weight_report is not None and self.weight_report.processor is not None:
             stored: Any = Processor.from_dict(self.weight_report.processor)
             if self.accepts(stored):
@@ -45,13 +45,8 @@ class Task(SoftformerModule, Generic[P]):
         return True
 
     def needed_processor(self) -> P:
-        """The processor.
-
-        Raises:
-            ValueError: The task has none.
-        """
-        processor = self.known_processor()
-        if processor is None:
+        """The processor; a ValueError if the task has none."""
+        if (processor := self.known_processor()) is None:
             raise ValueError(
                 f"{type(self).__name__} must have a processor to prepare raw inputs, got None; load the task with "
                 "softformer.load(checkpoint), or build it with processor=data.processor"
@@ -62,12 +57,12 @@ class Task(SoftformerModule, Generic[P]):
 
     @property
     def data(self) -> Any:
-        """The data module of the run, or None. Tasks look at their data here and nowhere else."""
+        """The data module of the run, or None."""
         return getattr(self.trainer, "datamodule", None)
 
     @property
     def trains(self) -> bool:
-        """Whether a run trains the task at present."""
+        """Whether the task is in training."""
         return self._trainer is not None and self.trainer.state.fn == "fit"
 
     def on_fit_start(self) -> None:
@@ -80,19 +75,10 @@ class Task(SoftformerModule, Generic[P]):
         if not self.trains:
             self.meet(self.data)
 
-    def on_test_start(self) -> None:
-        """Compare the processors of task and data."""
-        self.meet(self.data)
+    on_test_start = on_validation_start
 
     def meet(self, data: Any) -> None:
-        """Compare the processor of the data with that of the task; a task without a processor takes that of the data.
-
-        Args:
-            data: A data module, or None.
-
-        Raises:
-            ValueError: The data prepares inputs in another way than the task was trained with, or has other classes.
-        """
+        """Compare the processors of task and data, a ValueError if they differ; a task without one takes the data's."""
         theirs = getattr(data, "processor", None)
         if not self.trains:
             self.known_processor()
@@ -111,17 +97,13 @@ class Task(SoftformerModule, Generic[P]):
     # Checkpoints.
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the processor: in the hyperparameters, or beside them where the class does not take it."""
+        """Store the processor, under a key of its own where the class does not take it as an argument."""
         super().on_save_checkpoint(checkpoint)
         if self.processor is not None and "processor" not in checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY]:
             checkpoint[PROCESSOR_KEY] = describe(self.processor)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the processor of the checkpoint; a run that resumes keeps that of its data.
-
-        Raises:
-            ValueError: A run resumes with data that prepares inputs in another way.
-        """
+        """Take the processor of the checkpoint; in a resumed run, compare it with that of the data."""
         super().on_load_checkpoint(checkpoint)
         description = processor_description(checkpoint)
         if description is None:
@@ -140,7 +122,7 @@ class Task(SoftformerModule, Generic[P]):
     # Prediction.
 
     def on_predict_start(self) -> None:
-        """Take the processor of the starting weights, where the task has no other."""
+        """Take the processor of the starting weights, if the task has none."""
         self.known_processor()
 
     @contextmanager

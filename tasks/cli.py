@@ -28,7 +28,7 @@ Softmax-free attention on real data, from YAML recipes.
 
 
 def _top_level() -> argparse.ArgumentParser:
-    """The parser of the command alone: the options of a command need the classes that they describe."""
+    """The parser of the commands without their options, which need the imports of tasks."""
     parser = argparse.ArgumentParser(
         "softformer",
         usage=f"softformer {{{','.join(COMMANDS)}}} [--config RECIPE ...] [options]",
@@ -49,13 +49,10 @@ def limit_spinning() -> None:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run a command.
+    """Run a command with arguments, by default those of the command line.
 
     An error that the user can correct ends with status 2 and one paragraph on the error stream; with
     SOFTFORMER_TRACEBACK=1 its traceback is shown, too.
-
-    Args:
-        args: Arguments without the program's name; None for those of the command line.
     """
     args = list(sys.argv[1:] if args is None else args)
     if args[:1] in (["-h"], ["--help"]):

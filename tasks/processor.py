@@ -1,4 +1,4 @@
-"""The processor: the one object that a data module and a task agree on."""
+"""The processor: the preprocessing that a data module and a task share."""
 
 from abc import ABC, abstractmethod
 from typing import Any, TypeVar
@@ -10,10 +10,10 @@ P = TypeVar("P", bound="Processor")
 
 
 class Processor(Spec, ABC):
-    """How raw inputs become tensors, and the names of the classes.
+    """The preprocessing of raw inputs, and the names of the classes.
 
-    A data module makes a processor from its data, or follows the one that it is given. A task keeps the processor that
-    it was trained with in its hyperparameters and predicts with it.
+    A data module makes a processor from its data, or follows a given one. A task stores the processor of its training
+    in its hyperparameters and predicts with it.
 
     Attributes:
         class_names: (K,) names of the classes in the order of their numbers; None for inputs without classes.
@@ -28,16 +28,12 @@ class Processor(Spec, ABC):
         return type(self)(**{**self.init_args, **changes})
 
     def check_weights(self, report: WeightReport) -> None:
-        """Accept the starting weights of a task that trains with this processor; all of them, here.
-
-        Raises:
-            ValueError: The weights were trained on inputs that were prepared in another way.
-        """
+        """Raise a ValueError for starting weights of other preprocessing; by default, accept all."""
         return
 
     @abstractmethod
     def difference(self, other: Any) -> str | None:
-        """How `other` prepares the same input in a way that a network trained with this processor was not made for.
+        """A description of the preprocessing of `other` that does not suit a network trained with this processor.
 
-        Class names are compared by the task.
+        Class names do not count; the task compares them.
         """

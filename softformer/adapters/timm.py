@@ -9,30 +9,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
-from torch import Tensor, nn
 
 from softformer.models.vision.network import SoftVisionTransformer, adapt_state_dict
 from softformer.models.vision.published import published_cfg
 from softformer.ops import inverse as inverses
 from softformer.ops.inverse import Inverse, Newton
 
-# What the normalized variants (SOFT++) compute: no ridge, their own start, and the gradient of the iterations.
+# The published SOFT++: no ridge, its own start of Newton's iterations, and their gradient.
 _NORMALIZED: dict[str, Any] = {
     "symmetric_norm": True,
     "inverse": Newton(20, ridge=0.0, start="halving", gradient="unrolled"),
 }
 
 
-def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """A checkpoint as `model` takes it: the authors' layout converted, position embeddings of other grids resized."""
-    return adapt_state_dict(state_dict, model)
+# The name that timm's models have for it.
+checkpoint_filter_fn = adapt_state_dict
 
 
 class RecordedSoftVisionTransformer(SoftVisionTransformer):
     """`SoftVisionTransformer` as timm builds it: its arguments can be written to config.json and read back.
 
     timm records the arguments of `create_model`, and `save_for_hf` writes them as JSON. An inverse is recorded as
-    ``{"class_path": "Cholesky", "init_args": {"ridge": 0.01}}``, which is taken for an inverse too.
+    ``{"class_path": "Cholesky", "init_args": {"ridge": 0.01}}``, and accepted in this form.
     """
 
     def __init__(self, *args: Any, inverse: Inverse | Mapping[str, Any] | None = None, **kwargs: Any) -> None:
@@ -65,92 +63,44 @@ def _read_inverse(record: Mapping[str, Any]) -> Inverse:
     return kinds[name](**record.get("init_args", {}))
 
 
-_SIZES = ("tiny", "small", "medium", "large", "huge")
+# Of each size: parameters in millions, and channels, blocks, and heads of the stages. The small size is that of the
+# paper; `softformer.from_published` also builds that of the published code, with 39 M parameters.
+_SIZES = {
+    "tiny": (13, (64, 128, 320, 512), (1, 2, 3, 2), (2, 4, 10, 16)),
+    "small": (24, (64, 128, 320, 512), (1, 3, 7, 4), (2, 4, 10, 16)),
+    "medium": (46, (64, 128, 288, 512), (1, 3, 29, 5), (2, 4, 9, 16)),
+    "large": (65, (64, 128, 320, 512), (1, 3, 40, 5), (2, 4, 10, 16)),
+    "huge": (87, (64, 128, 352, 512), (1, 5, 49, 5), (2, 4, 11, 16)),
+}
+_FAMILIES = {"soft": "SOFT", "soft_norm": "SOFT++"}
 default_cfgs = generate_default_cfgs(
-    {f"{family}_{size}.untrained": published_cfg() for family in ("soft", "soft_norm") for size in _SIZES}
+    {f"{family}_{size}.untrained": published_cfg() for family in _FAMILIES for size in _SIZES}
 )
 
 
-def _create(
-    variant: str, pretrained: bool, given: dict[str, Any], *, normalized: bool = False, **published: Any
-) -> SoftVisionTransformer:
-    """A variant: the published arguments, overridden by those that were given."""
-    if normalized and given.get("attention", "soft") == "soft":
-        published.update(_NORMALIZED)
-    arguments = {**published, **given}
-    stages = len(arguments.get("embed_dims", (64, 128, 320, 512)))
-    return build_model_with_cfg(
-        RecordedSoftVisionTransformer,
-        variant,
-        pretrained,
-        pretrained_filter_fn=checkpoint_filter_fn,
-        feature_cfg={"out_indices": tuple(range(stages)), "feature_cls": "getter"},
-        **arguments,
-    )
+def _register(family: str, size: str) -> None:
+    """Register a variant of timm's models."""
+    name, (millions, embed_dims, depths, num_heads) = f"{family}_{size}", _SIZES[size]
+
+    def create(pretrained: bool = False, **kwargs: Any) -> SoftVisionTransformer:
+        arguments: dict[str, Any] = {"embed_dims": embed_dims, "depths": depths, "num_heads": num_heads}
+        if family == "soft_norm" and kwargs.get("attention", "soft") == "soft":
+            arguments.update(_NORMALIZED)
+        arguments.update(kwargs)
+        return build_model_with_cfg(
+            RecordedSoftVisionTransformer,
+            name,
+            pretrained,
+            pretrained_filter_fn=checkpoint_filter_fn,
+            feature_cfg={"out_indices": tuple(range(len(arguments["embed_dims"]))), "feature_cls": "getter"},
+            **arguments,
+        )
+
+    create.__name__ = create.__qualname__ = name  # timm registers it under this name
+    create.__doc__ = f"{_FAMILIES[family]} {size}, {millions} M parameters."
+    globals()[name] = register_model(create)
 
 
-_TINY: dict[str, Any] = {"embed_dims": (64, 128, 320, 512), "depths": (1, 2, 3, 2), "num_heads": (2, 4, 10, 16)}
-_SMALL: dict[str, Any] = {"embed_dims": (64, 128, 320, 512), "depths": (1, 3, 7, 4), "num_heads": (2, 4, 10, 16)}
-_MEDIUM: dict[str, Any] = {"embed_dims": (64, 128, 288, 512), "depths": (1, 3, 29, 5), "num_heads": (2, 4, 9, 16)}
-_LARGE: dict[str, Any] = {"embed_dims": (64, 128, 320, 512), "depths": (1, 3, 40, 5), "num_heads": (2, 4, 10, 16)}
-_HUGE: dict[str, Any] = {"embed_dims": (64, 128, 352, 512), "depths": (1, 5, 49, 5), "num_heads": (2, 4, 11, 16)}
-
-
-@register_model
-def soft_tiny(pretrained: bool = False, **kwargs: Any) -> SoftVisionTransformer:
-    """SOFT tiny, 13 M parameters."""
-    return _create("soft_tiny", pretrained, kwargs, **_TINY)
-
-
-@register_model
-def soft_small(pretrained: bool = False, **kwargs: Any) -> SoftVisionTransformer:
-    """SOFT small, 24 M parameters as in the paper; `softformer.from_published` builds the published code's 39 M."""
-    return _create("soft_small", pretrained, kwargs, **_SMALL)
-
-
-@register_model
-def soft_medium(pretrained: bool = False, **kwargs: Any) -> SoftVisionTransformer:
-    """SOFT medium, 46 M parameters."""
-    return _create("soft_medium", pretrained, kwargs, **_MEDIUM)
-
-
-@register_model
-def soft_large(pretrained: bool = False, **kwargs: Any) -> SoftVisionTransformer:
-    """SOFT large, 65 M parameters."""
-    return _create("soft_large", pretrained, kwargs, **_LARGE)
-
-
-@register_model
-def soft_huge(pretrained: bool = False, **kwargs: Any) -> SoftVisionTransformer:
-    """SOFT huge, 87 M parameters."""
-    return _create("soft_huge", pretrained, kwargs, **_HUGE)
-
-
-@register_model
-def soft_norm_tiny(pretrained: bool = False, **kwargs: Any) -> SoftVisionTransformer:
-    """SOFT++ tiny, 13 M parameters."""
-    return _create("soft_norm_tiny", pretrained, kwargs, normalized=True, **_TINY)
-
-
-@register_model
-def soft_norm_small(pretrained: bool = False, **kwargs: Any) -> SoftVisionTransformer:
-    """SOFT++ small, 24 M parameters."""
-    return _create("soft_norm_small", pretrained, kwargs, normalized=True, **_SMALL)
-
-
-@register_model
-def soft_norm_medium(pretrained: bool = False, **kwargs: Any) -> SoftVisionTransformer:
-    """SOFT++ medium, 46 M parameters."""
-    return _create("soft_norm_medium", pretrained, kwargs, normalized=True, **_MEDIUM)
-
-
-@register_model
-def soft_norm_large(pretrained: bool = False, **kwargs: Any) -> SoftVisionTransformer:
-    """SOFT++ large, 65 M parameters."""
-    return _create("soft_norm_large", pretrained, kwargs, normalized=True, **_LARGE)
-
-
-@register_model
-def soft_norm_huge(pretrained: bool = False, **kwargs: Any) -> SoftVisionTransformer:
-    """SOFT++ huge, 87 M parameters."""
-    return _create("soft_norm_huge", pretrained, kwargs, normalized=True, **_HUGE)
+for _family in _FAMILIES:
+    for _size in _SIZES:
+        _register(_family, _size)

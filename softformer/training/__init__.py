@@ -1,4 +1,4 @@
-"""Training with Lightning: the base of all tasks, and what a run consists of."""
+"""Training with Lightning: the base of all tasks, and the parts of a run."""
 
 from softformer.training.checkpoints.loading import load as load
 from softformer.training.encoders.sequence import SoftEncoderSpec as SoftEncoderSpec

@@ -1,6 +1,7 @@
-"""Stopping a run whose loss is not a number, with what is needed to find out why."""
+"""Stopping a run whose loss is NaN or infinite, with the figures that show the cause."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ from softformer.models.weight_files import plain_name
 
 
 def _smallest(figure: Tensor) -> Tensor:
-    """The smallest value; NaN if there is one. 0 stands for a sample without landmarks, which says nothing."""
+    """The smallest value, NaN if there is one; 0, the value of a sample without landmarks, does not count."""
     return figure.masked_fill(figure == 0, torch.inf).min()
 
 
-# Figure of `AttentionHealth`, what to call it, and what picks the worst of its values.
+# Figure of `AttentionHealth`, its name in messages, and the function that returns its worst value.
 _FIGURES = (
     ("attention_norm", "largest spectral norm of the attention", torch.max),
     ("inverse_norm", "largest spectral norm of A+", torch.max),
@@ -33,16 +34,9 @@ class DivergedError(RuntimeError):
 
 
 def stop_if_not_finite(trainer: Trainer, loss: Tensor, network: nn.Module, step: Callable[[], Any]) -> None:
-    """Save a checkpoint and stop, on all processes together, if the loss of any of them is NaN or infinite.
+    """Save a checkpoint and raise a `DivergedError`, on all processes, if the loss of any is NaN or infinite.
 
-    Args:
-        trainer: The trainer.
-        loss: The loss of a batch, a scalar.
-        network: The network in training.
-        step: Computes the loss once more, to measure the attention.
-
-    Raises:
-        DivergedError: With the step, the learning rate, the checkpoint and the health of the attention.
+    The error describes the health of the attention, for which `step` computes the loss once more.
     """
     broken = ~loss.detach().isfinite()
     if trainer.world_size > 1:
@@ -63,12 +57,7 @@ def stop_if_not_finite(trainer: Trainer, loss: Tensor, network: nn.Module, step:
 
 
 def describe_health(network: nn.Module, step: Callable[[], Any]) -> str:
-    """One sentence or two on the health of the SOFT attention layers, which name the worst layer of each figure.
-
-    Args:
-        network: The network.
-        step: Runs the network on a batch.
-    """
+    """The health of the SOFT attention layers while `step` runs the network, with the worst layer of each figure."""
     # In a compiled network the hooks below would be compiled, too.
     layers = {plain_name(name): module for name, module in network.named_modules() if isinstance(module, SoftAttention)}
     healths: dict[str, Any] = {}
@@ -77,33 +66,23 @@ def describe_health(network: nn.Module, step: Callable[[], Any]) -> str:
     def measure(name: str, layer: SoftAttention) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             given = signature(layer.forward).bind(*args, **kwargs).arguments
-            if not zero_pads(given["x"], given.get("mask")).isfinite().all():  # what stands in pads does not matter
+            if not zero_pads(given["x"], given.get("mask")).isfinite().all():  # padding does not matter
                 broken.append(name)
             healths[name] = layer.health(*args, **kwargs)
 
         return hook
 
-    handles = [
-        layer.register_forward_pre_hook(measure(name, layer), with_kwargs=True) for name, layer in layers.items()
-    ]
-    try:
-        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
-            step()
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks, torch.no_grad(), torch.compiler.set_stance("force_eager"):
+        for name, layer in layers.items():
+            hooks.enter_context(layer.register_forward_pre_hook(measure(name, layer), with_kwargs=True))
+        step()
     weights = [plain_name(name) for name, parameter in network.named_parameters() if not parameter.isfinite().all()]
-    sentences = []
-    if weights:
-        sentences.append(f"{len(weights)} parameters are not finite, the first is {weights[0]}.")
+    text = f"{len(weights)} parameters are not finite, the first is {weights[0]}. " if weights else ""
     if not healths:
-        sentences.append("The network has no SOFT attention to measure.")
-        return " ".join(sentences)
+        return f"{text}The network has no SOFT attention to measure."
     figures = [_worst(healths, figure, title, pick) for figure, title, pick in _FIGURES]
-    sentences.append(f"Attention health: {'; '.join(figures)}.")
-    if broken:
-        sentences.append(f"The input of {broken[0]} is already not finite.")
-    return " ".join(sentences)
+    text += f"Attention health: {'; '.join(figures)}."
+    return f"{text} The input of {broken[0]} is already not finite." if broken else text
 
 
 def _worst(healths: dict[str, Any], figure: str, title: str, pick: Any) -> str:

@@ -39,19 +39,19 @@ _SCHEDULE = ScheduleSpec()
 class SoftformerModule(LightningModule):
     """Base of the tasks.
 
-    A task sets ``self.network``, calls `begin`, and implements `step`; this class does the rest. The arguments of the
-    task's ``__init__`` become its hyperparameters, stored in checkpoints as plain values: such a checkpoint loads with
-    ``weights_only``, from Python, from the command line and alone.
+    A task sets ``self.network``, calls `begin`, and implements `step`. The arguments of its ``__init__`` become its
+    hyperparameters, stored in checkpoints as plain values: such a checkpoint loads with ``weights_only``, from Python,
+    from the command line, and without other files.
 
     Args:
         optimizer: Optimizer and its options.
         schedule: Learning rate over the run.
 
     Attributes:
-        network: What is trained. Its parameters are all the optimizer sees.
-        weight_report: What was loaded from ``weights``; None if there were none.
+        network: The network in training; the optimizer has no other parameters.
+        weight_report: Report of the loaded ``weights``; None without these.
         monitor: The metric by which the best checkpoint is chosen.
-        monitor_mode: Whether the metric should grow or shrink.
+        monitor_mode: "max" if larger values of the metric are better, else "min".
     """
 
     network: nn.Module
@@ -73,10 +73,10 @@ class SoftformerModule(LightningModule):
         """The mean loss of a batch, a scalar; also updates the metrics of the stage (`log_metrics`)."""
 
     def begin(self, *, weights: str | Path | None, head: nn.Module, freeze_backbone: bool) -> None:
-        """Give the network its starting weights and freeze what shall not train. Called once, by the task.
+        """Load starting weights into the network, and freeze all but its head. Called once, by the task.
 
         Args:
-            weights: File to start from (see `softformer.training.checkpoints.weights`), or None.
+            weights: File of starting weights (see `softformer.training.checkpoints.weights`), or None.
             head: The part of the network that always trains.
             freeze_backbone: Whether the rest keeps its weights, its statistics and its evaluation mode.
         """
@@ -102,7 +102,7 @@ class SoftformerModule(LightningModule):
         metrics.update(predictions, targets)
         for name, metric in metrics.items(keep_base=False, copy_state=False):
             shown = name == self.monitor
-            # Lightning would guess the number of rows from the batch, which it does not need for a metric.
+            # Lightning would infer the number of rows from the batch, which a metric does not need.
             self.log(name, metric, on_step=False, on_epoch=True, prog_bar=shown, batch_size=len(targets))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -122,15 +122,13 @@ class SoftformerModule(LightningModule):
     @partial(torch.compiler.disable, recursive=False)
     def _logged_step(self, batch: dict[str, Any], stage: Stage) -> Tensor:
         loss = self.step(batch, stage)
-        training, rows = stage == "train", self.rows_of_loss(batch)
-        self.log(
-            f"{stage}/loss", loss, on_step=training, on_epoch=True, prog_bar=training, sync_dist=True, batch_size=rows
-        )
+        options: dict[str, Any] = {"on_epoch": True, "sync_dist": True, "batch_size": self.rows_of_loss(batch)}
+        self.log(f"{stage}/loss", loss, on_step=stage == "train", prog_bar=stage == "train", **options)
         return loss
 
     def rows_of_loss(self, batch: dict[str, Any]) -> int | None:
-        """Of how many rows the loss of the last `step` is the mean; None where the batch has no index to tell."""
-        # Lightning would look for the number of rows in every value, and warn of lists of texts.
+        """Number of rows of which the last loss of `step` is the mean; None for a batch without index."""
+        # Lightning would infer the number of rows from every value, and warn of lists of texts.
         return len(batch["index"]) if "index" in batch else None
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -140,16 +138,12 @@ class SoftformerModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "lr"}}
 
     def on_fit_start(self) -> None:
-        """Find out before an epoch is spent whether checkpoints can hold this task and its data."""
+        """Check before the first epoch that checkpoints can hold this task and its data."""
         if self.trainer.checkpoint_callbacks:
             check_storable(type(self), self.hparams, getattr(self.trainer, "datamodule", None))
 
     def on_train_start(self) -> None:
-        """Tell the schedule how long the run is, and take the seed of the run where none is resumed.
-
-        Raises:
-            ValueError: The number of steps is unknown, so the schedule has no end.
-        """
+        """Give the schedule the length of the run, which must be known, and set the seed of a new run."""
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):
             raise ValueError("the schedule needs the length of the run: set trainer.max_epochs or trainer.max_steps")
@@ -160,11 +154,11 @@ class SoftformerModule(LightningModule):
             self._seed = run_seed()
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Seed what draws in the forward pass (dropout) by the position in the run."""
+        """Seed the random numbers of the forward pass (dropout) by the position in the run."""
         torch.manual_seed(self.batch_seed(batch_idx) % 2**63)
 
     def batch_seed(self, batch_idx: int, purpose: int = 0) -> int:
-        """A seed from the run's seed, the epoch, the batch, the rank and what it is for."""
+        """A seed from the run's seed, the epoch, the batch, the rank, and the purpose."""
         seed = run_seed() if self._seed is None else self._seed
         return mix(seed, self.trainer.current_epoch, batch_idx, self.global_rank, purpose)
 
@@ -178,7 +172,7 @@ class SoftformerModule(LightningModule):
         return self
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store what lets the checkpoint stand alone."""
+        """Store all that is needed to build the task and the data from the checkpoint alone."""
         checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = rebuildable_hyperparameters(type(self), self.hparams)
         data = getattr(self.trainer, "datamodule", None)
         checkpoint[DATA_KEY] = data_description(data)
@@ -188,7 +182,7 @@ class SoftformerModule(LightningModule):
         checkpoint[SEED_KEY] = run_seed() if self._seed is None else self._seed
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another configuration, and go on with the seed of the run that wrote it."""
+        """Refuse a checkpoint of another configuration, and restore the seed of its run."""
         check_state_fits(self.state_dict(), checkpoint.get(STATE_KEY, {}))
         if self._trainer is not None and self._trainer.training:
             check_resumable(self.optimizer_spec, self._trainer, checkpoint)
@@ -201,5 +195,5 @@ class SoftformerModule(LightningModule):
 
     @rank_zero_only
     def print_once(self, message: str) -> None:
-        """Print on the first process only, which is known from the environment before there is a trainer."""
+        """Print on the first process only, also before there is a trainer."""
         print(message)

@@ -19,17 +19,11 @@ from softformer.layers.positions import LearnedPositions
 from softformer.models.weight_files import plain_name
 from softformer.training.specs import Settings
 
-# What timm, torchvision, open_clip and transformers call position embeddings and class tokens, as parameters or as
+# Names of position embeddings and class tokens in timm, torchvision, open_clip and transformers, as parameters or as
 # tables; for networks that do not list them.
 _UNDECAYED = {
-    "pos_embed",
-    "pos_embedding",
-    "positional_embedding",
-    "position_embedding",
-    "position_embeddings",
-    "cls_token",
-    "class_token",
-    "dist_token",
+    *("pos_embed", "pos_embedding", "positional_embedding", "position_embedding", "position_embeddings"),
+    *("cls_token", "class_token", "dist_token"),
 }
 
 
@@ -44,10 +38,7 @@ class OptimizerSpec(Settings):
         weight_decay: Decoupled weight decay.
         layer_decay: Factor on the learning rate from each layer to the one before it, for fine-tuning; 1 for one rate.
         betas: Both momentum factors of the Adam family; None for the optimizer's own.
-        momentum: Momentum of those that have one.
-
-    Raises:
-        ValueError: A value is out of its range.
+        momentum: Momentum of the optimizers that have one.
     """
 
     def __init__(
@@ -85,14 +76,10 @@ class OptimizerSpec(Settings):
             )
 
     def build(self, network: nn.Module) -> Optimizer:
-        """The optimizer over the parameters of a network that require a gradient.
-
-        Raises:
-            ValueError: Nothing is left to train, or layer_decay is not 1 and the network has no ``group_matcher``.
-        """
+        """The optimizer over the parameters of a network that require a gradient; errors as in `parameter_groups`."""
         groups = parameter_groups(network, self.lr, self.weight_decay, self.layer_decay)
         options: dict[str, Any] = {} if self.betas is None else {"betas": self.betas}
-        # A group that names its own weight_decay keeps it; the argument serves timm's defaults only.
+        # Each group has its own weight_decay; the argument serves timm's defaults only.
         return create_optimizer_v2(
             groups, opt=self.name, lr=self.lr, weight_decay=self.weight_decay, momentum=self.momentum, **options
         )
@@ -101,23 +88,20 @@ class OptimizerSpec(Settings):
 def parameter_groups(
     network: nn.Module, lr: float, weight_decay: float, layer_decay: float = 1.0
 ) -> list[dict[str, Any]]:
-    """Groups for a torch optimizer: with and without weight decay, and one learning rate a layer if asked for.
+    """Groups for a torch optimizer: with and without weight decay, and with layer decay one learning rate a layer.
 
     Args:
-        network: Its ``no_weight_decay()`` and ``group_matcher()`` are honoured where it has them.
+        network: Its ``no_weight_decay()`` and ``group_matcher()`` are used where it has them.
         lr: Learning rate of the head.
-        weight_decay: Weight decay of what decays.
+        weight_decay: Weight decay.
         layer_decay: Factor on the learning rate from a layer to the one before; 1 for one rate.
-
-    Returns:
-        Dictionaries with params, weight_decay and, with layer decay, lr.
 
     Raises:
         ValueError: Nothing is left to train, or layer_decay is not 1 and the network has no ``group_matcher``.
     """
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise ValueError("the network has no parameter that requires a gradient, so there is nothing to train")
-    # timm finds the layers and the exceptions by name, where the parts that torch.compile adds have no place.
+    # timm finds the layers and the exceptions by name, so the names must be without the parts that torch.compile adds.
     named: Any = SimpleNamespace(
         named_parameters=lambda: [(plain_name(name), parameter) for name, parameter in network.named_parameters()],
         group_matcher=getattr(network, "group_matcher", None),

@@ -17,10 +17,7 @@ class ScheduleSpec(Settings):
     Args:
         name: Shape after the warm-up: half a cosine, a straight line, or none.
         warmup: Share of all steps over which the rate rises in a straight line, in [0, 1); 10 epochs of 300 are 0.0333.
-        min_lr: Rate that is reached when the last step is done (of the head, where layers have their own).
-
-    Raises:
-        ValueError: A value is out of its range.
+        min_lr: Rate after the last step (of the head, where layers have their own).
     """
 
     def __init__(self, name: ScheduleName = "cosine", warmup: float = 0.05, min_lr: float = 0.0) -> None:
@@ -28,24 +25,21 @@ class ScheduleSpec(Settings):
         self.warmup = warmup
         self.min_lr = min_lr
         if not 0 <= self.warmup < 1:
-            raise ValueError(f"schedule.warmup is a share of all steps and must lie in [0, 1), got {self.warmup}")
+            raise ValueError(f"schedule.warmup must be a share of all steps in [0, 1), got {self.warmup}")
         if self.min_lr < 0:
             raise ValueError(f"schedule.min_lr must be zero or positive, got {self.min_lr}")
 
 
 class RunSchedule(LambdaLR):
-    """The scheduler of a `ScheduleSpec`, stepped once per optimizer step, which learns the length of the run late.
+    """The scheduler of a `ScheduleSpec`, stepped once per optimizer step.
 
-    Asking Lightning for the number of steps while optimizers are made would open the training data before a resumed
-    run knows where it stands. So `start` is called when training starts; until then the rates are the peak rates.
+    `start` sets the length of the run when training starts; until then the rates are the peak rates. To ask Lightning
+    for it while optimizers are made would open the training data before a resumed run knows its place.
 
     Args:
         optimizer: Its groups hold their peak rates.
         spec: The curve.
-        lr: Peak rate of the head, to which min_lr relates.
-
-    Raises:
-        ValueError: min_lr exceeds the peak rate.
+        lr: Peak rate of the head, which must be at least min_lr.
     """
 
     def __init__(self, optimizer: Optimizer, spec: ScheduleSpec, lr: float) -> None:
@@ -55,15 +49,14 @@ class RunSchedule(LambdaLR):
         super().__init__(optimizer, lambda step: self._factor(step, spec, spec.min_lr / lr))
 
     def start(self, total_steps: int) -> None:
-        """Set the rates of the step at hand, now that the number of optimizer steps of the whole run is known."""
+        """Set the number of optimizer steps of the whole run, and the rates of the current step."""
         self.total_steps = total_steps
         for group, peak, factor in zip(self.optimizer.param_groups, self.base_lrs, self.lr_lambdas):
             group["lr"] = peak * factor(self.last_epoch)
 
     def _factor(self, step: int, spec: ScheduleSpec, floor: float) -> float:
-        if self.total_steps is None:
-            return 1.0
-        return lr_factor(step, self.total_steps, round(spec.warmup * self.total_steps), spec.name, floor)
+        total = self.total_steps
+        return 1.0 if total is None else lr_factor(step, total, round(spec.warmup * total), spec.name, floor)
 
 
 def lr_factor(step: int, total_steps: int, warmup_steps: int, name: ScheduleName, floor: float) -> float:
@@ -72,7 +65,7 @@ def lr_factor(step: int, total_steps: int, warmup_steps: int, name: ScheduleName
     Args:
         step: Optimizer steps taken so far.
         total_steps: Optimizer steps of the run; steps after it keep the floor.
-        warmup_steps: Steps of the rise; the first of them already has 1 / warmup_steps, so that none is wasted.
+        warmup_steps: Steps of the rise, of which the first already has the factor 1 / warmup_steps.
         name: Shape after the rise.
         floor: Factor at the end.
     """

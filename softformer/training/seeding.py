@@ -1,4 +1,4 @@
-"""Random numbers that depend on where a run stands and not on how it got there, which makes resuming exact."""
+"""Random numbers that depend on the place in a run and not on its history, which makes resuming exact."""
 
 import os
 from collections.abc import Iterator
@@ -28,13 +28,13 @@ def splitmix(words: np.ndarray) -> np.ndarray:
 
 
 def run_seed() -> int:
-    """The seed of this run: that of Lightning's `seed_everything` if it was called, else torch's."""
+    """The seed of this run: from Lightning's `seed_everything` if it was called, else from torch."""
     return int(os.environ.get("PL_GLOBAL_SEED", torch.initial_seed()))
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's generator on the CPU inside the block and put it back afterwards."""
+    """Seed torch's generator on the CPU inside the block, and restore it afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed % 2**63)
         yield

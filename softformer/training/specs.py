@@ -1,7 +1,7 @@
-"""Objects that describe what to build, to and from plain dictionaries.
+"""Configuration objects, to and from plain dictionaries.
 
-The dictionary, ``{"class_path": ..., "init_args": {...}}``, is what recipes hold, what a checkpoint stores and what
-``jsonargparse`` reads, so that one description serves all three and no object has to be pickled.
+Recipes, checkpoints and ``jsonargparse`` share the form ``{"class_path": ..., "init_args": {...}}``, so no object has
+to be pickled.
 """
 
 import dataclasses
@@ -20,9 +20,10 @@ from softformer.ops.options import Options
 
 T = TypeVar("T")
 
-# How jsonargparse begins when it reports the error of another: a list of all it tried, or a value taken from an object.
+# Beginnings of the errors of jsonargparse that wrap an error of a constructor or a property.
 _WRAPPERS = ("Does not validate against any of the Union subtypes", "Call to compute_fn of link")
 _ARGS = "\n\nArgs:"
+_PLAIN: dict[type, Callable[[Any], Any]] = {numbers.Integral: int, numbers.Real: float, str: str.__str__, Path: str}
 # An entry of that section, with its further lines, and its name.
 _ARGUMENT = re.compile(r"^( {4}(\w+): .*\n(?: {8}.*\n)*)", re.MULTILINE)
 
@@ -36,11 +37,7 @@ class Spec(Options):
 
     @classmethod
     def from_dict(cls: type[T], description: dict[str, Any]) -> T:
-        """The object that `to_dict` described; it must be of this class or a subclass.
-
-        Raises:
-            ValueError: The class or an argument of it does not exist or is of the wrong type.
-        """
+        """The object that `to_dict` described, of this class or a subclass; errors as in `rebuild`."""
         return rebuild(cls, description)
 
 
@@ -90,22 +87,14 @@ def takes_options_of(described: type, *left_out: str, optional: bool = False) ->
 def describe(value: Any) -> Any:
     """A plain copy of a value: specs, inverses and dataclasses become dictionaries, tuples lists, paths strings.
 
-    Numbers and strings of other types than Python's own, such as numpy's, become those, or loading a checkpoint with
-    ``weights_only`` would refuse them.
-
-    Raises:
-        ValueError: The value holds an object that cannot be described.
+    Numbers and strings of other types, such as numpy's, become Python's own, or loading a checkpoint with
+    ``weights_only`` would refuse them. Other objects are a ValueError.
     """
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    if isinstance(value, numbers.Real):
-        return float(value)
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, Path):
-        return str(value)
+    for kind, plain in _PLAIN.items():
+        if isinstance(value, kind):
+            return plain(value)
     if isinstance(value, list | tuple):
         return [describe(item) for item in value]
     if isinstance(value, dict):

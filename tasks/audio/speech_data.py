@@ -17,7 +17,7 @@ from tasks.audio.recording_data import RecordingDataModule
 from tasks.audio.speech.examples import SpeechReader, TranscriptReader, missing_message, of_recording, speech_batch
 from tasks.audio.speech.normalization import Writing
 from tasks.audio.speech.units import UNITS_FILE, CharacterUnits, Units, UnitsSpec
-from tasks.data.cache import kept
+from tasks.data.cache import cached
 from tasks.data.examples import Batch, ReadError, Split, logger
 from tasks.data.labels import shortened
 from tasks.data.module import Role
@@ -87,7 +87,7 @@ class SpeechDataModule(RecordingDataModule):
         transcripts = self._training_transcripts()
         digest = hashlib.sha256("\0".join(transcripts).encode(errors="surrogatepass")).hexdigest()
         key = [_VERSION, spec.to_dict(), self.writing.settings, digest]
-        return kept("units", key, lambda: spec.build(map(self.writing, transcripts)).settings)
+        return cached("units", key, lambda: spec.build(map(self.writing, transcripts)).settings)
 
     def _training_transcripts(self) -> list[str]:
         """The transcripts to learn units from, without missing ones, which are reported when rows are read."""

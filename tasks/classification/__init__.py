@@ -1,1 +1,1 @@
-"""What classifiers of all domains share: metrics, class weights, and predictions."""
+"""Classifiers of all domains: metrics, class weights, and predictions."""

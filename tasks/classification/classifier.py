@@ -1,4 +1,4 @@
-"""What all classifiers share: the classes of a processor, metrics, loss, and predictions."""
+"""The base of all classifiers: the classes of a processor, metrics, loss, and predictions."""
 
 from typing import Any, Literal, TypeVar
 
@@ -19,11 +19,7 @@ P = TypeVar("P", bound=Processor)
 
 
 def given_classes(num_classes: int | None, multi_label: bool, processor: Processor | None) -> tuple[int | None, bool]:
-    """Number of classes and whether inputs have several, from a processor where it names classes.
-
-    Raises:
-        ValueError: The arguments contradict the processor.
-    """
+    """num_classes and multi_label by a processor that has classes; a ValueError if the arguments contradict it."""
     if processor is None or not processor.class_names:
         return num_classes, multi_label
     count = len(processor.class_names)
@@ -63,18 +59,10 @@ class Classifier(Task[P]):
         label_smoothing: float = 0.0,
         class_weights: ClassWeights = None,
     ) -> None:
-        """Set up metrics and loss.
+        """Set up metrics (see `classification_metrics`) and loss.
 
-        Args:
-            num_classes: As in `tasks.classification.metrics.classification_metrics`.
-            multi_label: As in `tasks.classification.metrics.classification_metrics`.
-            second: As in `tasks.classification.metrics.classification_metrics`.
-            label_smoothing: In [0, 1).
-            class_weights: Weights of the classes in the loss, in the order of their numbers; with several labels the
-                weights of the presence of each. "balanced" weighs them against their frequency in the training split.
-
-        Raises:
-            ValueError: label_smoothing or the weights are out of range.
+        class_weights are the weights of the classes in the loss, in the order of their numbers; with several labels the
+        weights of the presence of each. "balanced" weighs them inversely to their frequency in the training split.
         """
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing must lie in [0, 1), got {label_smoothing}")
@@ -94,19 +82,15 @@ class Classifier(Task[P]):
 
     @torch.compiler.disable  # dynamo cannot trace torchmetrics
     def count(self, stage: Stage, logits: Tensor, target: Tensor) -> None:
-        """Update the metrics of a stage, and in evaluations the counts of classes."""
-        # torchmetrics takes logits that happen to lie in [0, 1] for probabilities.
+        """Update the metrics of a stage, and in evaluations the confusion matrix."""
+        # torchmetrics would take logits within [0, 1] for probabilities.
         scores = logits.detach().sigmoid() if self.multi_label else logits.detach()
         self.log_metrics(stage, scores, target.long())
         if stage != "train" and (counts := self._counts(stage)) is not None:
             counts.update(scores, target.long())
 
     def meet(self, data: Any) -> None:
-        """Compare processors; in training, balance the classes by their frequency in the data.
-
-        Raises:
-            ValueError: As in `Task.meet`; or the classes cannot be balanced.
-        """
+        """As `Task.meet`; in training, also balance the classes by their frequency in the data."""
         super().meet(data)
         if (count := getattr(data, "num_classes", None)) not in (None, self.num_classes):
             raise ValueError(f"the data must have the {self.num_classes} classes of the network, got {count}")
@@ -116,12 +100,9 @@ class Classifier(Task[P]):
             self.class_weights.copy_(balanced_weights(counts, rows, self.multi_label))
 
     def loss(self, logits: Tensor, target: Tensor, stage: Stage) -> Tensor:
-        """Cross entropy, binary for several labels; smoothed and weighted in training alone.
+        """Cross entropy, binary for several labels; smoothed and weighted in training only.
 
-        Args:
-            logits: (B, K) float32.
-            target: (B,) class numbers, or (B, K) shares of several labels.
-            stage: Where the batch is from.
+        Logits are (B, K) float32; the target is class numbers (B,), or shares of several labels (B, K).
         """
         smoothing = self.label_smoothing if stage == "train" else 0.0
         weights = self.class_weights if stage == "train" and self._class_weights is not None else None
@@ -131,16 +112,12 @@ class Classifier(Task[P]):
         return F.cross_entropy(logits, target, weight=weights, label_smoothing=smoothing)
 
     def on_validation_epoch_start(self) -> None:
-        """Reset the counts."""
-        self._reset_counts("val")
+        """Reset the confusion matrices."""
+        for counts in (self.val_counts, self.test_counts):
+            if counts is not None:
+                counts.reset()
 
-    def on_test_epoch_start(self) -> None:
-        """Reset the counts."""
-        self._reset_counts("test")
-
-    def _reset_counts(self, stage: Stage) -> None:
-        if (counts := self._counts(stage)) is not None:
-            counts.reset()
+    on_test_epoch_start = on_validation_epoch_start
 
     def _counts(self, stage: Stage) -> Metric | None:
         return self.val_counts if stage == "val" else self.test_counts
@@ -151,7 +128,7 @@ class Classifier(Task[P]):
         return list(names) if names and len(names) == self.num_classes else [str(i) for i in range(self.num_classes)]
 
     def class_counts(self, stage: Stage) -> Tensor | None:
-        """The confusion matrix of an evaluation (see `softformer.training.callbacks.class_report`)."""
+        """The confusion matrix of an evaluation, as in `softformer.training.callbacks.class_report.Classifies`."""
         return None if (counts := self._counts(stage)) is None else counts.compute()
 
     @property

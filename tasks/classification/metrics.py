@@ -1,4 +1,4 @@
-"""What a classifier is measured by, and which labels it can be measured on."""
+"""Metrics of classifiers, and the check of their labels."""
 
 from typing import Literal
 
@@ -17,12 +17,12 @@ from torchmetrics.classification import (
 from torchmetrics.utilities.data import dim_zero_cat
 
 _BEST = 5
-# Counts of every class against every other take memory that grows with the square of the classes.
+# The memory of a confusion matrix grows with the square of the number of classes.
 _MOST_COUNTED = 4096
 
 
 def class_counter(num_classes: int, multi_label: bool) -> Metric | None:
-    """Counts which class was taken for which; None where there are too many classes for that."""
+    """The confusion matrix; None where there are too many classes for it."""
     if multi_label:
         return MultilabelConfusionMatrix(num_classes)
     return MulticlassConfusionMatrix(num_classes) if num_classes <= _MOST_COUNTED else None
@@ -31,14 +31,9 @@ def class_counter(num_classes: int, multi_label: bool) -> Metric | None:
 def classification_metrics(
     num_classes: int, multi_label: bool, *, second: Literal["top5_accuracy", "f1"]
 ) -> MetricCollection:
-    """What is measured in every stage: accuracy and one more; for several labels accuracy, F1 and exact matches.
+    """Metrics of every stage: accuracy and a second one; for several labels accuracy, F1 and exact matches.
 
     F1 is the mean over classes. With several labels a class that no row has counts as zero.
-
-    Args:
-        num_classes: Number of classes K.
-        multi_label: Whether there are several labels.
-        second: The metric besides the accuracy of a single label.
     """
     if multi_label:
         return MetricCollection(
@@ -56,11 +51,7 @@ def classification_metrics(
 
 
 def check_num_classes(num_classes: int | None) -> int:
-    """The number of classes, if there are two at least.
-
-    Raises:
-        ValueError: It is missing, or there are fewer.
-    """
+    """The number of classes; a ValueError unless it is given and at least 2."""
     if num_classes is None or num_classes < 2:
         single = "; the label column has a single class: choose another label_column or train_split"
         raise ValueError(
@@ -70,20 +61,14 @@ def check_num_classes(num_classes: int | None) -> int:
 
 
 def ranking_metrics(num_classes: int) -> dict[str, Metric]:
-    """What several labels are measured by besides, in evaluations alone, as it keeps the scores of all rows.
-
-    "map" is the mean over classes of the average precision; classes without a row do not count.
-    """
+    """Further metrics of several labels, in evaluations only, because they store the scores of all rows."""
     return {"map": MeanAveragePrecision(num_classes)}
 
 
 class MeanAveragePrecision(MultilabelAveragePrecision):
-    """The mean of the average precision over those classes that some row has; NaN where there is none.
+    """The mean of the average precision over the classes that some row has; NaN without rows.
 
-    torchmetrics' own mean takes a class without a row for one that is never found, and counts it as zero.
-
-    Args:
-        num_classes: Number of classes K.
+    The mean of torchmetrics counts a class without a row as zero.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -96,11 +81,7 @@ class MeanAveragePrecision(MultilabelAveragePrecision):
 
 
 def check_labels(labels: Tensor, num_classes: int, multi_label: bool) -> None:
-    """Accept labels that a classifier can be trained on.
-
-    Raises:
-        ValueError: Their shape is wrong, or one lies outside the classes.
-    """
+    """Raise a ValueError for labels of another shape, or outside the classes."""
     if multi_label:
         if labels.ndim != 2 or labels.shape[1] != num_classes:
             raise ValueError(

@@ -16,13 +16,7 @@ class Prediction(NamedTuple):
 
 
 def top_predictions(probabilities: Tensor, names: Sequence[str], top_k: int) -> list[list[Prediction]]:
-    """The top-k classes of each row, best first.
-
-    Args:
-        probabilities: (B, K).
-        names: Names of the K classes.
-        top_k: Number of classes; at most K are returned.
-    """
+    """The top-k of K named classes for each row of probabilities (B, K), best first; at most K."""
     values, classes = probabilities.topk(min(top_k, probabilities.shape[1]))
     return [
         [Prediction(names[number], value) for number, value in zip(numbers, row)]
@@ -33,19 +27,19 @@ def top_predictions(probabilities: Tensor, names: Sequence[str], top_k: int) -> 
 def prediction_rows(
     batch: dict[str, Any], predictions: Sequence[Sequence[Prediction]], inputs: Sequence[str] = ("file",)
 ) -> list[dict[str, Any]]:
-    """Rows of a table of predictions: index, what was predicted on, then class_1, probability_1, class_2, and so on.
+    """Rows of a table of predictions: index, the inputs, then class_1, probability_1, class_2, and so on.
 
     Args:
-        batch: It holds index (B,), and lists (B) of names or texts.
+        batch: Dictionary with index (B,), and lists (B) of names or texts.
         predictions: Predictions of the B inputs.
-        inputs: Keys of the lists that become columns; "file" stands for the row numbers where it is missing.
+        inputs: Keys of the lists that become columns; a missing "file" is replaced by the row numbers.
     """
     indices = batch["index"].tolist()
     given = {"file": indices, **batch}
     rows = []
-    for place, (index, several) in enumerate(zip(indices, predictions)):
+    for place, (index, classes) in enumerate(zip(indices, predictions)):
         row = {"index": index, **{name: given[name][place] for name in inputs if name in given}}
-        for rank, (label, probability) in enumerate(several, start=1):
+        for rank, (label, probability) in enumerate(classes, start=1):
             row |= {f"class_{rank}": label, f"probability_{rank}": f"{probability:.6f}"}
         rows.append(row)
     return rows

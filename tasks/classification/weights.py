@@ -1,4 +1,4 @@
-"""Weights of classes in a loss: given, or against their frequency."""
+"""Weights of classes in a loss: given, or inverse to their frequency."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -10,15 +10,7 @@ ClassWeights = list[float] | Literal["balanced"] | None
 
 
 def starting_weights(class_weights: Any, num_classes: int) -> Tensor:
-    """(K,) weights as they were given; ones where there are none, or where the data has to tell them.
-
-    Args:
-        class_weights: A number for each class, "balanced", or None.
-        num_classes: Number of classes K.
-
-    Raises:
-        ValueError: They are something else, or not K, or one is not positive.
-    """
+    """(K,) given weights, which must be positive numbers; ones for "balanced", which the data decides, and for None."""
     if class_weights is None or (isinstance(class_weights, str) and class_weights == "balanced"):
         return torch.ones(num_classes)
     numbers = isinstance(class_weights, Sequence) and all(isinstance(weight, int | float) for weight in class_weights)
@@ -30,18 +22,10 @@ def starting_weights(class_weights: Any, num_classes: int) -> Tensor:
 
 
 def balanced_weights(counts: list[int] | None, rows: int, multi_label: bool) -> Tensor:
-    """Weights of classes against their frequency.
+    """Weights of classes inverse to their frequency, (K,).
 
-    Args:
-        counts: Training rows of each class; None where they cannot be counted.
-        rows: Training rows in all.
-        multi_label: Whether a row may have several classes.
-
-    Returns:
-        (K,): rows / (K counts) for one label, as scikit-learn does; absences over presences for several.
-
-    Raises:
-        ValueError: The rows were not counted, or a class has none.
+    rows / (K counts) for one label, as in scikit-learn; (rows - counts) / counts for several. A ValueError if the rows
+    of the classes cannot be counted (None), or a class has none.
     """
     if counts is None or min(counts) == 0:
         raise ValueError(

@@ -19,7 +19,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
 from torch.multiprocessing import ProcessRaisedException
 
 import softformer.adapters.timm
-import softformer.training.encoders.sequence  # noqa: F401  (short class names are those of imported classes)
+import softformer.training.encoders.sequence  # noqa: F401  (only imported classes have short names)
 import tasks.image
 import tasks.text
 from softformer.training.callbacks import ClassReport, PredictionTable, ResultTable
@@ -63,14 +63,7 @@ _HELP = {
 
 
 class SoftformerCLI(LightningCLI):
-    """The command line of all tasks.
-
-    Args:
-        command: Name of the command.
-        args: Its arguments.
-        request: What these arguments ask for.
-        resources: Holds what the command must release at its end.
-    """
+    """The command line of all tasks: a command, its arguments, and their request; it enters locks into resources."""
 
     def __init__(self, command: str, args: list[str], request: Request, resources: ExitStack) -> None:
         self._command, self._request, self._resources = command, request, resources
@@ -93,7 +86,7 @@ class SoftformerCLI(LightningCLI):
         )
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
-        """The command, and the arguments of the trainer's method that it does not offer."""
+        """The command, and the hidden arguments of the trainer's method."""
         hidden = {"weights_only", "verbose", "return_predictions", "ckpt_path"}
         return {self._command: LightningCLI.subcommands()[self._command] | hidden}
 
@@ -109,9 +102,9 @@ class SoftformerCLI(LightningCLI):
         if subcommand == "predict":
             parser.add_argument("--output", type=Path, default=Path(TABLE), help=_HELP["--output"])
 
-        def processor_of(data: Any) -> Any:  # a function: jsonargparse copies it, and with a method all of this object
-            """The processor for the task: that of the data, or of the checkpoint where a user's data has none."""
-            # To predict files, the data set need not be read for a processor of its own.
+        def processor_of(data: Any) -> Any:  # jsonargparse copies it, and with a method it would copy this object
+            """The processor of the task: from the data, or from the checkpoint where a user's data has none."""
+            # To predict files, the data set need not be read to make a processor.
             own = getattr(data, "given_processor" if subcommand == "predict" else "processor", None)
             return self._request.processor if own is None and subcommand != "fit" else own
 
@@ -128,14 +121,14 @@ class SoftformerCLI(LightningCLI):
         parser.add_class_arguments(RunSettings, "run")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse the arguments of this command, whatever `sys.argv` holds."""
+        """Parse the arguments of this command; `sys.argv` does not matter."""
         self.config = parser.parse_args(args)  # type: ignore[arg-type]
 
     def _parse_ckpt_path(self) -> None:
-        """Nothing: here the settings of a checkpoint are the weakest layer, and Lightning's would be the strongest."""
+        """Do nothing: Lightning's settings of a checkpoint would override all others, which ours must not do."""
 
     def before_instantiate_classes(self) -> None:
-        """Find the folder of the run, and refuse what cannot go well before anything is loaded."""
+        """Find the folder of the run, and check the settings before anything is loaded."""
         config, request = self.config[self._command], self._request
         config.run.name = config.run.name or request.run.name
         self.folder = RunSettings(**vars(config.run)).folder()
@@ -246,7 +239,7 @@ class SoftformerCLI(LightningCLI):
     after_test = after_validate
 
     def after_predict(self) -> None:
-        """Say where the predictions are."""
+        """Print the place of the predictions."""
         table = next(callback for callback in self.trainer.callbacks if isinstance(callback, PredictionTable))  # type: ignore[attr-defined]
         if self.trainer.is_global_zero:
             files = f", and their files into {table.folder}" if table.folder else ""
@@ -255,7 +248,7 @@ class SoftformerCLI(LightningCLI):
     def _test_best(self) -> None:
         best, last = best_checkpoint(self.trainer.callbacks), self.folder.checkpoints / "last.ckpt"  # type: ignore[attr-defined]
         chosen = best or (str(last) if last.is_file() else None)  # without validation or checkpoints: as trained
-        # After a fit, weight averaging puts the weights that were not averaged back in place of a checkpoint's own.
+        # After a fit, weight averaging would replace the weights of the checkpoint by those that were not averaged.
         self.trainer.callbacks = [c for c in self.trainer.callbacks if not isinstance(c, WeightAveraging)]  # type: ignore[attr-defined]
         self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=chosen, verbose=False)
 
@@ -289,7 +282,7 @@ def _is_of_user(error: BaseException) -> bool:
 def _trainer_option(error: BaseException) -> str | None:
     """The class of Lightning that raised an error itself; None where the error comes from other code."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    # An attribute that a module lacks is an error of torch in the frame above.
+    # An error of a missing attribute of a module is raised in torch.
     while frames and frames[-1].f_globals["__name__"] == "torch.nn.modules.module":
         frames.pop()
     if not frames or not frames[-1].f_globals["__name__"].startswith("lightning."):

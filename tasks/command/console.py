@@ -1,4 +1,4 @@
-"""The commands, and what they show: their errors, and none of the advertisements and warnings of libraries."""
+"""The commands and their console: errors of one line, and filters of the warnings of libraries."""
 
 import logging
 import sys
@@ -36,7 +36,7 @@ def fail(message: str) -> NoReturn:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Hide lines and warnings that no user of a recipe can act on, inside the block."""
-    # A filter of the logger would not see the records of its children; those of its handlers do.
+    # A filter of the logger would not see the records of its children, but filters of its handlers do.
     handlers = [*logging.getLogger("lightning").handlers, *logging.getLogger("lightning.pytorch").handlers]
     for handler in handlers:
         handler.addFilter(_is_useful)

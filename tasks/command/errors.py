@@ -1,4 +1,4 @@
-"""Sentences for mistakes on the command line: the option, what is wrong with it, and what would be right."""
+"""Error messages of the command line: the option, its value, and what is expected."""
 
 import difflib
 import inspect
@@ -16,17 +16,17 @@ WITHIN = "\x03"
 UNAVAILABLE: list[ImportError] = []
 _MOST_LISTED = 24
 _MOST_CHARACTERS = 200
-# Another process, such as a worker of a loader, puts its traceback into the message of the error.
+# An error of another process, such as a worker of a loader, has its traceback in the message.
 _TRACEBACK = re.compile(r"Traceback \(most recent.*\n(?P<kind>[\w.]+): (?P<message>.*)\Z", re.DOTALL)
 
 
 def unknown_option(name: str, known: list[str], owner: str) -> str:
-    """A sentence for an option that does not exist.
+    """The message for an unknown option, or an argument that is no option.
 
     Args:
-        name: The option, such as ``--optimizer.lrr``, or an argument that is none.
+        name: The option, such as ``--optimizer.lrr``.
         known: The options that exist.
-        owner: The class whose options they are; empty for those of a command.
+        owner: The class of these options; empty for a command.
     """
     if not name.startswith("--"):
         return f"unknown argument {name!r}: options begin with --."
@@ -44,13 +44,7 @@ def unknown_option(name: str, known: list[str], owner: str) -> str:
 
 
 def wrong_value(option: str, hint: Any, value: Any) -> str:
-    """A sentence for a value that an option cannot take.
-
-    Args:
-        option: The option.
-        hint: Its type.
-        value: The value.
-    """
+    """The message for a value that an option of a type cannot take."""
     classes = _classes(hint)
     for name in _class_names(value) if classes else ():
         if "." in name:
@@ -88,13 +82,10 @@ def _members(hint: Any) -> Iterator[Any]:
 
 def _expected(hint: Any) -> str:
     """The values of a type, in words."""
-    choices = [
-        repr(choice) for member in _members(hint) if get_origin(member) is Literal for choice in get_args(member)
-    ]
-    kinds = [_kind(member) for member in _members(hint) if get_origin(member) is not Literal]
-    if choices:
-        return f"one of {', '.join([*choices, *kinds])}"
-    return f"of type {' or '.join(kinds)}"
+    members = list(_members(hint))
+    choices = [repr(choice) for member in members if get_origin(member) is Literal for choice in get_args(member)]
+    kinds = [_kind(member) for member in members if get_origin(member) is not Literal]
+    return f"one of {', '.join([*choices, *kinds])}" if choices else f"of type {' or '.join(kinds)}"
 
 
 def _kind(hint: Any) -> str:

@@ -1,4 +1,4 @@
-"""What a training run writes besides its weights, and the checks that it begins with."""
+"""The files of a training run besides its weights, and its first checks."""
 
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,19 @@ from softformer.training.run.logger import RunLogger
 
 
 class RunTrainer(Trainer):
-    """Lightning's trainer."""
+    """Lightning's trainer, with the name of the file in errors of writing a checkpoint."""
 
     def save_checkpoint(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
-        """Write a checkpoint; an error names its file."""
+        """As in Lightning."""
         with naming(Path(filepath)):
             super().save_checkpoint(filepath, *args, **kwargs)
 
 
 class RunStart(Callback):
-    """Writes config.yaml, with which the run can be repeated, and the files of the data when training really starts.
+    """Writes config.yaml, with which the run can be repeated, and the files of the data.
 
-    So a run that fails before its first step leaves the folder as it was.
-
-    Args:
-        folder: The folder of the run.
-        config: The configuration.
-        replace: Whether the files of an earlier run are deleted.
+    It does so when training starts, so a run that fails before does not change the folder. With `replace`, it deletes
+    the files of an earlier run.
     """
 
     def __init__(self, folder: RunFolder, config: dict[str, Any], *, replace: bool) -> None:
@@ -64,11 +60,7 @@ class RunStart(Callback):
 
 
 class SuggestedLearningRate(Callback):
-    """Prints the suggestion of a LearningRateFinder, which a run with a schedule of its own does not follow.
-
-    Args:
-        finder: The finder.
-    """
+    """Prints the suggestion of a LearningRateFinder, which a run with a schedule of its own does not follow."""
 
     def __init__(self, finder: LearningRateFinder) -> None:
         finder._update_attr = False
@@ -109,14 +101,9 @@ def fit_callbacks(
     loggers: bool | list[Logger],
     enable_checkpointing: bool | None,
 ) -> list[Callback]:
-    """The callbacks of a training run besides those that the user chose: checkpoints, learning rate, and curves.
+    """The callbacks of a training run besides the user's own: checkpoints, learning rate, and curves.
 
-    Args:
-        task: Names the metric that chooses the best checkpoint.
-        folder: The folder of the run.
-        own: The user's callbacks; a ModelCheckpoint with a metric among them replaces ours.
-        loggers: The loggers of `run_loggers`.
-        enable_checkpointing: The trainer's argument.
+    A ModelCheckpoint with a metric among the user's own replaces best.ckpt, which the metric of the task chooses.
     """
     callbacks: list[Callback] = [SuggestedLearningRate(c) for c in own if isinstance(c, LearningRateFinder)]
     if enable_checkpointing is not False:
@@ -129,9 +116,7 @@ def fit_callbacks(
 
 
 def best_checkpoint(callbacks: list[Callback]) -> str:
-    """The file of the best checkpoint of the run that just ended; empty without validation or checkpoints.
-
-    The user's callbacks may hold others, which keep the latest or what an exception left.
-    """
+    """The file of the best checkpoint of the run that just ended; empty without validation or checkpoints."""
+    # The user's callbacks may include others without a metric, which save the latest or after an exception.
     watching = (callback for callback in callbacks if isinstance(callback, ModelCheckpoint) and callback.monitor)
     return next((callback.best_model_path for callback in watching if callback.best_model_path), "")

@@ -14,7 +14,7 @@ from tasks.command.console import fail
 from tasks.command.errors import WITHIN, class_list, unknown_option, wrong_value
 from tasks.command.recipes import find_recipe, is_name
 
-_OTHER, _UNKNOWN, _MISSING, _WRONG = range(4)  # kinds of mistakes, by how much they tell
+_OTHER, _UNKNOWN, _MISSING, _WRONG = range(4)  # kinds of mistakes, the most informative last
 _MARK = re.compile(r"\x02(\d+)\x02")
 _QUOTED = re.compile("'([^']*)'")
 _NO_SETTING = re.compile(r"^--print_|help$|\+$")
@@ -41,12 +41,12 @@ class RecipeOption(ActionConfigFile):
 class Parser(LightningArgumentParser):
     """The argument parser.
 
-    jsonargparse makes a parser of this class for every object that an option describes, and puts the texts of all their
-    errors into one. So the innermost parser, which knows the option and its type, makes the sentence; a mark in the
-    text stands for it, and the parsers around it add the beginning of the option's name.
+    jsonargparse makes a parser of this class for every object that an option describes, and joins the texts of their
+    errors. So the innermost parser, which knows the option and its type, makes the sentence; a mark in the text
+    represents it, and the parsers around it prepend to the option's name.
 
     Attributes:
-        hint: What to do where the command lacks a class; empty in parsers of objects.
+        hint: Remedy where the command lacks a class; empty in parsers of objects.
         source: The recipe that is being read.
     """
 
@@ -59,7 +59,7 @@ class Parser(LightningArgumentParser):
     def add_class_arguments(
         self, theclass: type, nested_key: str | None = None, *args: Any, **kwargs: Any
     ) -> list[str]:
-        """Remember the class that the parser is for."""
+        """As in jsonargparse, recording the class of the parser."""
         if nested_key is None:
             self._owner = theclass.__name__
         return super().add_class_arguments(theclass, nested_key, *args, **kwargs)
@@ -67,45 +67,40 @@ class Parser(LightningArgumentParser):
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, *rest: Any, **kwargs: Any
     ) -> Namespace:
-        """Parse; a null for an option inside an object, which jsonargparse hands on as "None", is null."""
+        """Parse; a null for an option inside an object, which jsonargparse passes on as "None", is null."""
         if args is not None and not self.exit_on_error:
             args = [f"{arg[:-4]}null" if arg.endswith("=None") else arg for arg in args]
-        return self._say_kept(kwargs.get("namespace"), super().parse_args(args, *rest, **kwargs))
+        return self._log_inherited(kwargs.get("namespace"), super().parse_args(args, *rest, **kwargs))
 
     def parse_object(self, obj: Any, namespace: Namespace | None = None, *args: Any, **kwargs: Any) -> Namespace:
-        """Parse, and say which options an object takes over from one of another class."""
-        return self._say_kept(namespace, super().parse_object(obj, namespace, *args, **kwargs))
+        """Parse, and log the options that an object inherits from one of another class."""
+        return self._log_inherited(namespace, super().parse_object(obj, namespace, *args, **kwargs))
 
-    def _say_kept(self, before: Namespace | None, after: Namespace) -> Namespace:
+    def _log_inherited(self, before: Namespace | None, after: Namespace) -> Namespace:
         for name, new in vars(after).items():
             old = vars(before).get(name) if before else None
             if not (isinstance(old, Namespace) and isinstance(new, Namespace) and "class_path" in old):
                 continue
             if old.class_path != new.get("class_path"):
-                options = old.get("init_args") or {}
-                kept = [
-                    f"{key}={value}"
-                    for key, value in vars(new.get("init_args") or Namespace()).items()
-                    if options.get(key) == value
-                ]
-                if kept:
+                options, arguments = old.get("init_args") or {}, vars(new.get("init_args") or Namespace())
+                if same := [f"{key}={value}" for key, value in arguments.items() if options.get(key) == value]:
                     kinds = [path.rpartition(".")[2] for path in (new.class_path, old.class_path)]
-                    rank_zero_info(f"{self._owner}.{name}: {kinds[0]} keeps {', '.join(kept)} from {kinds[1]}")
+                    rank_zero_info(f"{self._owner}.{name}: {kinds[0]} keeps {', '.join(same)} from {kinds[1]}")
         return after
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
-        """As argparse does, remembering the option and its value."""
+        """As in argparse, recording the option and its value."""
         values = super()._get_values(action, arg_strings)
         self._looked_at = action, values
         return values
 
     def _check_value_key(self, action: argparse.Action, value: Any, key: str, *args: Any, **kwargs: Any) -> Any:
-        """As jsonargparse does, remembering the option and its value."""
+        """As in jsonargparse, recording the option and its value."""
         self._looked_at = action, value
         return super()._check_value_key(action, value, key, *args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """End with status 2, or hand the sentence to the parser around this one."""
+        """End with status 2, or pass the sentence to the parser around this one."""
         if isinstance(ex, _MarkedError) and ex.parser is self:
             raise ex
         parser = self
@@ -157,10 +152,10 @@ class Parser(LightningArgumentParser):
 
 
 class _Sentence(NamedTuple):
-    """A sentence about a mistake; of those of the alternatives of a union, the one that compares highest is shown."""
+    """A sentence about a mistake; the highest one of the alternatives of a union is shown."""
 
     kind: int
-    num_known: int  # of two classes without an option, the one with more options is the one that was meant
+    num_known: int  # of two classes without an option, the user meant the one with more options
     text: str
     owner: str = ""
 

@@ -10,25 +10,18 @@ import softformer
 
 
 def shipped_recipes() -> Path:
-    """The folder of recipes: inside the package where it was installed, beside it in a checkout."""
+    """The folder of recipes: in the package where it was installed, next to it in a checkout."""
     package = Path(softformer.__file__).parent
     return package / "recipes" if (package / "recipes").is_dir() else package.parent / "recipes"
 
 
 def is_name(value: str) -> bool:
-    """Whether a value of --config is a file or a name, and not the configuration itself."""
+    """Whether a value of --config is a file or a name, and not the settings themselves."""
     return not value.lstrip().startswith("{") and "\n" not in value
 
 
 def find_recipe(name: str) -> Path:
-    """The file of a recipe.
-
-    Args:
-        name: A path, with or without ``.yaml``, or the name of a shipped recipe such as ``image/digits``.
-
-    Raises:
-        FileNotFoundError: Neither exists; the message lists the shipped ones.
-    """
+    """The file of a recipe, by its path or the name of a shipped one; a FileNotFoundError lists the shipped ones."""
     for candidate in (Path(name), Path(f"{name}.yaml"), shipped_recipes() / name, shipped_recipes() / f"{name}.yaml"):
         if candidate.is_file():
             return candidate
@@ -39,26 +32,19 @@ def find_recipe(name: str) -> Path:
 
 
 def read_recipe(value: str) -> dict[str, Any]:
-    """The settings of a recipe.
-
-    Args:
-        value: A value of --config: a file, a name, or the settings themselves.
-
-    Raises:
-        FileNotFoundError: There is no such recipe.
-        ValueError: It is not a mapping in YAML.
-    """
-    what = f"the recipe {find_recipe(value)}" if is_name(value) else f"config={value!r}"
+    """The settings of a value of --config, which is a file, a name, or the settings; a ValueError if it has none."""
+    file = find_recipe(value) if is_name(value) else None
+    source = f"the recipe {file}" if file else f"config={value!r}"
     try:
-        content = yaml.safe_load(find_recipe(value).read_text(encoding="utf-8") if is_name(value) else value)
+        content = yaml.safe_load(file.read_text(encoding="utf-8") if file else value)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{what} is not valid YAML: {error}") from error
+        raise ValueError(f"{source} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         given = "nothing" if content is None else f"a {type(content).__name__}"
-        raise ValueError(f"{what} must hold settings by name, such as trainer: {{max_epochs: 3}}, got {given}")
+        raise ValueError(f"{source} must hold settings by name, such as trainer: {{max_epochs: 3}}, got {given}")
     for name in {"trainer", "run"} & {*content}:
         if not isinstance(content[name], dict | str):
             raise ValueError(
-                f"{name} in {what} must hold settings by name, got {content[name]!r}; leave it out instead"
+                f"{name} in {source} must hold settings by name, got {content[name]!r}; leave it out instead"
             )
     return content

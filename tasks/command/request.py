@@ -1,4 +1,4 @@
-"""What must be known before the arguments are parsed: the recipes, and the checkpoint whose settings come first."""
+"""The recipes and the checkpoint of a command, which must be known before its arguments are parsed."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ from tasks.command.recipes import find_recipe, is_name, read_recipe
 from tasks.command.run import RunSettings
 from tasks.processor import Processor
 
-# The options that are read, and where recipes hold them.
+# The options that are read, and their places in recipes.
 _OPTIONS = {
     "ckpt_path": ("ckpt_path",),
     "run.name": ("run", "name"),
@@ -29,7 +29,7 @@ _WITHIN_PATH = ("name", "data_dir", "data_files")
 
 @dataclass
 class Request:
-    """What a command is asked to do, before its arguments are parsed.
+    """The recipes, the run, and the checkpoint of a command.
 
     Args:
         recipes: Files of --config, in their order.
@@ -48,10 +48,7 @@ class Request:
     processor: Processor | None = None
 
     def layer(self, command: str) -> list[str]:
-        """The arguments that come before all others.
-
-        A checkpoint brings its task and its data. A run that is resumed without a recipe follows its own config.yaml.
-        """
+        """The arguments that all others override: settings of the checkpoint, or the config.yaml of a resumed run."""
         if self.checkpoint is None:
             return []
         if command != "fit":
@@ -60,7 +57,7 @@ class Request:
         return [] if folder is None or self.recipes else ["--config", str(folder.path / CONFIG)]
 
     def remedy(self, error: BaseException) -> str:
-        """What to do about an error that names a file or folder of the checkpoint's data which is not there."""
+        """The remedy of an error that names a missing file or folder of the checkpoint's data; empty for others."""
         missing = isinstance(error, FileNotFoundError) or re.search("no file|not exist|not found|no folder", str(error))
         arguments = self.settings.get("data", {}).get("init_args", {}) if missing else {}
         for name in ("data_files", "data_dir", "path"):
@@ -83,12 +80,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def read_request(args: list[str]) -> Request:
-    """Find the recipes and the checkpoint in the arguments of a command; where options repeat, the last one wins.
-
-    Raises:
-        FileNotFoundError: There is no such recipe or checkpoint.
-        ValueError: A recipe is not YAML, or the checkpoint is not one of our tasks.
-    """
+    """Find the recipes and the checkpoint in the arguments of a command; where options repeat, the last one wins."""
     parser = _Reader(add_help=False, allow_abbrev=False)
     parser.add_argument("-c", "--config", action=_ReadRecipe, dest="recipes", default=[])
     for name in _OPTIONS:
@@ -142,7 +134,7 @@ def _checkpoint(given: str, folder: RunFolder) -> Path:
 def _settings(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Task and data module of a checkpoint as configuration."""
     task, data = task_description(checkpoint), checkpoint.get(DATA_KEY)
-    task["init_args"].pop("processor", None)  # given to the data, which the task follows
+    task["init_args"].pop("processor", None)  # the data gets it, and the task follows the data
     return {"model": task, **({"data": data} if data else {})}
 
 

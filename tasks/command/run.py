@@ -32,7 +32,7 @@ class RunSettings(Settings):
 
 
 def evaluation_folder(named: RunFolder, checkpoint: Path | None, *, by_command: bool) -> RunFolder:
-    """The folder for the figures of an evaluation, which is never that of a run that they do not belong to.
+    """The folder for the figures of an evaluation, which never overwrites the figures of another run.
 
     Args:
         named: The folder that the settings name.

@@ -17,34 +17,19 @@ from softformer.training.seeding import mix, splitmix
 
 
 class Draw(NamedTuple):
-    """One batch to be read.
-
-    Args:
-        epoch: the epoch it belongs to.
-        positions: places in the split, from 0.
-    """
+    """One batch to read: the epoch that it belongs to, and the places of its rows in the split, from 0."""
 
     epoch: int
     positions: list[int]
 
 
 def row_seeds(seed: int, epoch: int, rows: np.ndarray, purpose: int) -> np.ndarray:
-    """A 64-bit seed for each row.
-
-    Args:
-        seed: the run's data seed.
-        epoch: the epoch.
-        rows: (B,) row numbers.
-        purpose: what the numbers are for (crop, flip, ...), so that these do not depend on each other.
-
-    Returns:
-        (B,) uint64.
-    """
+    """Seeds, (B,) uint64, of rows (B,) in an epoch; those of different purposes (crop, flip, ...) are independent."""
     return splitmix(np.uint64(mix(seed, epoch, purpose)) ^ rows.astype(np.uint64))
 
 
 def row_uniforms(seed: int, epoch: int, rows: np.ndarray, purpose: int) -> np.ndarray:
-    """A number in [0, 1) for each row; arguments as in `row_seeds`. Returns (B,) float64."""
+    """Random numbers in [0, 1), (B,) float64; arguments as in `row_seeds`."""
     return (splitmix(row_seeds(seed, epoch, rows, purpose)) >> np.uint64(11)) * 2.0**-53
 
 
@@ -56,8 +41,8 @@ def seed_generators(seed: int) -> None:
 
 
 @contextmanager
-def kept_generators() -> Iterator[None]:
-    """Put the global generators back afterwards, so that reading data leaves no trace in the run's randomness."""
+def restored_generators() -> Iterator[None]:
+    """Restore the global generators after the block, so that reading data does not change the run's randomness."""
     python, array, tensor = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         yield
@@ -70,24 +55,24 @@ def kept_generators() -> Iterator[None]:
 class TrainBatches(DistributedSampler[Any]):
     """Batches of an epoch in an order given by (seed, epoch); each rank gets the same number of equal batches.
 
-    Rows that do not fill a batch on every rank are left out for that epoch (others the next time). Fewer rows than one
-    such batch give one short batch of the same size on every rank.
+    Rows that do not fill a batch on every rank are left out for that epoch. Fewer rows than one such batch give one
+    short batch of the same size on every rank.
 
-    It yields whole batches (`Draw`), so it is the `sampler` of a loader with `batch_size=None`. That it is a
-    `DistributedSampler` keeps Lightning from replacing it.
+    It yields whole batches, so it is the `sampler` of a loader with `batch_size=None`. It is a `DistributedSampler`
+    because Lightning would replace another sampler.
 
     Args:
-        num_rows: rows of the split.
-        batch_size: rows in a batch, on one rank.
-        seed: the data seed.
-        rank: this process among `num_replicas`.
-        num_replicas: processes that train together.
+        num_rows: Rows of the split.
+        batch_size: Rows in a batch, on one rank.
+        seed: The data seed.
+        rank: This process among `num_replicas`.
+        num_replicas: Processes that share the rows.
     """
 
     def __init__(self, num_rows: int, batch_size: int, *, seed: int = 0, rank: int = 0, num_replicas: int = 1) -> None:
         if num_rows < num_replicas:
             raise ValueError(
-                f"training split: expected at least one row for each of {num_replicas} processes, "
+                f"the training split must have at least one row for each of {num_replicas} processes, "
                 f"got {num_rows} rows; use fewer devices"
             )
         super().__init__(cast(Dataset[Any], range(num_rows)), num_replicas, rank, shuffle=True, seed=seed)
@@ -108,25 +93,22 @@ class TrainBatches(DistributedSampler[Any]):
 
     def __iter__(self) -> Iterator[Draw]:
         # Not a generator function: epoch and start are those of the moment of iter(), also when workers prefetch.
-        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch) >> 1)
+        batches = self.shuffled_batches(torch.Generator().manual_seed(mix(self.seed, self.epoch) >> 1))
+        return iter([Draw(self.epoch, batch) for batch in (batches[self.start :] if self.start >= 0 else [])])
+
+    def shuffled_batches(self, generator: torch.Generator) -> list[list[int]]:
+        """All batches of this rank in an epoch, in an order that the generator decides."""
         order = torch.randperm(self.num_rows, generator=generator)
         size = min(self.batch_size, self.num_rows // self.num_replicas)
         own = order[self.rank :: self.num_replicas][: len(self) * size].split(size)
-        left = own[self.start :] if self.start >= 0 else []
-        return iter([Draw(self.epoch, batch.tolist()) for batch in left])
+        return [batch.tolist() for batch in own]
 
 
 class EvalBatches(DistributedSampler[Any]):
     """Batches in the split's own order, every row once, with the same number of batches on each rank.
 
-    A rank that has a row less than others may cut its last batch in two to keep step. Only where that is impossible
-    (fewer rows than ranks, or batches of one row) a row is read twice.
-
-    Args:
-        num_rows: rows of the split.
-        batch_size: most rows in a batch, on one rank.
-        rank: this process among `num_replicas`.
-        num_replicas: processes that evaluate together.
+    A rank that has a row less than others may cut its last batch in two. Only where that is impossible (fewer rows than
+    ranks, or batches of one row) a row is read twice. Arguments as in `TrainBatches`.
     """
 
     def __init__(self, num_rows: int, batch_size: int, *, rank: int = 0, num_replicas: int = 1) -> None:
@@ -139,7 +121,10 @@ class EvalBatches(DistributedSampler[Any]):
 
     def __iter__(self) -> Iterator[Draw]:
         own = list(range(self.rank, self.num_rows, self.num_replicas)) or [self.num_rows - 1]
-        batches = [own[i : i + self.batch_size] for i in range(0, len(own), self.batch_size)]
+        return self.draws([own[i : i + self.batch_size] for i in range(0, len(own), self.batch_size)])
+
+    def draws(self, batches: list[list[int]]) -> Iterator[Draw]:
+        """The batches of this rank, the last one cut in two where other ranks have one more."""
         if len(batches) < len(self):
             last = batches.pop()
             batches += [last[:-1] or last, last[-1:]]

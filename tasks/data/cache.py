@@ -1,4 +1,4 @@
-"""Plain values that take long to make, made once and kept in the cache of `datasets`."""
+"""Plain values that take long to make, made once and stored in the cache of `datasets`."""
 
 import hashlib
 import json
@@ -10,12 +10,12 @@ import datasets
 from filelock import FileLock
 
 
-def kept_file(kind: str, key: Any, ending: str) -> Path:
-    """Where something is kept in the cache; its folder is made.
+def cache_file(kind: str, key: Any, ending: str) -> Path:
+    """A file in the cache, whose folder is made.
 
     Args:
         kind: The beginning of the file's name.
-        key: Plain values that all it depends on is told by.
+        key: Plain values that identify the cached result.
         ending: The end of the file's name, with its dot.
     """
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
@@ -24,22 +24,17 @@ def kept_file(kind: str, key: Any, ending: str) -> Path:
     return file
 
 
-def kept(kind: str, key: Any, make: Callable[[], Any]) -> Any:
-    """A value that JSON can hold, from the cache where it was made before.
+def cached(kind: str, key: Any, make: Callable[[], Any]) -> Any:
+    """A value that JSON can hold, read from its `cache_file`, or made and written there.
 
-    All processes of a run get the same: the first makes it, and the others wait for its file.
-
-    Args:
-        kind: As in `kept_file`.
-        key: As in `kept_file`.
-        make: Makes the value.
+    The first process of a run makes it; the others wait for its file.
     """
-    file = kept_file(kind, key, ".json")
+    file = cache_file(kind, key, ".json")
     with FileLock(f"{file}.lock"):
         if file.is_file():
             return json.loads(file.read_text())
         value = make()
-        # A run that is killed leaves no half of a file behind.
+        # A run that is killed must not leave half a file.
         part = file.with_suffix(".part")
         part.write_text(json.dumps(value))
         part.replace(file)

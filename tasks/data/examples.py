@@ -1,9 +1,9 @@
-"""Rows of a split as batches: read each row, leave out what cannot be read, collate."""
+"""Rows of a split as batches: read each row, leave out unreadable rows, collate."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 import datasets
@@ -19,18 +19,28 @@ Batch = dict[str, Any]
 OnBad = Literal["error", "skip"]
 
 _CHUNK = 256
-# Skipped rows that are told one by one; the rest are only counted.
-MOST_TOLD = 10
+# Skipped rows that are logged one by one; the rest are only counted.
+MOST_LOGGED = 10
 
 
 class ReadError(ValueError):
-    """A row of the data that cannot be read: a broken picture, a cut-off recording.
+    """A row of the data that cannot be read: a broken image, a truncated recording.
 
-    A loader's worker process hands an error on as its whole traceback; the message here is its last paragraph alone.
+    A loader's worker process passes an error on as its whole traceback; only the last paragraph of it is stored here.
     """
 
     def __init__(self, message: str) -> None:
         super().__init__(message.rpartition("ReadError: ")[2].strip())
+
+
+def report_unreadable(
+    fault: str, on_bad: OnBad, remedy: str, num_reported: int, error: ReadError | None = None
+) -> None:
+    """Raise a `ReadError` at an unreadable row, or log it where such rows are skipped and few were logged before."""
+    if on_bad == "error":
+        raise ReadError(f"{fault}. {remedy}") from error
+    if num_reported < MOST_LOGGED:
+        logger.warning("skipped: %s", fault)
 
 
 @dataclass(frozen=True)
@@ -38,8 +48,8 @@ class Split:
     """Rows of a data set that serve one purpose.
 
     Args:
-        name: what to call it in messages.
-        rows: the rows, of the columns that are needed.
+        name: Its name in messages.
+        rows: The rows, with the needed columns.
         numbers: (N,) number of each row in the data set's own split.
     """
 
@@ -51,43 +61,41 @@ class Split:
         return len(self.numbers)
 
 
+@dataclass(eq=False)
 class Examples(Dataset[Batch]):
     """A split, read a batch at a time: `examples[Draw(epoch, positions)]` is a collated batch.
 
     Args:
-        split: the rows.
-        read: one row as an example; raises `ReadError` where it cannot. It must not use random numbers.
-        collate: (examples, their row numbers, epoch) to a batch. Random numbers come from these three alone.
+        split: The rows.
+        read: Turns a row into an example, or raises `ReadError`. It must not use random numbers.
+        collate: Turns (examples, their row numbers, epoch) into a batch. Random numbers depend on these three alone.
         on_bad: "error" raises at an unreadable row. "skip" puts the next readable row of the split in its place, so
             that batches stay equal on every rank; where no row may count twice (evaluation), `remove_unreadable` first.
+        remedy: The remedy of an unreadable row, for messages.
     """
 
-    def __init__(
-        self,
-        split: Split,
-        read: Callable[[dict[str, Any]], Any],
-        collate: Callable[[list[Any], np.ndarray, int], Batch],
-        *,
-        on_bad: OnBad = "error",
-        remedy: str = "Repair or remove it",
-    ) -> None:
-        self.split = split
-        self.read = read
-        self.collate = collate
-        self.on_bad = on_bad
-        self.remedy = remedy
-        self.positions = np.arange(len(split))
-        # Shared memory: workers mark the rows that they could not read, the main process counts them. Threads do
-        # so, too, and do not share the inference mode in which a loader may be made.
+    split: Split
+    read: Callable[[dict[str, Any]], Any]
+    collate: Callable[[list[Any], np.ndarray, int], Batch]
+    _: KW_ONLY
+    on_bad: OnBad = "error"
+    remedy: str = "Repair or remove it"
+
+    def __post_init__(self) -> None:
+        self.positions = np.arange(len(self.split))
+        # Shared memory: workers mark unreadable rows, and the main process counts them. Threads mark them, too, which
+        # are not in the inference mode in which a loader may be made.
         with torch.inference_mode(False):
-            self.unreadable = torch.zeros(len(split) if on_bad == "skip" else 0, dtype=torch.bool).share_memory_()
+            self.unreadable = torch.zeros(
+                len(self.split) if self.on_bad == "skip" else 0, dtype=torch.bool
+            ).share_memory_()
 
     def __len__(self) -> int:
         return len(self.positions)
 
     @property
     def skipped(self) -> list[int]:
-        """Row numbers that could not be read so far."""
+        """Numbers of the rows that were unreadable so far."""
         return [int(self.split.numbers[i]) for i in self.unreadable.nonzero().flatten().tolist()]
 
     def remove_unreadable(self, num_threads: int = 1) -> None:
@@ -95,47 +103,33 @@ class Examples(Dataset[Batch]):
         self.keep(np.array([example is not None for example in self.read_each(num_threads)]))
 
     def leave_out(self, faults: Mapping[int, str], numbers: np.ndarray | None = None) -> None:
-        """Leave out rows of which it is known that they cannot be read, before any other is left out.
+        """Leave out rows that are known to be unreadable, before any other is left out; or raise a `ReadError`.
 
         Args:
-            faults: what is wrong with each, by its place in the split.
-            numbers: (N,) what messages call the rows; by default their own numbers.
-
-        Raises:
-            ReadError: there are such rows and `on_bad` is "error", or there are no others.
+            faults: Errors by the places of the rows in the split.
+            numbers: (N,) numbers of all rows in messages; by default their own.
         """
         numbers = self.split.numbers if numbers is None else numbers
-        places = sorted(faults)
-        for place in places[: 1 if self.on_bad == "error" else MOST_TOLD]:
-            message = f"{self.split.name}, row {numbers[place]}: {faults[place]}"
-            if self.on_bad == "error":
-                raise ReadError(f"{message}. {self.remedy}")
-            logger.warning("skipped: %s", message)
-        if places:
+        for count, place in enumerate(sorted(faults)):
+            fault = f"{self.split.name}, row {numbers[place]}: {faults[place]}"
+            report_unreadable(fault, self.on_bad, self.remedy, count)
+        if faults:
             good = np.ones(len(self.split), dtype=bool)
-            good[places] = False
+            good[list(faults)] = False
             self.unreadable[torch.from_numpy(~good)] = True
             self.keep(good)
 
     def keep(self, good: np.ndarray) -> None:
-        """Leave out the rows whose place in `good` (N,) is False.
-
-        Raises:
-            ReadError: no row is left.
-        """
+        """Leave out the rows whose place in `good` (N,) is False; a `ReadError` if none is left."""
         self.positions = self.positions[good]
         if len(self) == 0:
-            raise ReadError(f"{self.split.name}: none of its {len(self.split)} rows can be read")
+            raise self._none_readable()
+
+    def _none_readable(self) -> ReadError:
+        return ReadError(f"{self.split.name}: none of its {len(self.split)} rows can be read")
 
     def read_each(self, num_threads: int = 1) -> Iterator[Any | None]:
-        """Examples of all rows in order; None for those that cannot be read and are to be skipped.
-
-        Args:
-            num_threads: readers at a time. Decoders of large pictures or recordings run side by side.
-
-        Raises:
-            ReadError: a row cannot be read and `on_bad` is "error".
-        """
+        """Examples of all rows in order, read by several threads; None for unreadable rows that are skipped."""
         places = range(len(self.split))
         with ThreadPoolExecutor(num_threads) as pool:
             for start in range(0, len(places), _CHUNK):
@@ -149,27 +143,21 @@ class Examples(Dataset[Batch]):
         try:
             return self.read(row)
         except ReadError as error:
-            message = f"{self.split.name}, row {self.split.numbers[position]}: {error}"
-            if self.on_bad == "error":
-                raise ReadError(f"{message}. {self.remedy}") from error
-            if not self.unreadable[position]:
+            if self.on_bad == "error" or not self.unreadable[position]:
+                fault = f"{self.split.name}, row {self.split.numbers[position]}: {error}"
+                report_unreadable(fault, self.on_bad, self.remedy, int(self.unreadable.sum()), error)
                 self.unreadable[position] = True
-                if self.unreadable.sum() <= MOST_TOLD:
-                    logger.warning("skipped: %s", message)
             return None
 
     def others(self, position: int) -> Iterator[int]:
-        """Rows to take the place of one that cannot be read, in their order: those that follow it in the split."""
+        """Rows that may replace an unreadable one, in order of preference: those that follow it in the split."""
         return ((position + step) % len(self.split) for step in range(1, len(self.split)))
 
-    def _another(self, position: int) -> tuple[int, Any]:
+    def _replacement(self, position: int) -> tuple[int, Any]:
         for other in self.others(position):
-            if self.unreadable[other]:
-                continue
-            example = self._read_row(self.split.rows[other], other)
-            if example is not None:
+            if not self.unreadable[other] and (example := self._read_row(self.split.rows[other], other)) is not None:
                 return other, example
-        raise ReadError(f"{self.split.name}: none of its {len(self.split)} rows can be read")
+        raise self._none_readable()
 
     def __getitem__(self, draw: Draw | Sequence[int] | int) -> Batch:
         if isinstance(draw, int):
@@ -187,6 +175,6 @@ class Examples(Dataset[Batch]):
         for i, (position, row) in enumerate(zip(positions.tolist(), rows)):
             example = self._read_row(row, position)
             if example is None:
-                positions[i], example = self._another(position)
+                positions[i], example = self._replacement(position)
             examples.append(example)
         return self.collate(examples, self.split.numbers[positions], epoch)

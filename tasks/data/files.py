@@ -59,12 +59,7 @@ def log_left_out(where: str, files: Collection[str], kind: str) -> None:
 
 
 def visible_files(folder: str, above: tuple[str, ...] = ()) -> Iterator[str]:
-    """Files of a folder and of the folders in it; links are followed, hidden names are left out.
-
-    Args:
-        folder: The folder.
-        above: Folders that it lies in, without links: a link back to one of them is not followed.
-    """
+    """Files of a folder and its subfolders without hidden ones; links are followed, but not to a folder `above`."""
     place = os.path.realpath(folder)
     if place in above:
         return
@@ -84,7 +79,7 @@ def is_hidden(name: str) -> bool:
 
 
 def as_pattern(path: str, folder: str = "") -> str:
-    """A pattern of `glob`, relative to a folder, in which the part that exists stands for itself: "run [1]/*.csv"."""
+    """A pattern of `glob`, relative to a folder, with the existing part of the path escaped: "run [1]/*.csv"."""
     path = str(Path(path))
     head = Path(path)
     while not os.path.lexists(folder / head):
@@ -98,10 +93,7 @@ def escaped(name: str) -> str:
 
 
 def located(folder: Path, name: str) -> Path:
-    r"""Path of a file by its name in a table or a list, relative to a folder.
-
-    Where no file has this name, it may be one of Windows ("cats\1.png"), or one that `escaped` has written.
-    """
+    r"""Path of a file relative to a folder, by its name, its name in Windows ("cats\1.png"), or its `escaped` name."""
     if "\\" in name and not os.path.lexists(folder / name):
         in_bytes = re.sub(rb"\\x([89a-f][0-9a-f])", lambda byte: bytes.fromhex(byte[1].decode()), os.fsencode(name))
         for other in (os.fsdecode(in_bytes), name.replace("\\", "/")):

@@ -1,16 +1,11 @@
-"""Folders of files as labelled data: CLASS/FILE, or SPLIT/CLASS/FILE."""
+"""Folders of splits and classes in the paths of files: CLASS/FILE, or SPLIT/CLASS/FILE."""
 
 import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-import datasets
-import pyarrow as pa
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
-
-from tasks.data.files import escaped, is_hidden
-from tasks.data.labels import shortened
+from tasks.data.files import is_hidden
 
 # Splits by the words that name their folders, as in `datasets`.
 SPLIT_WORDS = {
@@ -25,12 +20,7 @@ T = TypeVar("T")
 
 
 class Layout(NamedTuple):
-    """Places of splits and classes in the paths of files.
-
-    Args:
-        split: Place of the split's folder in a path; None where all files are the split train.
-        label: Place of the class's folder.
-    """
+    """Places of the folders of splits and classes in the paths of files; the split train alone has none."""
 
     split: int | None
     label: int
@@ -52,10 +42,6 @@ def find_layout(paths: Sequence[Parts], words: Mapping[str, str] = SPLIT_WORDS) 
 
     Folders are splits if they hold folders and either each of them is named for a split, or at least two splits are
     named; then a folder with another name is a split of that name. A single folder that holds all others is no class.
-
-    Args:
-        paths: Relative paths of files, in their parts.
-        words: Splits by the names of their folders.
     """
     top = 0
     while len(names := _folders(paths, top)) == 1 and _folders(paths, top + 1) and not _files(paths, top + 1):
@@ -80,77 +66,7 @@ def _files(paths: Sequence[Parts], place: int) -> bool:
     return any(len(path) == place + 1 for path in paths)
 
 
-def relative_parts(folder: str, files: Sequence[str]) -> list[Parts]:
-    """Paths of files relative to the folder that they lie in, in their parts."""
-    return [tuple(file[len(folder) :].strip(os.sep).split(os.sep)) for file in files]
-
-
-def read_classes(
-    folder: str, files: Mapping[Parts, str], *, column: str, kind: str, words: Mapping[str, str] = SPLIT_WORDS
-) -> datasets.DatasetDict:
-    """The files of class folders by split, with a column of their names and the column label, a `ClassLabel`.
-
-    The log has the numbers of files and classes, and everything that is left out.
-
-    Args:
-        folder: The folder that holds the files.
-        files: The files by their relative paths.
-        column: Name of the column of files.
-        kind: Noun for the files, for messages.
-        words: Splits by the names of their folders.
-
-    Raises:
-        ValueError: The files lie in no folders of classes.
-    """
-    layout = find_layout(list(files), words)
-    tops = [] if layout.split is None else _folders(list(files), layout.split)
-    split_names = {top: split_of(top, words) or escaped(top) for top in tops}
-    splits: dict[str, list[tuple[str, str]]] = {}
-    stray = []
-    for path, file in files.items():
-        if len(path) < layout.label + 2:
-            stray.append(os.path.join(*path))
-        else:
-            split = "train" if layout.split is None else split_names[path[layout.split]]
-            splits.setdefault(split, []).append((escaped(file), escaped(path[layout.label])))
-    splits = in_order(splits)
-    labels = {split: {label for _, label in members} for split, members in splits.items()}
-    names = sorted(set().union(*labels.values()))
-    if layout.split is None and all(name.lower() in words for name in names):
-        raise ValueError(
-            f"{folder}: {kind} files must lie in folders of classes, CLASS/FILE or SPLIT/CLASS/FILE, got "
-            f"{os.path.join(*next(iter(files)))!r}; make a folder for each class, or a table metadata.csv with the "
-            "columns file_name and label"
-        )
-    counts = ", ".join(f"{len(members):,} in {split}" for split, members in splits.items())
-    rank_zero_info(f"{folder}: {kind} files: {counts}; {len(names)} classes {shortened(names)}")
-    places = {path[: layout.label] for path in files if len(path) > layout.label + 1}
-    empty = _subfolders(folder, places) - {path[: layout.label + 1] for path in files}
-    untrained = set(names) - labels.get("train", set(names))
-    for what, left in (
-        (f"{kind} files left out because they lie in no folder of a class", stray),
-        (f"folders left out because they hold no {kind} files", sorted(os.path.join(*path) for path in empty)),
-        (f"classes without {kind} files in train", sorted(untrained)),
-    ):
-        if left:
-            rank_zero_info(f"{folder}: {what}: {len(left):,} {shortened(left)}")
-    features = datasets.Features({column: datasets.Value("string"), "label": datasets.ClassLabel(names=names)})
-    number_of = {name: number for number, name in enumerate(names)}
-    return datasets.DatasetDict(
-        {
-            split: datasets.Dataset.from_dict(
-                {
-                    column: pa.array([file for file, _ in members]),
-                    "label": pa.array([number_of[label] for _, label in members]),
-                },
-                features=features,
-            )
-            for split, members in splits.items()
-        }
-    )
-
-
-def _subfolders(folder: str, places: set[Parts]) -> set[Parts]:
+def subfolders(folder: str, places: set[Parts]) -> set[Parts]:
     """Visible folders in some places within a folder."""
     return {
         (*place, entry.name)

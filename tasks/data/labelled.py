@@ -1,4 +1,4 @@
-"""What data modules of labelled rows share: the classes of the label column, found, named and counted."""
+"""The base of data modules with labels: it finds, names, and counts the classes of the label column."""
 
 from functools import cached_property
 from typing import Any, ClassVar
@@ -16,11 +16,11 @@ class LabelledDataModule(TaskDataModule):
     """Base of the data modules whose rows have labels.
 
     Args:
-        path: hub name, local folder, format of local files, or built-in name.
-        label_column: column of the labels: class labels, whole numbers or strings, or lists of these. None for rows
+        path: Hub name, local folder, format of local files, or built-in name.
+        label_column: Column of the labels: class labels, whole numbers or strings, or lists of these. None for rows
             without labels.
-        class_names: names of the classes where the data has none; without them they are found in the training split.
-        kwargs: as in `TaskDataModule`.
+        class_names: Names of the classes where the data has none; by default they are found in the training split.
+        kwargs: As in `TaskDataModule`.
     """
 
     csv_as_text: ClassVar[bool] = True
@@ -40,16 +40,17 @@ class LabelledDataModule(TaskDataModule):
         known = None if self.given_processor is None else self.given_processor.class_names
         if not known:
             return self._own_labels
+        return labels_as_trained(self.label_column, self._label_feature, known, class_names=self.given_names)
+
+    @property
+    def _label_feature(self) -> Any:
         self._check_columns(self.features, next(iter(self.splits)))
-        return labels_as_trained(
-            self.label_column, self.features[self.label_column], known, class_names=self.given_names
-        )
+        return self.features[self.label_column or ""]
 
     @cached_property
     def _own_labels(self) -> Labels:
         assert self.label_column is not None
-        self._check_columns(self.features, next(iter(self.splits)))
-        feature = self.features[self.label_column]
+        feature = self._label_feature
         rows = None
         readable = not self.source.streaming and all(part in self.splits for part in split_parts(self.train_split))
         if readable and self.given_names is None:
@@ -67,12 +68,12 @@ class LabelledDataModule(TaskDataModule):
 
     @property
     def num_classes(self) -> int | None:
-        """How many classes the data has; None for rows without labels."""
+        """Number of classes; None for rows without labels."""
         return None if self.labels is None else len(self.labels.names)
 
     @property
     def class_names(self) -> list[str] | None:
-        """Their names, in the order of their numbers; None for rows without labels."""
+        """Names of the classes in the order of their numbers; None for rows without labels."""
         return None if self.labels is None else list(self.labels.names)
 
     @property
@@ -82,11 +83,11 @@ class LabelledDataModule(TaskDataModule):
 
     @property
     def class_counts(self) -> list[int] | None:
-        """How many training rows each class has; None where there are no labels, or they cannot be counted."""
+        """Numbers of training rows of the classes; None without labels or where they cannot be counted."""
         if self.labels is None or self.source.streaming:
             return None
         return self.labels.counts(self.split_for("train").rows)
 
     def classes_of(self, split: Split) -> np.ndarray | None:
-        """Check the labels of a split; its class numbers, for dividing it."""
+        """As in `TaskDataModule`."""
         return None if self.labels is None else self.labels.check(split.rows, split.name, split.numbers)

@@ -1,4 +1,4 @@
-"""Class labels of a column: their names, their numbers, and whether a row has one or several."""
+"""Class labels of a column: the names and the numbers of the classes, one or several for a row."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -20,14 +20,14 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 @dataclass(frozen=True)
 class Labels:
-    """How a column's values become class numbers.
+    """The classes of a column, and the class numbers of its values.
 
     Args:
-        column: the column's name.
+        column: Name of the column.
         names: (K,) class names in the order of their numbers.
-        number_of: the class number for each value of the column, which is a number or a string; a class need not occur.
-        multi_label: a row holds a list of classes, not one.
-        digits: the class number for each value that is a number written as text, where the classes have other names.
+        number_of: Class numbers by value, a number or a string; a class need not occur.
+        multi_label: Whether a row has a list of classes instead of one.
+        digits: Class numbers of values that are numbers written as text, where the classes have other names.
     """
 
     column: str
@@ -37,14 +37,8 @@ class Labels:
     digits: dict[str, int] = field(default_factory=dict, compare=False)
 
     def encode_row(self, value: Any) -> int | list[int]:
-        """Class number of one row's value, or its numbers if multi-label.
-
-        Raises:
-            ReadError: no such class.
-        """
-        if self.multi_label:
-            return [self._number(entry) for entry in value or []]
-        return self._number(value)
+        """Class number of one row's value, or its numbers if multi-label; a `ReadError` for an unknown class."""
+        return [self._number(entry) for entry in value or []] if self.multi_label else self._number(value)
 
     def _number(self, value: Any) -> int:
         number = self.number_of.get(value, self.digits.get(value))
@@ -53,18 +47,9 @@ class Labels:
         return number
 
     def check(self, rows: datasets.Dataset, split: str, numbers: np.ndarray) -> np.ndarray | None:
-        """Check all labels of a split.
+        """Class numbers of the labels of a split, (N,) int64, None if multi-label.
 
-        Args:
-            rows: the rows.
-            split: what to call them in a message.
-            numbers: (N,) their numbers in the data set's own split.
-
-        Returns:
-            (N,) int64 class numbers; None if multi-label.
-
-        Raises:
-            ValueError: a label is missing or no class, with its row.
+        A ValueError with the number of the row if a label is missing or not one of the classes.
         """
         column, row_of = self._entries(rows)
         if not self.multi_label and column.null_count:
@@ -85,15 +70,15 @@ class Labels:
         return None if self.multi_label else classes
 
     def counts(self, rows: datasets.Dataset) -> list[int]:
-        """How many of the rows have each class, in the order of the class numbers."""
+        """Numbers of rows of the classes, in the order of the class numbers."""
         column, row_of = self._entries(rows)
         classes = self._classes(column)
-        # A row that names a class twice has it once.
+        # A row that names a class twice counts once.
         known = np.unique(np.stack([row_of, classes])[:, classes >= 0], axis=1)[1]
         return np.bincount(known, minlength=len(self.names)).tolist()
 
     def _entries(self, rows: datasets.Dataset) -> tuple[pa.Array, np.ndarray]:
-        """All labels of the rows one after the other, and the place of the row that each belongs to."""
+        """All labels of the rows in one array, and the place of the row of each."""
         column = rows.select_columns([self.column]).with_format("arrow")[:].column(0).combine_chunks()
         row_of = np.arange(len(column))
         if self.multi_label:
@@ -102,7 +87,7 @@ class Labels:
         return column, row_of
 
     def _classes(self, column: pa.Array) -> np.ndarray:
-        """(n,) int64 class numbers of labels; -1 for what is no class."""
+        """(n,) int64 class numbers of labels; -1 for values that are no class."""
         known = self.digits | self.number_of
         values = pa.array(list(known))
         places = pc.fill_null(pc.index_in(column.cast(values.type), values), -1).to_numpy()
@@ -147,26 +132,26 @@ def labels_from(
     Strings that are all whole numbers are sorted as numbers.
 
     Args:
-        column: the column's name.
-        feature: the column's type in the data set's features.
-        class_names: names that the user gives.
-        training_rows: the training split, where it can be read as a whole.
+        column: Name of the column.
+        feature: Type of the column.
+        class_names: The user's names of the classes.
+        training_rows: The training split, where it can be read as a whole.
 
     Raises:
-        ValueError: the column's type holds no classes, the names do not fit, or the classes cannot be found out.
+        ValueError: The column's type holds no classes, the names do not fit, or the classes cannot be found.
     """
     element, multi_label = _element(feature)
     for name in class_names or []:
         if not isinstance(name, str):
             raise ValueError(
-                f"class_names: expected strings, got {name!r}; put names between quotes in YAML, which takes yes, no, "
+                f"class_names must be strings, got {name!r}; put names between quotes in YAML, which takes yes, no, "
                 "on and off for booleans"
             )
     if isinstance(element, datasets.ClassLabel):
         names = list(element.names)
         if class_names is not None and len(class_names) != len(names):
             raise ValueError(
-                f"class_names: expected {len(names)} names, as column {column!r} has them {shortened(names)}, "
+                f"class_names must have {len(names)} names, as column {column!r} has them {shortened(names)}, "
                 f"got {len(class_names)}"
             )
         if class_names is not None and class_names != names and sorted(class_names) == sorted(names):
@@ -195,8 +180,8 @@ def labels_from(
     if training_rows is None:
         raise ValueError(
             f"label_column={column!r}: the column is of type {dtype}, which does not tell its classes, and there is no "
-            f"training split to find them in (a streamed one cannot be searched). Give class_names, or name the "
-            f"training split by train_split"
+            "training split to find them in (a streamed one cannot be searched). Give class_names, or name the "
+            "training split by train_split"
         )
     values = training_rows.select_columns([column]).with_format("arrow")[:].column(0).combine_chunks()
     if multi_label:
@@ -223,19 +208,16 @@ def _numbered(values: Iterable[Any]) -> dict[Any, int]:
 
 
 def labels_as_trained(column: str, feature: Any, known: list[str], *, class_names: list[str] | None = None) -> Labels:
-    """The classes of a label column in the numbers of a task that was trained before.
+    """The classes of a label column with the class numbers of a trained task; a ValueError for other classes.
 
-    A class is found by its name: that of a `ClassLabel`, of `class_names`, or a string itself. Whole numbers without
-    names are the task's own names where these are whole numbers, else the task's class numbers.
+    Classes are matched by name: the names of a `ClassLabel`, `class_names`, or strings themselves. Whole numbers
+    without names are the task's own names where these are whole numbers, else the task's class numbers.
 
     Args:
-        column: the column's name.
-        feature: the column's type in the data set's features.
+        column: Name of the column.
+        feature: Type of the column.
         known: (K,) names of the task's classes.
-        class_names: names that the user gives to the classes of the data.
-
-    Raises:
-        ValueError: the data has a class that the task does not know, or the column's type holds no classes.
+        class_names: The user's names of the classes of the data.
     """
     named = class_names is not None or isinstance(_element(feature)[0], datasets.ClassLabel)
     labels = labels_from(column, feature, class_names=class_names if named else known)
@@ -249,7 +231,7 @@ def labels_as_trained(column: str, feature: Any, known: list[str], *, class_name
         raise ValueError(
             f"label_column={column!r}: the data has {len(unknown)} classes that the task was not trained on: "
             f"{shortened(unknown)}; it knows the {len(known)} classes {shortened(known)}. Leave these rows out, or "
-            f"give the names under which the task knows the classes of the data by class_names"
+            "give the names under which the task knows the classes of the data by class_names"
         )
     mapped, digits = (
         {value: number_of[labels.names[number]] for value, number in numbers.items()}

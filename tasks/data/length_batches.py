@@ -1,7 +1,7 @@
 """Batches of rows of similar length: little padding, and no batch above a number of tokens or seconds.
 
-What a row costs is its length, in whatever unit; what a batch costs is the length of its longest row times its rows, as
-all are padded to that one.
+A row costs its length, in any unit. A batch costs the length of its longest row, to which all are padded, times its
+number of rows.
 """
 
 from collections.abc import Iterator
@@ -11,22 +11,22 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from tasks.data.batches import Draw, EvalBatches, TrainBatches, mix
+from tasks.data.batches import Draw, EvalBatches, TrainBatches
 
-# A window gives several batches, whose rows change mates from one epoch to the next; there are several windows, or
-# their lengths would differ much.
+# A window gives several batches, so that rows share batches with others in each epoch. There are several windows, as
+# the lengths of rows in one window must be similar.
 _MOST_STEPS, _FEWEST_STEPS, _WINDOWS = 8, 2, 16
 
 
 @dataclass(frozen=True)
 class RowCosts:
-    """What rows cost, and how batches are made by it.
+    """The costs of rows, and the rules by which they make batches.
 
     Args:
         values: (R,) positive numbers: tokens, seconds.
-        most: Most that a batch may cost, rows times the longest; None for any.
+        most: Limit of the cost of a batch; None for no limit.
         grouped: Put rows of similar length together.
-        argument: What the user calls `most`.
+        argument: The user's name of `most`.
         longer_alone: Whether a row that costs more than `most` is a batch by itself, and not an error.
     """
 
@@ -40,12 +40,12 @@ class RowCosts:
         longest = self.values.max()
         if self.most is not None and longest > self.most and not self.longer_alone:
             raise ValueError(
-                f"{self.argument}: expected at least {longest:g}, which is what the longest row takes, got "
-                f"{self.most:g}; raise it, or shorten such rows or leave them out"
+                f"{self.argument} must be at least {longest:g}, the length of the longest row, got {self.most:g}; "
+                "raise it, or shorten such rows or leave them out"
             )
 
     def rows_within(self, longest: float, batch_size: int) -> int:
-        """How many rows a batch may have whose longest is given; at most `batch_size`."""
+        """Number of rows of a batch with a given longest row; at most `batch_size`."""
         return batch_size if self.most is None else min(batch_size, max(1, int(self.most // longest)))
 
     @property
@@ -59,13 +59,7 @@ class RowCosts:
 
 
 class Window(NamedTuple):
-    """A stretch of the rows, longest first, that gives batches of one size.
-
-    Args:
-        start: Its first row.
-        steps: Batches on each rank.
-        rows: Rows of a batch.
-    """
+    """A stretch of the rows, longest first, from row `start` on: `steps` batches of `rows` rows on each rank."""
 
     start: int
     steps: int
@@ -75,13 +69,8 @@ class Window(NamedTuple):
 def windows(costs: RowCosts, batch_size: int, num_replicas: int) -> list[Window]:
     """Divide rows, longest first, into windows; the same for any order of rows of the same lengths.
 
-    A batch of the window's rows, whichever they are, costs no more than `costs.most`. What is left at the end, less
-    than half a batch on each rank, is in no window.
-
-    Args:
-        costs: What the rows cost.
-        batch_size: Most rows in a batch on one rank.
-        num_replicas: Processes that train together.
+    Any batch of a window's rows costs at most `costs.most`. The last rows, fewer than half a batch on each rank, may be
+    in no window.
     """
     longest_first = np.sort(costs.values)[::-1]
     num_rows, start = len(longest_first), 0
@@ -108,29 +97,25 @@ class LengthBatches(TrainBatches):
     """Batches of rows of similar cost, in random order.
 
     An epoch's batches follow from (seed, epoch). Their number and sizes are the same in each epoch and on each rank;
-    the ranks' batches of a step are alike. Rows are drawn anew each epoch: which ones share a batch, and, where some
-    fit into no batch on every rank, which are left out.
+    the ranks' batches of a step are alike. Each epoch draws anew the rows that share a batch, and the rows that are
+    left out where some fit into no batch on every rank.
 
     Args:
-        costs: What the rows cost.
+        costs: Costs of the rows.
         batch_size: Most rows in a batch, on one rank.
-        seed: The data seed.
-        rank: This process among `num_replicas`.
-        num_replicas: Processes that train together.
+        options: As in `TrainBatches`.
     """
 
-    def __init__(
-        self, costs: RowCosts, batch_size: int, *, seed: int = 0, rank: int = 0, num_replicas: int = 1
-    ) -> None:
-        super().__init__(len(costs.values), batch_size, seed=seed, rank=rank, num_replicas=num_replicas)
+    def __init__(self, costs: RowCosts, batch_size: int, **options: int) -> None:
+        super().__init__(len(costs.values), batch_size, **options)
         self.costs = costs
-        self.windows = windows(costs, batch_size, num_replicas)
+        self.windows = windows(costs, batch_size, self.num_replicas)
 
     def __len__(self) -> int:
         return sum(window.steps for window in self.windows)
 
-    def __iter__(self) -> Iterator[Draw]:
-        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch) >> 1)
+    def shuffled_batches(self, generator: torch.Generator) -> list[list[int]]:
+        """As in `TrainBatches`."""
 
         def shuffled(count: int) -> np.ndarray:
             return torch.randperm(count, generator=generator).numpy()
@@ -145,25 +130,14 @@ class LengthBatches(TrainBatches):
             count = steps * rows * self.num_replicas
             drawn = order[start : start + count][shuffled(count)].reshape(steps, self.num_replicas, rows)
             batches += drawn[:, self.rank].tolist()
-        places = shuffled(len(batches)).tolist()
-        left = places[self.start :] if self.start >= 0 else []
-        return iter([Draw(self.epoch, batches[place]) for place in left])
+        return [batches[place] for place in shuffled(len(batches))]
 
 
 class LengthEvalBatches(EvalBatches):
     """Batches of rows of similar cost, every row once, with the same number of batches on each rank.
 
-    The longest come first, so that a batch that does not fit into memory shows at once; the others in an order that
-    never changes, so that a part of the batches is a fair part of the rows.
-
-    Where there is a row too few for that, a batch is cut in two, or, if it has but one row, that is read twice, as in
-    `EvalBatches`.
-
-    Args:
-        costs: What the rows cost.
-        batch_size: Most rows in a batch, on one rank.
-        rank: This process among `num_replicas`.
-        num_replicas: Processes that evaluate together.
+    The longest come first, so that a batch that does not fit into memory fails at once. The order of the others never
+    changes, so a part of the batches is a fair part of the rows. Arguments as in `LengthBatches`.
     """
 
     def __init__(self, costs: RowCosts, batch_size: int, *, rank: int = 0, num_replicas: int = 1) -> None:
@@ -175,7 +149,7 @@ class LengthEvalBatches(EvalBatches):
             rows = costs.rows_within(costs.values[self.order[start]], batch_size)
             self.steps.append(slice(start, start + rows * num_replicas))
             start += rows * num_replicas
-        # The last one may have too few rows, which is mended there.
+        # The last batch stays last: only there may ranks lack rows.
         middle = torch.randperm(max(0, len(self.steps) - 2), generator=torch.Generator().manual_seed(0)).tolist()
         self.steps[1:-1] = [self.steps[1 + place] for place in middle]
 
@@ -184,8 +158,4 @@ class LengthEvalBatches(EvalBatches):
 
     def __iter__(self) -> Iterator[Draw]:
         shares = (self.order[step][self.rank :: self.num_replicas].tolist() for step in self.steps)
-        batches = [share for share in shares if share] or [[int(self.order[-1])]]
-        if len(batches) < len(self):
-            last = batches.pop()
-            batches += [last[:-1] or last, last[-1:]]
-        return iter([Draw(0, batch) for batch in batches])
+        return self.draws([share for share in shares if share] or [[int(self.order[-1])]])

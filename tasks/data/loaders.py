@@ -1,4 +1,4 @@
-"""Loaders that go on where an interrupted run stopped."""
+"""Loaders that resume where an interrupted run stopped."""
 
 from typing import Any
 
@@ -13,66 +13,62 @@ from tasks.data.streams import StreamExamples
 
 
 class Loading(Settings):
-    """How batches are brought in; the defaults suit most runs.
+    """Options of data loading; the defaults suit most runs.
 
     Args:
-        persistent_workers: keep worker processes from one epoch to the next.
-        shuffle_buffer: rows that a streamed training split is shuffled among.
+        persistent_workers: Keep worker processes from one epoch to the next.
+        shuffle_buffer: Number of rows among which a streamed training split is shuffled.
     """
 
     def __init__(self, persistent_workers: bool = True, shuffle_buffer: int = 10_000) -> None:
         self.persistent_workers = persistent_workers
         self.shuffle_buffer = shuffle_buffer
-        if self.shuffle_buffer < 1:
-            raise ValueError(f"loading.shuffle_buffer: expected at least 1 row, got {self.shuffle_buffer}")
+        if shuffle_buffer < 1:
+            raise ValueError(f"loading.shuffle_buffer must be at least 1 row, got {shuffle_buffer}; leave it out")
 
 
 DEFAULT_LOADING = Loading()
 
 
 def position(trainer: Trainer | None) -> tuple[int, int]:
-    """The epoch to begin with, and how many of its batches a run that is taken up had already done (-1: all)."""
+    """The epoch to begin with, and the number of its batches that a resumed run has already done (-1: all)."""
     if trainer is None:
         return 0, 0
     epochs: Any = trainer.fit_loop.epoch_progress.current
     batches: Any = trainer.fit_loop.epoch_loop.batch_progress
     if not trainer.fit_loop.restarting:
         return epochs.processed, 0
-    # Of Lightning's counters this alone is right wherever a checkpoint may have been saved, also with max_steps.
+    # Of Lightning's counters, only this one is right wherever a checkpoint was saved, also with max_steps.
     epoch = epochs.completed
     if not batches.is_last_batch:
         return epoch, batches.current.processed
-    # Saved after an epoch's last batch. If the epoch was counted by then, Lightning (with max_steps) takes it up again
-    # all the same and must find nothing left of it; if not, it goes on with the next one.
+    # Saved after an epoch's last batch. If the epoch was counted by then, Lightning (with max_steps) still resumes it
+    # and must find nothing left of it; if not, it goes on with the next one.
     return (epoch, -1) if epochs.processed > epoch else (epoch + 1, 0)
 
 
 def rank_and_world(trainer: Trainer | None) -> tuple[int, int]:
-    """This process's number, and how many processes share the data."""
+    """The number of this process, and the number of processes that share the data."""
     return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
 
 
 class ResumableLoader(DataLoader[Any]):
-    """A loader whose place is known from the trainer's progress, so a run may stop and go on within an epoch.
+    """A loader that takes its place from the trainer's progress, so that a run can resume within an epoch.
 
-    The first pass begins where an interrupted run stopped; each later one at the trainer's current epoch. (What
-    Lightning itself tells a sampler is one epoch too far after some resumes with max_steps, and a stream has no
-    sampler.)
-
-    What a checkpoint keeps of the loader is what must not change in between for the rest of the epoch to be the same.
+    The first pass begins where an interrupted run stopped; each later one at the trainer's current epoch. (Lightning
+    sets the epoch of a sampler one too far after some resumes with max_steps, and a stream has no sampler.)
 
     Args:
-        dataset: as in `DataLoader`.
-        trainer: the run; None for use without one, where `sampler.set_epoch` chooses the epoch.
-        layout: figures that decide which rows a batch holds.
-        kwargs: as in `DataLoader`.
+        dataset: As in `DataLoader`.
+        trainer: The run; None for use without one, where `sampler.set_epoch` chooses the epoch.
+        layout: Figures that decide which rows a batch holds. A checkpoint stores them: they must be the same for a run
+            that resumes within an epoch.
+        kwargs: As in `DataLoader`.
     """
 
     def __init__(self, dataset: Any, *, trainer: Trainer | None, layout: dict[str, int], **kwargs: Any) -> None:
         super().__init__(dataset, **kwargs)
-        self.trainer = trainer
-        self.layout = layout
-        self.fresh = True
+        self.trainer, self.layout, self.fresh = trainer, layout, True
 
     def __iter__(self) -> Any:
         if self.trainer is None:
@@ -94,11 +90,7 @@ class ResumableLoader(DataLoader[Any]):
         return dict(self.layout)
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Compare with the layout of the interrupted run.
-
-        Raises:
-            ValueError: the checkpoint lies within an epoch, and batches are made differently now.
-        """
+        """Refuse another layout than that of the interrupted run, if its checkpoint lies within an epoch."""
         changed = [f"{key} {state[key]} -> {new}" for key, new in self.layout.items() if state.get(key, new) != new]
         if changed and position(self.trainer)[1] > 0:
             raise ValueError(
@@ -119,15 +111,12 @@ def train_loader(
     """Batches to train on, beginning where the trainer's run stopped.
 
     Args:
-        examples: what to read.
-        trainer: the run; None for use without one.
-        batch_size: rows in a batch on one device; the most rows where they have costs.
-        seed: the data seed.
-        costs: what the rows cost, where batches are made by that.
-        options: as in `DataLoader`: workers and memory.
-
-    Raises:
-        ValueError: a stream without the trainer's settings that give it a length.
+        examples: The examples.
+        trainer: The run; None for use without one.
+        batch_size: Rows in a batch on one device; the most rows where they have costs.
+        seed: The data seed.
+        costs: Costs of the rows, where these decide the batches.
+        options: As in `DataLoader`: workers and memory.
     """
     rank, world = rank_and_world(trainer)
     layout = {"batch_size": batch_size, "seed": seed, "processes": world}
@@ -135,7 +124,7 @@ def train_loader(
         _check_streaming(trainer, world)
         options = _stream_options(examples, options)
         return ResumableLoader(examples, trainer=trainer, layout=layout, batch_size=None, **options)
-    if _overfits(trainer):
+    if getattr(trainer, "overfit_batches", 0):
         return _plain_loader(examples, batch_size, options)
     layout["rows"] = len(examples)
     batches = TrainBatches(len(examples), batch_size, seed=seed, rank=rank, num_replicas=world)
@@ -153,10 +142,10 @@ def eval_loader(
     costs: RowCosts | None = None,
     **options: Any,
 ) -> DataLoader[Any]:
-    """Batches of a split, in its own order where no costs decide; arguments as in `train_loader`."""
+    """Batches of a split, in its own order without costs; arguments as in `train_loader`."""
     if isinstance(examples, StreamExamples):
         return DataLoader(examples, batch_size=None, **_stream_options(examples, options))
-    if _overfits(trainer):
+    if getattr(trainer, "overfit_batches", 0):
         return _plain_loader(examples, batch_size, options)
     rank, world = rank_and_world(trainer)
     batches = EvalBatches(len(examples), batch_size, rank=rank, num_replicas=world)
@@ -168,10 +157,6 @@ def eval_loader(
 def _stream_options(examples: StreamExamples, options: dict[str, Any]) -> dict[str, Any]:
     workers = min(options.get("num_workers", 0), examples.most_workers)
     return {**options, "num_workers": workers, "persistent_workers": options.get("persistent_workers", False)}
-
-
-def _overfits(trainer: Any) -> bool:
-    return trainer is not None and trainer.overfit_batches > 0
 
 
 def _plain_loader(examples: Examples, batch_size: int, options: dict[str, Any]) -> DataLoader[Any]:
@@ -188,8 +173,7 @@ def _check_streaming(trainer: Any, world: int) -> None:
         return
     if trainer.max_steps < 0:
         raise ValueError(
-            "streaming=True: the length of a stream is not known; give the length of the training by "
-            "--trainer.max_steps"
+            "streaming=True: the length of a stream is unknown; give the length of the training by --trainer.max_steps"
         )
     if world > 1 and not isinstance(trainer.limit_train_batches, int):
         raise ValueError(

@@ -1,7 +1,6 @@
 """The data module that all tasks share: rows, splits, seeds, samplers and workers over Hugging Face `datasets`.
 
-It knows nothing of pictures, text or sound. A domain's module says which columns it needs, how a row becomes an
-example, and how examples become a batch.
+A domain's module names the columns it needs, reads a row as an example, and collates examples to a batch.
 """
 
 import inspect
@@ -32,33 +31,34 @@ Role = Literal["train", "validation", "test", "predict"]
 class TaskDataModule(LightningDataModule, ABC):
     """Base of the data modules: anything that `datasets.load_dataset` reads, prepared or streamed.
 
-    Training batches follow from (seed, epoch) and what chance adds to a row from (seed, epoch, row), so an interrupted
-    run goes on exactly as it would have, also within an epoch, with any number of workers. Every rank gets the same
-    number of batches; evaluation reads every row once.
+    Training batches follow from (seed, epoch) and the augmentation of a row from (seed, epoch, row), so an interrupted
+    run resumes exactly, also within an epoch, with any number of workers. Every rank gets the same number of batches;
+    evaluation reads every row once.
 
     Args:
-        path: hub name, local folder, format of local files (parquet, csv, json, imagefolder, ...) or built-in name.
-        name: configuration of the data set.
-        data_dir: folder of the files.
-        data_files: files, or files by split.
-        streaming: read while training, without a prepared copy; needs the trainer's max_steps.
-        train_split: split to train on; slices such as "train[:90%]" are possible.
-        val_split: split to validate on. None: the one called validation (valid, val, dev), or else a part of train.
-        test_split: split to test on.
-        val_fraction: share of the training split that validates where there is no validation split; 0 for none.
-        batch_size: rows in a batch on one device.
-        num_workers: processes that read data; 0 reads in the main process.
-        seed: decides the order, the augmentation and the validation part.
-        on_bad: at a row that cannot be read, "error" stops with its place; "skip" goes on without it and counts.
-        loading: workers and shuffling in detail.
-        processor: the processor of a trained task, which the data follows. By default the data makes its own.
+        path: Hub name, local folder, format of local files (parquet, csv, json, imagefolder, ...), or built-in name.
+        name: Configuration of the data set.
+        data_dir: Folder of the files.
+        data_files: Files, or files by split.
+        streaming: Read while training, without a prepared copy; needs the trainer's max_steps.
+        train_split: Split to train on; slices such as "train[:90%]" are possible.
+        val_split: Split to validate on. By default the one called validation (valid, val, dev), or else a part of
+            the training split.
+        test_split: Split to test on.
+        val_fraction: Share of the training split that validates where there is no validation split; 0 for none.
+        batch_size: Rows in a batch on one device.
+        num_workers: Processes that read data; 0 reads in the main process.
+        seed: Seed of the order, the augmentation, and the validation part.
+        on_bad: "error" stops at an unreadable row and names it; "skip" leaves such rows out and counts them.
+        loading: Options of workers and shuffling.
+        processor: Processor of a trained task, which the data follows. By default the data makes its own.
     """
 
     built_in: ClassVar[Mapping[str, Callable[..., datasets.DatasetDict]]] = {}
     source_class: ClassVar[type[Source]] = Source
     # Whether cells of CSV files stay as they are written; if not, columns of numbers become numbers.
     csv_as_text: ClassVar[bool] = False
-    # What a domain calls the argument on_bad, for messages.
+    # The domain's name of the argument on_bad, for messages.
     on_bad_argument: ClassVar[str] = "on_bad"
 
     def __init__(
@@ -82,7 +82,7 @@ class TaskDataModule(LightningDataModule, ABC):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False, ignore=["processor"])  # a checkpoint stores that of its task
-        # Plain values that the class takes, so that a checkpoint can hold them and the module be made again from them.
+        # Plain values of the arguments of this class, from which a checkpoint can build the module again.
         taken = arguments_of(type(self)) - ({"on_bad"} - {self.on_bad_argument})
         for key, value in dict(self.hparams).items():
             self.hparams[key] = describe(value)
@@ -90,9 +90,9 @@ class TaskDataModule(LightningDataModule, ABC):
                 del self.hparams[key]
         for argument, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
             if value < least:
-                raise ValueError(f"{argument}: expected a whole number of at least {least}, got {value}")
+                raise ValueError(f"{argument} must be at least {least}, got {value}")
         if not 0 <= val_fraction < 1:
-            raise ValueError(f"val_fraction: expected a share of the training rows in [0, 1), got {val_fraction}")
+            raise ValueError(f"val_fraction must be a share of the training rows in [0, 1), got {val_fraction}")
         if on_bad not in ("error", "skip"):
             raise ValueError(f"{self.on_bad_argument}: expected 'error' or 'skip', got {on_bad!r}")
         self.source = self.source_class(path, name, data_dir, data_files, streaming, self.built_in, self.csv_as_text)
@@ -108,47 +108,44 @@ class TaskDataModule(LightningDataModule, ABC):
         self.given_processor: Any = processor
         self._examples: dict[Role, Examples | StreamExamples] = {}
 
-    # What a domain provides.
+    # Provided by a domain.
 
     @property
     @abstractmethod
     def processor(self) -> Any:
-        """The processor of the inputs: made from the data, or the one that was given."""
+        """The processor of the inputs: the given one, or one made from the data."""
 
     @abstractmethod
     def columns(self) -> dict[str, str]:
-        """The columns that a row needs, by the name of the argument that chooses each."""
+        """The needed columns by the names of the arguments that choose them."""
 
     @abstractmethod
     def prepare_rows(self, rows: Any) -> Any:
-        """A split (prepared or streamed) with its columns cast as `read` wants them."""
+        """A split (prepared or streamed) with its columns cast as the reader needs them."""
 
     @abstractmethod
     def reader(self, role: Role) -> Callable[[dict[str, Any]], Any]:
-        """What turns a row into an example; it draws no random numbers and can be sent to a worker."""
+        """A function of a row that returns an example. It is picklable and draws no random numbers."""
 
     @abstractmethod
     def collator(self, role: Role) -> Callable[[list[Any], np.ndarray, int], Batch]:
-        """What turns (examples, their row numbers, epoch) into a batch; it can be sent to a worker."""
+        """A picklable function of (examples, their row numbers, epoch) that returns a batch."""
 
     def classes_of(self, split: Split) -> np.ndarray | None:
-        """(N,) class numbers for dividing a split in equal shares; None where rows have no single class.
-
-        A domain checks its labels here: it is called for each split before that is read.
-        """
+        """Check the labels of a split; its (N,) class numbers, None where rows have no single class."""
         return None
 
     def row_costs(self, examples: Examples | StreamExamples) -> RowCosts | None:
-        """What rows cost, where batches are made by that; None for batches of equally many rows."""
+        """Costs of the rows, where these decide the batches; None for batches of equally many rows."""
         return None
 
     def write_run_files(self, folder: Path) -> None:
-        """Write what the folder of a training run is to hold of its data; nothing here."""
+        """Write the files of the data into the folder of a training run; none by default."""
         return
 
     @property
     def remedy(self) -> str:
-        """What to do about a row that cannot be read."""
+        """The remedy of an unreadable row, for messages."""
         return f"Repair or remove it, or skip and count such rows by --data.{self.on_bad_argument} skip"
 
     def map_examples(self, role: Role, split: Split) -> Examples:
@@ -167,7 +164,7 @@ class TaskDataModule(LightningDataModule, ABC):
 
     @cached_property
     def features(self) -> dict[str, Any]:
-        """Column types, by column name; found from the first rows where a stream does not tell."""
+        """Column types by column name; inferred from the first rows where a stream has none."""
         names = [part for part in split_parts(self.train_split) if part in self.splits] or list(self.splits)
         rows = self.splits[names[0]]
         if rows.features is not None:
@@ -175,7 +172,7 @@ class TaskDataModule(LightningDataModule, ABC):
         return dict(datasets.Dataset.from_list(list(rows.take(32))).features)
 
     def validation_split(self) -> str | None:
-        """Name of the split to validate on; None where it is taken from the training split."""
+        """Name of the split to validate on; None if a part of the training split validates."""
         if self.val_split is not None:
             return self.val_split
         return next((name for name in VALIDATION_NAMES if name in self.splits), None)
@@ -220,11 +217,7 @@ class TaskDataModule(LightningDataModule, ABC):
         }
 
     def split_for(self, role: Role) -> Split:
-        """The checked rows that serve a role; not for streams.
-
-        Raises:
-            ValueError: no such split or column, no rows, or labels that are no class.
-        """
+        """The checked rows of a role: a ValueError for an unknown split or column, no rows, or wrong labels."""
         if role != "test" and self.validation_split() is None and self.val_fraction:
             return self._divided[role]
         argument, name = self._choice(role)
@@ -235,10 +228,8 @@ class TaskDataModule(LightningDataModule, ABC):
     def examples_for(self, role: Role) -> Examples | StreamExamples:
         """The examples of a role, made on first use."""
         if role not in self._examples:
-            if self.source.streaming:
-                self._examples[role] = self._stream(role)
-            else:
-                self._examples[role] = self.map_examples(role, self.split_for(role))
+            streaming = self.source.streaming
+            self._examples[role] = self._stream(role) if streaming else self.map_examples(role, self.split_for(role))
         return self._examples[role]
 
     def _stream(self, role: Role) -> StreamExamples:
@@ -266,7 +257,7 @@ class TaskDataModule(LightningDataModule, ABC):
 
     @property
     def skipped(self) -> dict[str, int]:
-        """How many rows could not be read and were skipped so far on this process, by role."""
+        """Number of unreadable rows that this process skipped so far, by role."""
         return {
             role: examples.num_skipped if isinstance(examples, StreamExamples) else len(examples.skipped)
             for role, examples in self._examples.items()
@@ -275,41 +266,32 @@ class TaskDataModule(LightningDataModule, ABC):
     # Lightning's hooks.
 
     def prepare_data(self) -> None:
-        """Download and prepare on one process what the others then find in the cache; nothing to predict."""
+        """Download and prepare the data on one process for the cache of all; nothing in predictions."""
         if self.trainer is None or not self.trainer.predicting:
             self.splits  # noqa: B018
 
     def setup(self, stage: str | None = None) -> None:
         """Read and check the splits of a stage, so that mistakes show before the first step."""
-        roles: dict[str | None, tuple[Role, ...]] = {
-            "fit": ("train", "validation"),
-            "validate": ("validation",),
-            "test": ("test",),
-        }
+        fit: tuple[Role, ...] = ("train", "validation")
+        roles: dict[Any, tuple[Role, ...]] = {"fit": fit, "validate": ("validation",), "test": ("test",)}
         for role in roles.get(stage, ()):
             if role != "validation" or self._validates():
                 self.examples_for(role)
 
     def teardown(self, stage: str | None = None) -> None:
-        """Say how many rows were skipped."""
+        """Log the number of skipped rows."""
         for role, count in self.skipped.items():
             if count:
-                rank_zero_info(f"Rows that could not be read and were skipped: {count} of {role}")
+                rank_zero_info(f"unreadable rows that were skipped: {count} of {role}")
 
     def _validates(self) -> bool:
         return bool(self.val_fraction) or self.validation_split() is not None
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches to train on, beginning where an interrupted run stopped."""
-        examples = self.examples_for("train")
-        return train_loader(
-            examples,
-            self.trainer,
-            batch_size=self.batch_size,
-            seed=self.seed,
-            costs=self.row_costs(examples),
-            **self._loader_options(),
-        )
+        examples, options = self.examples_for("train"), self._loader_options()
+        costs, size = self.row_costs(examples), self.batch_size
+        return train_loader(examples, self.trainer, batch_size=size, seed=self.seed, costs=costs, **options)
 
     def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
         """Batches to validate on; none without a validation split and with `val_fraction` 0."""
@@ -320,14 +302,9 @@ class TaskDataModule(LightningDataModule, ABC):
         return self._eval_loader("test")
 
     def _eval_loader(self, role: Role) -> DataLoader[Any]:
-        examples = self.examples_for(role)
-        return eval_loader(
-            examples,
-            self.trainer,
-            batch_size=self.batch_size,
-            costs=self.row_costs(examples),
-            **self._loader_options(),
-        )
+        examples, options = self.examples_for(role), self._loader_options()
+        costs = self.row_costs(examples)
+        return eval_loader(examples, self.trainer, batch_size=self.batch_size, costs=costs, **options)
 
     def _loader_options(self) -> dict[str, Any]:
         return {
@@ -338,7 +315,7 @@ class TaskDataModule(LightningDataModule, ABC):
 
 
 def arguments_of(kind: type) -> set[str]:
-    """Names of the arguments of a class, those included that it hands to its bases as ``**kwargs``."""
+    """Names of the arguments of a class, with those that it passes to its bases as ``**kwargs``."""
     found: set[str] = set()
     for base in kind.__mro__:
         if "__init__" in vars(base):

@@ -6,13 +6,6 @@ import zlib
 from PIL import Image
 
 PILLOW_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
 )

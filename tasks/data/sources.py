@@ -1,4 +1,4 @@
-"""Where data comes from: the splits of anything that `datasets` reads, with errors that say what to do."""
+"""Sources of data: the splits of anything that `datasets` reads, with errors that say what to do."""
 
 import glob
 import inspect
@@ -31,24 +31,24 @@ _SAVED = (("dataset_dict.json",), ("dataset_info.json", "state.json"))
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 
 _SLICE = re.compile(r"\w[\w.-]*(?=\[|\+|$)")
-# Most parts that a stream of a table in memory is read in, side by side.
+# Limit of the number of parts of a table in memory that are streamed in parallel.
 _MOST_SHARDS = 64
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set, in load_dataset's own words.
+    """A data set, with the arguments of load_dataset.
 
     Args:
-        path: hub name, local folder, a format ("parquet", "csv", "json", "imagefolder", ...), or a built-in name.
-        name: configuration of the data set.
-        data_dir: folder of the files.
-        data_files: files, a list of files, or files by split; patterns are allowed.
-        streaming: read while training instead of preparing a copy in the cache of `datasets`.
-        built_in: data sets that come with an installed package, or are made from another, by name. A function takes
-            those of name, data_dir and data_files that its signature names.
-        csv_as_text: whether the cells of local CSV files stay as they are written, instead of columns of numbers
-            becoming numbers.
+        path: Hub name, local folder, a format ("parquet", "csv", "json", "imagefolder", ...), or a built-in name.
+        name: Configuration of the data set.
+        data_dir: Folder of the files.
+        data_files: Files, a list of files, or files by split; patterns are allowed.
+        streaming: Read while training instead of preparing a copy in the cache of `datasets`.
+        built_in: Functions by name that make data sets; each takes those of name, data_dir, data_files, and streaming
+            that its signature names.
+        csv_as_text: Whether cells of local CSV files stay as they are written; if not, columns of numbers become
+            numbers.
     """
 
     path: str
@@ -60,14 +60,11 @@ class Source:
     csv_as_text: bool = True
 
     def load(self, split: str | None = None) -> Any:
-        """Read all splits, or one given by a slice such as "train[:90%]".
-
-        Returns:
-            `DatasetDict` or `IterableDatasetDict`; a `Dataset` for a slice.
+        """Read all splits, a `DatasetDict` or `IterableDatasetDict`, or the `Dataset` of a slice such as "train[:90%]".
 
         Raises:
-            ValueError: the arguments do not go together, or the files cannot be read.
-            FileNotFoundError: no such data.
+            ValueError: The arguments do not go together, or the files cannot be read.
+            FileNotFoundError: There is no such data.
         """
         splits = self._load_built_in() if self.path in self.built_in else self._load_files()
         return splits if split is None else sliced(splits, split)
@@ -81,8 +78,8 @@ class Source:
         except ConnectionError as error:
             raise FileNotFoundError(
                 f"{self}: there is no such local folder, and the Hugging Face hub cannot be reached ({error}). Local "
-                f"files are read by --data.path parquet --data.data_files.train train.parquet "
-                f"--data.data_files.test test.parquet (or csv, json, imagefolder with --data.data_dir)"
+                "files are read by --data.path parquet --data.data_files.train train.parquet "
+                "--data.data_files.test test.parquet (or csv, json, imagefolder with --data.data_dir)"
             ) from error
         except (ValueError, RuntimeError, DatasetsError) as error:
             raise ValueError(f"{self}: {self._reason(_root_cause(error))}") from error
@@ -112,7 +109,7 @@ class Source:
         return (datasets.IterableDatasetDict if self.streaming else datasets.DatasetDict)(splits)
 
     def _config(self) -> datasets.BuilderConfig | None:
-        """Format and files of local tables; None where these are of another format, or a README says how to read."""
+        """Format and files of local CSV or JSON tables; None for other data, or where a README lists the files."""
         if self.path in ("csv", "json") or (self._is_folder and not self.has_configs()):
             return datasets.load_dataset_builder(**self._arguments).config
         return None
@@ -122,16 +119,16 @@ class Source:
         return self.path not in FILE_FORMATS and os.path.isdir(os.path.expanduser(self.path))
 
     def has_configs(self) -> bool:
-        """Whether the README of a local folder says which files the splits are, as those of the hub do."""
+        """Whether the README of a local folder lists the files of its splits, as on the hub."""
         readme = Path(self.path).expanduser() / "README.md"
         return readme.is_file() and bool(re.search(r"^configs:", readme.read_text(errors="replace"), re.MULTILINE))
 
     @property
     def _arguments(self) -> dict[str, Any]:
-        """Arguments of load_dataset, which takes folders and files for patterns."""
+        """Arguments of load_dataset, with names escaped where it expects patterns."""
         path, data_dir = os.path.expanduser(self.path), os.path.expanduser(self.data_dir or "")
         base = os.path.join(path, data_dir) if self._is_folder else data_dir
-        if self._is_folder and glob.has_magic(base):  # give it as a folder in one whose name is no pattern
+        if self._is_folder and glob.has_magic(base):  # data_dir can be escaped, but path cannot
             parts = Path(base).absolute().parts
             first = next(place for place, part in enumerate(parts) if glob.has_magic(part))
             path, data_dir = str(Path(*parts[:first])), os.path.join(*parts[first:])
@@ -141,9 +138,9 @@ class Source:
 
     def _reason(self, cause: BaseException) -> str:
         text = str(cause) or type(cause).__name__
-        if "corresponds to no data" in text:  # what load_dataset says of a split with no rows
+        if "corresponds to no data" in text:
             return f"a split has no rows ({text})"
-        if "fields in line" in text or "inside string" in text:  # of CSV
+        if "fields in line" in text or "inside string" in text:  # CSV
             remedy = "put texts that contain the delimiter between quotes, with each quote in them written twice"
             return f"cannot be read: {text.strip()}; {remedy}"
         if isinstance(cause, UnicodeDecodeError) or "Invalid" in text:
@@ -154,10 +151,7 @@ class Source:
         return f"cannot be read: {text}"
 
     def folder_of(self, split: str) -> Path:
-        """Folder that relative file names in the rows of a split, or of a slice, are relative to.
-
-        That of the split's first file; where the path is a format, data_dir if it is given.
-        """
+        """Folder of the relative file names in a split or slice: its first file's, or data_dir with a format."""
         files: DataFiles | None = _each(self.data_files, os.path.expanduser)
         if self._is_folder:
             files = {**_by_split(datasets.load_dataset_builder(**self._arguments).config)}
@@ -188,12 +182,10 @@ class Source:
             give = folder if path.endswith("folder") else f"{files}, or {folder}"
             raise ValueError(f"path={self.path!r} is a format: give {give}")
         if os.path.isfile(path):
-            kind = format_of(path)
-            read = f"Read it by --data.path {kind} --data.data_files.train {shlex.quote(self.path)}"
-            raise ValueError(
-                f"path={self.path!r} is a file: expected a hub name, a folder or a format. "
-                + (read if kind else "Give its folder, or save the data as CSV, JSON lines or parquet")
-            )
+            remedy = f"Read it by {options_of(self.path)}"
+            if format_of(path) is None:
+                remedy = "Give its folder, or save the data as CSV, JSON lines or parquet"
+            raise ValueError(f"path={self.path!r} is a file: expected a hub name, a folder or a format. {remedy}")
         local = self.path.startswith(("/", "./", "../", "~")) or self.path.endswith("/")
         if local and not os.path.isdir(path):
             raise FileNotFoundError(f"{self}: there is no such folder {os.path.abspath(path)!r}")
@@ -211,12 +203,17 @@ class Source:
                 raise FileNotFoundError(f"{self}: data_files: no file {os.path.join(folder, entry)!r}")
 
 
+def options_of(table: str) -> str:
+    """The options of the command line that read a table."""
+    return f"--data.path {format_of(table)} --data.data_files.train {shlex.quote(table)}"
+
+
 def _expanded(entry: str, folder: str) -> str:
     return entry if "://" in entry or "://" in folder else as_pattern(os.path.expanduser(entry), folder)
 
 
 def _each(files: DataFiles | None, change: Callable[[str], str]) -> Any:
-    """Files with a change made to each, in the form in which they were given."""
+    """Files in their given form (a file, a list, or files by split), each with a change."""
     if isinstance(files, dict):
         return {split: _each(entry, change) for split, entry in files.items()}
     return [change(entry) for entry in files] if isinstance(files, list) else files and change(files)
@@ -240,7 +237,7 @@ def _root_cause(error: BaseException) -> BaseException:
 
 
 def split_parts(name: str) -> list[str]:
-    """Names of the splits that a slice or a sum is made of, such as "train[:90%]+extra"."""
+    """Names of the splits in a slice or a sum, such as "train[:90%]+extra"."""
     return _SLICE.findall(name)
 
 
@@ -252,24 +249,14 @@ def sliced(splits: Mapping[str, datasets.Dataset], slices: str) -> datasets.Data
 
 
 def streamed(splits: Mapping[str, datasets.Dataset]) -> datasets.IterableDatasetDict:
-    """Splits that are read row by row, as those of load_dataset with `streaming`."""
+    """Splits that are read row by row, as by load_dataset with `streaming`."""
     return datasets.IterableDatasetDict(
         {name: rows.to_iterable_dataset(max(1, min(len(rows), _MOST_SHARDS))) for name, rows in splits.items()}
     )
 
 
 def choose_split(source: Source, splits: Mapping[str, Any], argument: str, name: str) -> Any:
-    """A split by name or, where nothing is streamed, by a slice of `datasets` ("train[:90%]", "train+test").
-
-    Args:
-        source: where the splits come from.
-        splits: all splits by name.
-        argument: name of the user's argument: "train_split", ...
-        name: the split asked for.
-
-    Raises:
-        ValueError: no such split; the message lists those that exist.
-    """
+    """A split by name, or by a slice ("train[:90%]", "train+test") of data that is not streamed, for an argument."""
     if name in splits:
         return splits[name]
     missing = [part for part in split_parts(name) if part not in splits]

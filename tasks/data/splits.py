@@ -6,21 +6,9 @@ import numpy as np
 def validation_part(
     num_rows: int, fraction: float, seed: int, classes: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Divide row numbers into training and validation, the same for the same seed.
+    """Divide row numbers into a training and a validation part, both ascending and not empty, by a seed.
 
-    The parts keep the shares of the classes where every class can be in both.
-
-    Args:
-        num_rows: rows of the training split.
-        fraction: share that goes to validation, between 0 and 1.
-        seed: the data seed.
-        classes: (num_rows,) class numbers; None divides without regard to them.
-
-    Returns:
-        Row numbers of the training and of the validation part, each ascending.
-
-    Raises:
-        ValueError: one of the parts would be empty.
+    Both parts have equal shares of the classes, (num_rows,) numbers, where every class can be in both.
     """
     from sklearn.model_selection import train_test_split
 

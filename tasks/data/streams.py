@@ -1,11 +1,12 @@
-"""A streamed split as batches: shuffled through a buffer, shared out to ranks and workers.
+"""A streamed split as batches: shuffled through a buffer, divided among ranks and workers.
 
-A stream repeats its order from (seed, epoch) with the same number of ranks and workers. A run that was interrupted
-goes on with the rows that were left, which are read but not decoded up to there. Two things are not repeated exactly:
-the last rows of an epoch where several workers run out of rows at different times, and rows after unreadable ones.
+The order follows from (seed, epoch), the number of ranks, and the number of workers. A resumed run reads the rows
+up to its place without decoding them. Two things are not repeated exactly: the last rows of an epoch where several
+workers run out of rows at different times, and rows after unreadable ones.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import datasets
@@ -15,55 +16,44 @@ from datasets.distributed import split_dataset_by_node
 from torch.utils.data import IterableDataset, get_worker_info
 
 from tasks.data.batches import mix
-from tasks.data.examples import MOST_TOLD, Batch, OnBad, ReadError, logger
+from tasks.data.examples import Batch, OnBad, ReadError, report_unreadable
 
 
+@dataclass(eq=False)
 class StreamExamples(IterableDataset[Batch]):
     """Collated batches of a streamed split.
 
     Args:
-        name: what to call the split in messages.
-        stream: the rows.
-        read: one row as an example; raises `ReadError` where it cannot.
-        collate: (examples, their numbers, epoch) to a batch.
-        batch_size: rows in a batch.
-        on_bad: at an unreadable row, "error" raises, "skip" takes the next row of the stream.
-        rank: this process among `num_replicas`.
-        num_replicas: processes that share the stream.
-        shuffle: (seed, rows in the buffer); None keeps the stream's order.
-        full_batches: leave out the rows after the last full batch.
-        endless: begin again at the end with another order, so that no rank runs out before the others.
+        name: Name of the split in messages.
+        stream: The rows.
+        read: Turns a row into an example, or raises `ReadError`.
+        collate: Turns (examples, their numbers, epoch) into a batch.
+        batch_size: Rows in a batch.
+        on_bad: "error" raises at an unreadable row, "skip" takes the next row of the stream.
+        remedy: The remedy of an unreadable row, for messages.
+        rank: This process among `num_replicas`.
+        num_replicas: Processes that share the stream.
+        shuffle: (seed, rows in the buffer); None for the stream's order.
+        full_batches: Leave out the rows after the last full batch.
+        endless: Begin again at the end with another order, so that no rank runs out before the others.
     """
 
-    def __init__(
-        self,
-        name: str,
-        stream: datasets.IterableDataset,
-        read: Callable[[dict[str, Any]], Any],
-        collate: Callable[[list[Any], np.ndarray, int], Batch],
-        *,
-        batch_size: int,
-        on_bad: OnBad = "error",
-        remedy: str = "Repair or remove it",
-        rank: int = 0,
-        num_replicas: int = 1,
-        shuffle: tuple[int, int] | None = None,
-        full_batches: bool = False,
-        endless: bool = False,
-    ) -> None:
-        self.name = name
-        self.stream = stream
-        self.read = read
-        self.collate = collate
-        self.batch_size = batch_size
-        self.on_bad = on_bad
-        self.remedy = remedy
-        self.rank = rank
-        self.num_replicas = num_replicas
-        self.shuffle = shuffle
-        self.full_batches = full_batches
-        self.endless = endless
-        # Shared memory, so that persistent workers see a new epoch: epoch, batches to leave out, rows not readable.
+    name: str
+    stream: datasets.IterableDataset
+    read: Callable[[dict[str, Any]], Any]
+    collate: Callable[[list[Any], np.ndarray, int], Batch]
+    _: KW_ONLY
+    batch_size: int
+    on_bad: OnBad = "error"
+    remedy: str = "Repair or remove it"
+    rank: int = 0
+    num_replicas: int = 1
+    shuffle: tuple[int, int] | None = None
+    full_batches: bool = False
+    endless: bool = False
+
+    def __post_init__(self) -> None:
+        # Shared memory, so that persistent workers see a new epoch: epoch, batches to leave out, unreadable rows.
         self.place = torch.zeros(3, dtype=torch.int64).share_memory_()
 
     def set_place(self, epoch: int, start: int) -> None:
@@ -72,13 +62,13 @@ class StreamExamples(IterableDataset[Batch]):
 
     @property
     def most_workers(self) -> int:
-        """How many workers find rows: one for each file, or part of a file, of this process's share."""
+        """Number of workers that find rows: one for each file, or part of a file, of this process's share."""
         shards = self.stream.num_shards
         return shards // self.num_replicas if shards % self.num_replicas == 0 else shards
 
     @property
     def num_skipped(self) -> int:
-        """How many unreadable rows were met so far."""
+        """Number of unreadable rows so far."""
         return int(self.place[2])
 
     def __iter__(self) -> Iterator[Batch]:
@@ -87,8 +77,8 @@ class StreamExamples(IterableDataset[Batch]):
         epoch, start = self.place[:2].tolist()
         if start < 0:
             return
-        # The loader takes a batch from each worker in turn, from the first one on: those before the one that is next
-        # give it an empty turn.
+        # The loader takes a batch from each worker in turn, from the first one on, so the workers before the
+        # next one yield an empty turn.
         left_out = self.batch_size * len(range(worker, start, num_workers))
         if worker < start % num_workers:
             yield {}
@@ -101,7 +91,9 @@ class StreamExamples(IterableDataset[Batch]):
             try:
                 examples.append(self.read(row))
             except ReadError as error:
-                self._unreadable(count, error)
+                fault = f"{self.name}, row {count} of the stream: {error}"
+                report_unreadable(fault, self.on_bad, self.remedy, self.num_skipped, error)
+                self.place[2] += 1
                 continue
             numbers.append(first + count * stride)
             if len(examples) == self.batch_size:
@@ -111,15 +103,12 @@ class StreamExamples(IterableDataset[Batch]):
             yield self.collate(examples, np.asarray(numbers), epoch)
 
     def _rows(self, epoch: int) -> Iterator[dict[str, Any]]:
-        found = True
-        while found:
-            found = False
-            for row in self._pass(epoch):
-                found = True
-                yield row
-            if not self.endless:
-                return
+        row = None
+        for row in self._pass(epoch):
+            yield row
+        while self.endless and row is not None:
             epoch += 1
+            yield from self._pass(epoch)
 
     def _pass(self, epoch: int) -> datasets.IterableDataset:
         stream = self.stream
@@ -127,11 +116,3 @@ class StreamExamples(IterableDataset[Batch]):
             seed, buffer_size = self.shuffle
             stream = stream.shuffle(seed=mix(seed, epoch) >> 32, buffer_size=buffer_size)
         return split_dataset_by_node(stream, self.rank, self.num_replicas) if self.num_replicas > 1 else stream
-
-    def _unreadable(self, count: int, error: ReadError) -> None:
-        message = f"{self.name}, row {count} of the stream: {error}"
-        if self.on_bad == "error":
-            raise ReadError(f"{message}. {self.remedy}") from error
-        self.place[2] += 1
-        if self.place[2] <= MOST_TOLD:
-            logger.warning("skipped: %s", message)

@@ -28,10 +28,10 @@ def format_of(file: str | Path) -> str | None:
 
 
 def csv_options(files: list[str], as_text: bool) -> dict[str, Any]:
-    """Options with which `load_dataset` reads CSV files of a split: only an empty cell is a missing value.
+    """Options of `load_dataset` for CSV files of a split, where only an empty cell is a missing value.
 
     Args:
-        files: The files. Delimiter and columns are found in those that are not remote.
+        files: The files. Delimiter and columns are found in the local ones.
         as_text: Whether cells stay as they are written ("007"), instead of columns of numbers becoming numbers.
 
     Raises:
@@ -64,7 +64,7 @@ def _layout(file: str) -> tuple[str, list[str]]:
         header = line.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file}: {not_utf8(file)}") from error
-    # Where several fit equally well, the first one: the comma.
+    # max returns the first of equal ones: the comma.
     delimiter = max(_DELIMITERS, key=lambda delimiter: len(next(csv.reader([header], delimiter=delimiter), [])))
     if not header:
         return delimiter, []

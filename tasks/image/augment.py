@@ -20,7 +20,7 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 from torchvision.transforms.v2 import TrivialAugmentWide
 
 from softformer.training.specs import Settings
-from tasks.data.batches import kept_generators, row_seeds, row_uniforms, seed_generators
+from tasks.data.batches import restored_generators, row_seeds, row_uniforms, seed_generators
 from tasks.image.processor import ImageProcessor
 
 # Purposes of the random numbers of a row.
@@ -174,7 +174,7 @@ class BatchAugment:
     ) -> list[Tensor]:
         """The changed images, with the global generators seeded for each."""
         changed = []
-        with kept_generators():
+        with restored_generators():
             for image, seed in zip(images, row_seeds(self.seed, epoch, rows, purpose).tolist()):
                 seed_generators(seed)
                 changed.append(change(image))

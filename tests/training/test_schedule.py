@@ -45,7 +45,7 @@ def test_no_step_is_wasted_and_the_floor_is_kept() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"warmup": 1.0}, r"schedule.warmup is a share of all steps and must lie in \[0, 1\), got 1.0"),
+        ({"warmup": 1.0}, r"schedule.warmup must be a share of all steps in \[0, 1\), got 1.0"),
         ({"min_lr": -0.1}, "schedule.min_lr must be zero or positive, got -0.1"),
     ],
 )

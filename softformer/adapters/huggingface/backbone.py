@@ -19,7 +19,7 @@ class AutoBackbone(TextBackbone):
         pretrained: Whether to load its weights, or only its configuration.
 
     Raises:
-        ValueError: It is an encoder with a decoder, or does not tell the width of its hidden states.
+        ValueError: It has a decoder, or its configuration has no hidden_size.
         OSError: There is no such model.
     """
 
@@ -37,7 +37,7 @@ class AutoBackbone(TextBackbone):
             )
         if getattr(self.model, "pooler", None) is not None:
             self.model.pooler = None
-        # It comes in the type that it was stored in, and in evaluation mode.
+        # from_pretrained returns it in its stored type and in evaluation mode.
         self.model.float().train()
         self.dim = config.hidden_size
         self._most_tokens = _num_positions(self.model)
@@ -49,25 +49,21 @@ class AutoBackbone(TextBackbone):
         return self.model.get_input_embeddings().weight
 
     def forward(self, ids: Tensor, mask: Tensor | None = None, types: Tensor | None = None) -> Tensor:
-        """Hidden states (B, N, C).
-
-        Raises:
-            ValueError: There are more tokens than the model has positions.
-        """
+        """Hidden states (B, N, C); a ValueError for more tokens than the model has positions."""
         if self._most_tokens is not None and ids.shape[1] > self._most_tokens:
             raise ValueError(
                 f"ids has {ids.shape[1]} tokens, but the model has positions for {self._most_tokens}: cut the texts "
                 f"(--data.max_length {self._most_tokens})"
             )
-        more = {"token_type_ids": types} if types is not None and self._takes_types else {}
-        attended = None if mask is None else mask.long()
-        return self.model(input_ids=ids, attention_mask=attended, **more).last_hidden_state
+        options = {"token_type_ids": types} if types is not None and self._takes_types else {}
+        mask = None if mask is None else mask.long()
+        return self.model(input_ids=ids, attention_mask=mask, **options).last_hidden_state
 
 
 def _num_positions(model: Any) -> int | None:
-    """How many tokens a model with a table of positions takes; None where there is no such table."""
+    """Most tokens of a model with learned positions; None for other models."""
     table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
     if not isinstance(table, nn.Embedding):
         return None
-    # Where there is a padding position, those of tokens come after it.
+    # The positions of tokens come after that of the padding, if there is one.
     return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)

@@ -10,6 +10,7 @@ from softformer.layers.positions import PositionKind
 from softformer.models.sequence import SequenceAttention, SequenceLandmarks, SoftOptions
 from softformer.ops.attention.backends import BackendName
 from softformer.ops.inverse import Cholesky, Inverse, Newton, NewtonGradient, NewtonStart
+from softformer.ops.options import check_choice
 
 InverseName = Literal["cholesky", "newton"]
 
@@ -23,7 +24,7 @@ _CHOICES: dict[str, Any] = {
     "backend": BackendName,
     "pooling": PoolingKind,
 }
-# What transformers calls the arguments of `SoftEncoder`.
+# Names in transformers of the arguments of `SoftEncoder`.
 _ENCODER = {
     "dim": "hidden_size",
     "depth": "num_hidden_layers",
@@ -54,7 +55,7 @@ class SoftformerConfig(PreTrainedConfig):
         hidden_dropout_prob: Dropout rate of the input, of attention outputs and in MLPs.
         drop_path_rate: Stochastic depth of the last block, growing from 0 in the first.
         positions: "sinusoidal" and "rotary" work at any length, "learned" up to max_position_embeddings; or "none".
-        max_position_embeddings: Number of learned positions in tokens; says nothing with other positions.
+        max_position_embeddings: Number of learned positions in tokens; unused with other positions.
         landmarks: "mean" of segments, or these after a convolution, LayerNorm and GELU ("conv").
         inverse: "cholesky" or "newton" (see `softformer.Cholesky` and `softformer.Newton`).
         inverse_ridge: Multiple of the identity that is added before the inverse.
@@ -64,7 +65,7 @@ class SoftformerConfig(PreTrainedConfig):
         symmetric_norm: Whether to normalize as in SOFT++.
         value_kernel: Width in tokens of a depthwise convolution of the values, odd; 0 for none.
         backend: Implementation of the attention: "auto", "reference", "eager" or "triton".
-        pooling: What stands for a text in classification: "mean" of its real tokens, the first of them ("cls"), or
+        pooling: Vector of a text in classification: "mean" of its real tokens, the first of them ("cls"), or
             "attention", a learned mean.
         classifier_dropout: Dropout rate before the classifier.
         initializer_range: Standard deviation at which the weights of linear layers start, with biases at zero; None for
@@ -105,22 +106,17 @@ class SoftformerConfig(PreTrainedConfig):
     pad_token_id: int | None = 0
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Check the options; transformers takes what is left in `kwargs`."""
+        """Check the options; `kwargs` are those of transformers."""
         super().__post_init__(**kwargs)
         self.check()
 
     def check(self) -> None:
-        """Refuse options that are unknown or do not go together, by the names that they have here.
-
-        Raises:
-            ValueError: There is one. `SoftEncoder` checks the ranges of the others.
-        """
+        """Raise a ValueError for options that are unknown or exclude each other; `SoftEncoder` checks the ranges."""
         for name, kind in _CHOICES.items():
-            if (value := getattr(self, name)) not in get_args(kind):
-                raise ValueError(f"{name}: expected one of {', '.join(map(repr, get_args(kind)))}, got {value!r}")
+            check_choice(name, getattr(self, name), get_args(kind))
         if self.num_attention_heads < 1 or self.hidden_size % self.num_attention_heads:
             raise ValueError(
-                f"num_attention_heads: expected a divisor of hidden_size={self.hidden_size}, got "
+                f"num_attention_heads must be a divisor of hidden_size={self.hidden_size}, got "
                 f"{self.num_attention_heads}"
             )
         if self.inverse == "cholesky":
@@ -128,7 +124,7 @@ class SoftformerConfig(PreTrainedConfig):
             changed = {name: value for name, value in given.items() if value != getattr(type(self), name)}
             if changed:
                 raise ValueError(
-                    f"{', '.join(changed)}: expected the defaults with inverse='cholesky', which does not iterate, got "
+                    f"{', '.join(changed)} must have the defaults with inverse='cholesky', which does not iterate, got "
                     f"{', '.join(map(repr, changed.values()))}; set inverse='newton'"
                 )
 
@@ -145,15 +141,10 @@ class SoftformerConfig(PreTrainedConfig):
 
 
 def options_of_encoder(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a `SoftformerConfig` for an encoder that is described by plain values.
+    """The options of a `SoftformerConfig` for arguments of `SoftEncoder`; a ValueError for unknown ones.
 
-    Args:
-        arguments: Those of `SoftEncoder`, with ``soft`` as a dictionary of `SoftOptions` or as ``{"class_path": ...,
-            "init_args": {...}}``, and its inverse in the latter form. What is missing keeps its default.
-            gradient_checkpointing is left out, as transformers has a switch of its own for that.
-
-    Raises:
-        ValueError: An argument or an inverse is unknown.
+    ``soft`` is a dictionary of `SoftOptions` or ``{"class_path": ..., "init_args": {...}}``, and its inverse is in the
+    latter form. gradient_checkpointing is left out, as transformers has a switch of its own for it.
     """
     given = {name: value for name, value in arguments.items() if name not in ("soft", "gradient_checkpointing")}
     soft = dict(arguments.get("soft") or {})
@@ -161,7 +152,7 @@ def options_of_encoder(arguments: Mapping[str, Any]) -> dict[str, Any]:
     inverse = soft.pop("inverse", None)
     for known, names in ((tuple(_ENCODER), given), (_SOFT, soft)):
         if unknown := [name for name in names if name not in known]:
-            raise ValueError(f"encoder: expected the options {', '.join(known)}, got {', '.join(unknown)}")
+            raise ValueError(f"encoder must have only the options {', '.join(known)}, got {', '.join(unknown)}")
     options = {_ENCODER[name]: value for name, value in given.items()}
     return {**options, **soft, **({} if inverse is None else _options_of_inverse(inverse))}
 
@@ -170,7 +161,7 @@ def _options_of_inverse(description: Any) -> dict[str, Any]:
     path = description.get("class_path") if isinstance(description, Mapping) else description
     name = str(path).rpartition(".")[2].lower()
     if name not in get_args(InverseName) or not isinstance(description, Mapping):
-        raise ValueError(f"inverse: expected Cholesky or Newton as its class_path, with init_args, got {path!r}")
+        raise ValueError(f"inverse must have Cholesky or Newton as its class_path, with init_args, got {path!r}")
     arguments = dict(description.get("init_args") or {})
     options = {"inverse_ridge": arguments.pop("ridge")} if "ridge" in arguments else {}
     return {"inverse": name, **options, **{f"newton_{key}": value for key, value in arguments.items()}}

@@ -22,13 +22,7 @@ from softformer.adapters.huggingface.models import (
     SoftformerForSequenceClassification,
     SoftformerPreTrainedModel,
 )
-from softformer.models.checkpoint_keys import (
-    ARGUMENTS_KEY,
-    CLASS_KEY,
-    INPUT_SETTINGS_KEY,
-    PROCESSOR_KEY,
-    STATE_KEY,
-)
+from softformer.models.checkpoint_keys import ARGUMENTS_KEY, CLASS_KEY, INPUT_SETTINGS_KEY, PROCESSOR_KEY, STATE_KEY
 from softformer.models.text_names import CLASSIFIER, MASKED, renamed
 from softformer.models.weight_files import read_weight_file
 
@@ -54,7 +48,7 @@ def export_checkpoint(
     """
     target = Path(folder).expanduser()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ValueError(f"folder: expected a new or an empty one, got {target}, which is in use")
+        raise ValueError(f"folder must be a new or an empty one, got {target}, which is in use")
     content = read_weight_file(checkpoint, kind="checkpoint")
     tokenizer = tokenizer_of(content)
     model = model_of(content)
@@ -66,32 +60,25 @@ def export_checkpoint(
 
 
 def model_of(content: Mapping[str, Any]) -> SoftformerPreTrainedModel:
-    """The model that a task's checkpoint holds, in evaluation mode.
-
-    Args:
-        content: A Lightning checkpoint of TextClassifier or MaskedLanguageModel.
-
-    Raises:
-        ValueError: It is another task, has another encoder than SoftEncoderSpec, or its weights do not fit.
-    """
+    """The model of a task's checkpoint in evaluation mode; a ValueError for another task or encoder."""
     hyperparameters = content.get(ARGUMENTS_KEY) or {}
     task = _last_name(hyperparameters.get(CLASS_KEY))
     if STATE_KEY not in content or task not in ("TextClassifier", "MaskedLanguageModel"):
         raise ValueError(
-            f"checkpoint: expected one of TextClassifier or MaskedLanguageModel, got {task or 'none of our tasks'}"
+            f"checkpoint must be one of TextClassifier or MaskedLanguageModel, got {task or 'none of our tasks'}"
         )
     encoder = hyperparameters.get("encoder") or {}
     if _last_name(encoder.get("class_path")) != _ENCODER:
         raise ValueError(
-            f"checkpoint: expected the encoder {_ENCODER}, got {encoder.get('class_path')}; an encoder of transformers "
+            f"checkpoint must have the encoder {_ENCODER}, got {encoder.get('class_path')}; an encoder of transformers "
             "has a save_pretrained of its own, and others have no place in the Auto classes"
         )
     masked = task == "MaskedLanguageModel"
-    # Metrics and the weights of the loss lie beside the network.
+    # Metrics and the weights of the loss are not part of the network.
     network = renamed(content[STATE_KEY], {"network.": ""})
     state = renamed(network, MASKED if masked else CLASSIFIER)
     if _EMBEDDING not in state:
-        raise ValueError("checkpoint: expected the weights of token embeddings, got a state_dict without them")
+        raise ValueError("checkpoint must have the weights of token embeddings, got a state_dict without them")
     options = {**options_of_encoder(encoder.get("init_args") or {}), "vocab_size": state[_EMBEDDING].shape[0]}
     model: SoftformerPreTrainedModel
     if masked:
@@ -109,7 +96,7 @@ def model_of(content: Mapping[str, Any]) -> SoftformerPreTrainedModel:
 
 
 def tokenizer_of(content: Mapping[str, Any]) -> PreTrainedTokenizerFast | None:
-    """The tokenizer that a task's checkpoint holds, which cuts where the task does; None if it holds none."""
+    """The tokenizer of a task's checkpoint, which truncates as the task does; None if it has none."""
     settings = _processor(content)
     description = settings.get("tokenizer")
     if description is None:
@@ -138,13 +125,13 @@ def _classifier_options(
     count = state["classifier.weight"].shape[0]
     names = settings.get("class_names") or [str(number) for number in range(count)]
     if len(names) != count:
-        raise ValueError(f"checkpoint: expected {count} names of classes, got {len(names)}")
-    several = settings.get("multi_label") or hyperparameters.get("multi_label", False)
+        raise ValueError(f"checkpoint must have {count} names of classes, got {len(names)}")
+    multi_label = settings.get("multi_label") or hyperparameters.get("multi_label", False)
     return {
         "pooling": hyperparameters.get("pooling", "mean"),
         "id2label": dict(enumerate(names)),
         "label2id": {name: number for number, name in enumerate(names)},
-        "problem_type": "multi_label_classification" if several else "single_label_classification",
+        "problem_type": "multi_label_classification" if multi_label else "single_label_classification",
     }
 
 
@@ -166,8 +153,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model, tokenizer = export_checkpoint(options.checkpoint, options.folder)
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
-    beside = "with its tokenizer" if tokenizer is not None else "without a tokenizer: the checkpoint holds none"
-    print(f"{type(model).__name__}, {model.num_parameters():,} parameters, is in {options.folder}, {beside}")
+    extent = "with its tokenizer" if tokenizer is not None else "without a tokenizer: the checkpoint holds none"
+    print(f"{type(model).__name__}, {model.num_parameters():,} parameters, is in {options.folder}, {extent}")
     return 0
 
 

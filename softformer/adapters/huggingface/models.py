@@ -56,8 +56,8 @@ class SoftformerPreTrainedModel(PreTrainedModel):
 
     def _set_gradient_checkpointing(self, *args: Any, **kwargs: Any) -> None:
         super()._set_gradient_checkpointing(*args, **kwargs)
-        # transformers sets every flag of that name. The encoder's own would checkpoint all layers once more, whichever
-        # were chosen, and keep on the device what was to be offloaded.
+        # transformers sets every flag of that name. The encoder's own would checkpoint all layers once more, and keep
+        # on the device the activations that are to be offloaded.
         self.base_model.backbone.encoder.gradient_checkpointing = False
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -80,7 +80,7 @@ class SoftformerModel(SoftformerPreTrainedModel):
         super().__init__(config)
         encoder = SoftEncoder(**config.encoder_options())
         for block in encoder.blocks:
-            # The same module under another name: transformers knows by its class what it can checkpoint.
+            # The same module, of the class by which transformers finds the layers that it can checkpoint.
             block.__class__ = SoftformerLayer
         self.backbone = TextEncoder(config.vocab_size, encoder)
         self.post_init()
@@ -100,30 +100,30 @@ class SoftformerModel(SoftformerPreTrainedModel):
         Args:
             input_ids: (B, N).
             attention_mask: (B, N), 1 or True at real tokens; None if all are.
-            token_type_ids: (B, N), not used: separators tell the texts of a pair apart.
+            token_type_ids: (B, N), not used: separators divide the texts of a pair.
             inputs_embeds: (B, N, C) in place of input_ids, as the token embeddings give them.
             output_attentions: Must be False.
-            output_hidden_states: Whether to return what goes into each block as well.
+            output_hidden_states: Whether to return the input of each block as well.
 
         Returns:
             last_hidden_state (B, N, C), zero at pads; hidden_states, a tuple of num_hidden_layers + 1 of which the last
             is last_hidden_state.
 
         Raises:
-            ValueError: Attentions are asked for, or the inputs do not fit.
+            ValueError: Attentions are requested, or the inputs do not fit.
         """
         if self.config.output_attentions if output_attentions is None else output_attentions:
             raise ValueError(
-                "output_attentions: expected False, got True: no matrix of all pairs of tokens is ever formed;"
+                "output_attentions must be False, got True: no matrix of all pairs of tokens is ever formed;"
                 " softformer.attention_factors gives the factors of softmax-free attention"
             )
         every = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         if not isinstance(every, bool | None):
-            raise ValueError(f"output_hidden_states: expected True or False, got {every!r}; pick from the tuple of all")
+            raise ValueError(f"output_hidden_states must be True or False, got {every!r}; pick from the tuple of all")
         if (input_ids is None) == (inputs_embeds is None):
             both = "neither" if input_ids is None else "both"
-            raise ValueError(f"input_ids: expected it or inputs_embeds, one of the two, got {both}")
-        # In parts what `TextEncoder` does in one: given embeddings are scaled as its own, and states between are kept.
+            raise ValueError(f"one of input_ids and inputs_embeds must be given, got {both}")
+        # `TextEncoder` in parts: given embeddings are scaled as its own, and hidden states are returned.
         embedded = self.backbone.embedding(input_ids) if inputs_embeds is None else inputs_embeds
         encoder: Any = self.backbone.encoder
         x, mask = embedded * self.backbone.dim**0.5, _bool_mask(attention_mask)
@@ -132,7 +132,7 @@ class SoftformerModel(SoftformerPreTrainedModel):
 
 
 class SoftformerForMaskedLM(SoftformerPreTrainedModel):
-    """A `SoftformerModel` that names the token at each place; its output layer is tied to the token embeddings.
+    """A `SoftformerModel` that predicts the token at each place; its output layer is tied to the token embeddings.
 
     Args:
         config: Options of the network.
@@ -174,32 +174,15 @@ class SoftformerForMaskedLM(SoftformerPreTrainedModel):
         output_hidden_states: bool | None = None,
         **loss_options: Any,
     ) -> MaskedLMOutput:
-        """Logits of all places (B, N, V), and the loss where there are labels.
+        """Logits of all tokens (B, N, V), and the loss where there are labels (B, N), -100 at tokens that do not count.
 
-        Args:
-            input_ids: As in `SoftformerModel.forward`, with the arguments that are not named here.
-            attention_mask: Likewise.
-            token_type_ids: Likewise.
-            inputs_embeds: Likewise.
-            labels: (B, N), -100 where nothing is asked.
-            output_attentions: Must be False.
-            output_hidden_states: Whether to return what goes into each block as well.
-            loss_options: num_items_in_batch, by which the loss is divided, or ignore_index, for transformers' loss.
-
-        Raises:
-            ValueError: Attentions are asked for, or the inputs do not fit.
-            TypeError: An option of the loss is unknown.
+        Other arguments are those of `SoftformerModel.forward`, and options of transformers' loss: ignore_index, and
+        num_items_in_batch, by which the loss is divided; a TypeError for others.
         """
         if unknown := [name for name in loss_options if name not in _LOSS_OPTIONS]:
             raise TypeError(f"{', '.join(unknown)}: expected no arguments besides those named and {_LOSS_OPTIONS}")
-        outputs = self.softformer(
-            input_ids,
-            attention_mask,
-            inputs_embeds=inputs_embeds,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-        )
+        returned = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        outputs = self.softformer(input_ids, attention_mask, inputs_embeds=inputs_embeds, return_dict=True, **returned)
         logits = self.lm_head(outputs.last_hidden_state, self.decoder.weight)
         loss = None
         if labels is not None:
@@ -234,30 +217,14 @@ class SoftformerForSequenceClassification(SoftformerPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
     ) -> SequenceClassifierOutput:
-        """Logits (B, K), and the loss where there are labels.
+        """Logits (B, K), and the loss where there are labels; other arguments as in `SoftformerModel.forward`.
 
-        Args:
-            input_ids: As in `SoftformerModel.forward`, with the arguments that are not named here.
-            attention_mask: Likewise.
-            token_type_ids: Likewise.
-            inputs_embeds: Likewise.
-            labels: (B,) class numbers, or (B, K) zeros and ones, or numbers to be met. The loss goes by
-                config.problem_type, which transformers guesses from the labels where it is None.
-            output_attentions: Must be False.
-            output_hidden_states: Whether to return what goes into each block as well.
-
-        Raises:
-            ValueError: Attentions are asked for, or the inputs do not fit.
+        Labels are class numbers (B,), zeros and ones (B, K), or targets of a regression, by config.problem_type, which
+        transformers infers from the labels where it is None.
         """
         mask = _bool_mask(attention_mask)
-        outputs = self.softformer(
-            input_ids,
-            mask,
-            inputs_embeds=inputs_embeds,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-        )
+        returned = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        outputs = self.softformer(input_ids, mask, inputs_embeds=inputs_embeds, return_dict=True, **returned)
         pooled = self.pooling(outputs.last_hidden_state, mask)
         logits = self.classifier(self.dropout(pooled))
         loss = None if labels is None else self.loss_function(labels, logits, self.config)
@@ -265,11 +232,7 @@ class SoftformerForSequenceClassification(SoftformerPreTrainedModel):
 
 
 def _bool_mask(attention_mask: Tensor | None) -> Tensor | None:
-    """The padding mask of transformers, 1 at real tokens, as a bool mask.
-
-    Raises:
-        ValueError: The mask is not (batch, tokens), or has other values than 0 and 1, as masks have that are added.
-    """
+    """The padding mask of transformers, 1 at real tokens, as a bool mask; a ValueError for a mask of another kind."""
     if attention_mask is None or (attention_mask.ndim == 2 and attention_mask.dtype == torch.bool):
         return attention_mask
     if attention_mask.ndim != 2:

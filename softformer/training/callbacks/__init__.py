@@ -1,4 +1,4 @@
-"""What a run leaves behind, one idea a file."""
+"""The callbacks that write the files of a run."""
 
 from softformer.training.callbacks.best import BestCheckpoint as BestCheckpoint
 from softformer.training.callbacks.checkpoints import LastCheckpoint as LastCheckpoint

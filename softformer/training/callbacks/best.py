@@ -13,29 +13,23 @@ _LOSS = "val/loss"
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps best.ckpt: the best value of a metric, and of equal ones the lowest loss of validation.
+    """Saves best.ckpt: the best value of a metric, and of equal values the lowest validation loss.
 
     With few rows to validate on, many epochs have the same accuracy; the first of them is rarely the best network.
 
     Args:
-        folder: Where best.ckpt goes.
+        folder: Folder of best.ckpt.
         monitor: The metric.
-        mode: Whether it should grow or shrink.
+        mode: "max" if larger values are better, else "min".
     """
 
     def __init__(self, folder: Path, monitor: str, mode: Literal["min", "max"]) -> None:
-        super().__init__(
-            folder,
-            filename="best",
-            monitor=monitor,
-            mode=mode,
-            auto_insert_metric_name=False,
-            enable_version_counter=False,
-        )
+        options: dict[str, Any] = {"auto_insert_metric_name": False, "enable_version_counter": False}
+        super().__init__(folder, filename="best", monitor=monitor, mode=mode, **options)
         self.best_loss = math.inf
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
-        """Whether the epoch just validated is to be kept."""
+        """Whether the epoch that was just validated is the best so far."""
         if super().check_monitor_top_k(trainer, current):
             return True
         best = self.best_model_score
@@ -48,15 +42,15 @@ class BestCheckpoint(ModelCheckpoint):
         super()._update_best_and_save(current, trainer, monitor_candidates)
 
     def _loss(self, trainer: Trainer) -> float:
-        """The loss of the validation; infinite where the task logs none, or no row had one."""
+        """The validation loss; infinite without one."""
         loss = float(trainer.callback_metrics.get(_LOSS, math.inf))
         return math.inf if math.isnan(loss) else loss
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run has to know."""
+        """The state for a resumed run."""
         return {**super().state_dict(), "best_loss": self.best_loss}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where an earlier run stopped."""
+        """Restore the state."""
         super().load_state_dict(state_dict)
         self.best_loss = state_dict["best_loss"]

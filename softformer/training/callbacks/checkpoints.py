@@ -1,4 +1,4 @@
-"""The checkpoint from which a run goes on, exactly where it stopped."""
+"""The checkpoint from which a run resumes exactly where it stopped."""
 
 import os
 import signal
@@ -14,13 +14,13 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps last.ckpt: after every epoch, every some steps, and when the run is stopped inside an epoch.
+    """Saves last.ckpt after every epoch, every `every_n_steps` steps, and when the run is stopped inside an epoch.
 
-    Lightning's ``save_last`` follows the best checkpoint, not the last epoch, and a stop inside an epoch is stored as
-    if the epoch had ended. Here the first Ctrl-C ends the run after the step at hand; the second ends it at once.
+    Lightning's ``save_last`` follows the best checkpoint, not the last epoch, and stores a stop inside an epoch as if
+    the epoch had ended. Here the first Ctrl-C ends the run after the current step; the second ends it at once.
 
     Args:
-        folder: Where last.ckpt goes.
+        folder: Folder of last.ckpt.
         every_n_steps: Optimizer steps between saves inside an epoch.
     """
 
@@ -33,7 +33,7 @@ class LastCheckpoint(Checkpoint):
         self._handler: Any = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Watch for Ctrl-C; with several processes they could not agree on the step, so Lightning's way stays."""
+        """Watch for Ctrl-C in runs of one process; several could not agree on the step."""
         self._saved_step, self._interrupted, self._stopping = trainer.global_step, False, False
         if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
             self._handler = signal.signal(signal.SIGINT, self._interrupt)
@@ -41,7 +41,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save inside an epoch, where an optimizer step has just been made."""
+        """Save inside an epoch after an optimizer step."""
         inside_step = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
         if self._epoch_is_over(trainer) or (inside_step and not trainer.should_stop):
             return
@@ -64,13 +64,10 @@ class LastCheckpoint(Checkpoint):
         """Save when the system asks the run to end, as a cluster does; Lightning calls no `teardown` then."""
         if isinstance(exception, SIGTERMException) and trainer.global_step > self._saved_step:
             self._save(trainer)
-        self._give_back()
+        self.teardown(trainer, pl_module, "fit")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give Ctrl-C back."""
-        self._give_back()
-
-    def _give_back(self) -> None:
+        """Restore the handler of Ctrl-C."""
         if self._handler is not None:
             signal.signal(signal.SIGINT, self._handler)
             self._handler = None

@@ -1,9 +1,10 @@
-"""Precision, recall and F1 of each class, and the confusion matrix as a picture."""
+"""Precision, recall and F1 of each class, and a figure of the confusion matrix."""
 
 import csv
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
@@ -15,16 +16,13 @@ _NAMED = 60
 
 @runtime_checkable
 class Classifies(Protocol):
-    """A task whose stages count which class was taken for which."""
+    """A task whose stages count predicted by true classes."""
 
     def class_labels(self) -> list[str]:
         """Name of each class."""
 
     def class_counts(self, stage: str) -> Tensor | None:
-        """(K, K): row the true class, column the predicted; with several labels (K, 2, 2), a matrix for each.
-
-        None where there are too many classes to count.
-        """
+        """(K, K), true classes in rows; with several labels (K, 2, 2), a matrix for each; None for too many classes."""
 
 
 class ClassReport(Callback):
@@ -39,7 +37,7 @@ class ClassReport(Callback):
         self._latest: Tensor | None = None
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the counts; inside a fit they are drawn once, at the end."""
+        """Store the counts; inside a fit they are drawn once, at the end."""
         if trainer.sanity_checking or not isinstance(pl_module, Classifies):
             return
         self._latest = pl_module.class_counts("val")
@@ -66,22 +64,14 @@ class ClassReport(Callback):
 
 
 def class_figures(counts: Tensor) -> Tensor:
-    """Precision, recall, F1 and support of each class, (K, 4); 0 where a ratio is undefined.
-
-    Args:
-        counts: (K, K) with the true class in rows, or (K, 2, 2) for several labels.
-    """
+    """Precision, recall, F1 and support of each class, (K, 4), by counts (K, K) or (K, 2, 2); 0 where undefined."""
     if counts.ndim == 3:
         hits, predicted, support = counts[:, 1, 1], counts[:, :, 1].sum(1), counts[:, 1].sum(1)
     else:
         hits, predicted, support = counts.diagonal(), counts.sum(0), counts.sum(1)
     hits, predicted, support = hits.double(), predicted.double(), support.double()
-    columns = (
-        hits / predicted.clamp(min=1),
-        hits / support.clamp(min=1),
-        2 * hits / (predicted + support).clamp(min=1),
-    )
-    return Tensor([]).new_tensor([column.tolist() for column in (*columns, support)]).T
+    totals = torch.stack((predicted, support, (predicted + support) / 2)).clamp(min=0.5)
+    return torch.cat((hits / totals, support[None])).float().T
 
 
 def write_class_report(counts: Tensor, names: list[str], path: Path) -> None:

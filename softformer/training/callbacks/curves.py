@@ -1,4 +1,4 @@
-"""Learning curves as a picture in the folder of the run."""
+"""The figure of the learning curves of a run."""
 
 import time
 from collections import defaultdict
@@ -25,16 +25,16 @@ class LearningCurves(Callback):
         self._drawn = 0.0
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep the rows of the run that is resumed, also where it has ended and no training follows."""
+        """Read the earlier rows of a resumed run, also where it has ended and no training follows."""
         if trainer.state.fn == "fit":
             self._logger.resume(checkpoint["global_step"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The first drawing comes after a while."""
+        """Start the clock of the drawings."""
         self._drawn = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw what there is, now and then."""
+        """Draw the run so far, at most once a minute."""
         if time.monotonic() - self._drawn > _SECONDS_BETWEEN:
             self._draw(trainer)
 
@@ -53,12 +53,7 @@ class LearningCurves(Callback):
 
 
 def draw_learning_curves(rows: list[dict[str, float]], path: Path) -> None:
-    """Draw each metric over the steps, its stages in one frame; nothing if there are no rows.
-
-    Args:
-        rows: Rows of a metrics.csv.
-        path: The picture.
-    """
+    """Draw each metric of a metrics.csv over the steps, its stages in one plot; nothing if there are no rows."""
     curves: dict[str, dict[str, tuple[list[float], list[float]]]] = defaultdict(dict)
     for row in rows:
         for name, value in row.items():

@@ -14,23 +14,23 @@ TABLE = "predictions.csv"
 
 
 class PredictionTable(Callback):
-    """Writes what `predict_step` returns, a list of rows for each batch, as one CSV file.
+    """Writes the rows that `predict_step` returns for each batch as one CSV file.
 
     Each row is a dictionary; its key ``index`` orders the rows of several processes. It is not written, nor are keys
     that begin with an underscore. A task with a method ``write_predictions(rows, folder)`` also writes files of its
-    own, beside the table. Where predicting stops in between, what there was so far is written.
+    own. Where predicting stops early, the rows so far are written.
 
     Args:
-        output: A file, or a folder for the table predictions.csv and the files of the task: one that exists, or a name
-            without ending. Beside a table NAME.csv, the files of the task go into the folder NAME_files.
+        output: A CSV file, or a folder for the table predictions.csv and the files of the task: one that exists, or a
+            name without ending. With a table NAME.csv, the files of the task go into the folder NAME_files.
 
     Raises:
-        ValueError: The file has another ending: it may be one that is read.
+        ValueError: The file has another ending: it may be an input.
 
     Attributes:
         path: The table.
         written: Number of rows that were written.
-        folder: Where the task wrote files of its own; None where it did not.
+        folder: The folder of the files of the task; None without such files.
     """
 
     def __init__(self, output: Path) -> None:
@@ -50,20 +50,12 @@ class PredictionTable(Callback):
         if trainer.is_global_zero:
             self.path.parent.mkdir(parents=True, exist_ok=True)
 
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keep the rows of a batch."""
+    def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
+        """Collect the rows of a batch."""
         self._rows.extend(outputs)
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write all of them, each once, in the order of the data."""
+        """Write all rows, each once, in the order of the data."""
         gathered = [self._rows]
         if trainer.world_size > 1:
             gathered = [[] for _ in range(trainer.world_size)]

@@ -17,7 +17,7 @@ class ResultTable(Callback):
     """Writes the figures of a run: validation at its best epoch, and test.
 
     results.json holds ``{"val": {...}, "test": {...}, "run": {...}}``; an evaluation replaces its own part only. In the
-    folder of a run that is one of its best checkpoint, so the number of the best epoch stays.
+    folder of a run it is one of the best checkpoint, so the number of the best epoch stays.
 
     Args:
         folder: The folder of the run.
@@ -32,15 +32,12 @@ class ResultTable(Callback):
         self._validation_started = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """What was counted so far, which a resumed run adds to."""
-        return {
-            "seconds": self._seconds(),
-            "validation_seconds": self._validation_seconds,
-            "examples": self._examples,
-        }
+        """The counts so far, to which a resumed run adds its own."""
+        seconds, validation_seconds = self._seconds(), self._validation_seconds
+        return {"seconds": seconds, "validation_seconds": validation_seconds, "examples": self._examples}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the counts of the earlier part of the run."""
+        """Restore the counts of the earlier part of the run."""
         self._seconds_before = state_dict["seconds"]
         self._validation_seconds = state_dict["validation_seconds"]
         self._examples = state_dict["examples"]
@@ -58,7 +55,7 @@ class ResultTable(Callback):
         self._examples += rows * trainer.world_size
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start another clock: validation is no training."""
+        """Start the clock of the validation, which is not training time."""
         self._validation_started = time.monotonic()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -138,25 +135,20 @@ def best_epoch(metrics_file: Path, monitor: str, mode: str) -> dict[str, float]:
 
 def stage_metrics(trainer: Trainer, stage: str) -> dict[str, float]:
     """The metrics that were just logged for a stage, without the stage's name."""
-    prefix = f"{stage}/"
-    return {
-        name.removeprefix(prefix): float(value)
-        for name, value in trainer.callback_metrics.items()
-        if name.startswith(prefix)
-    }
+    logged = trainer.callback_metrics.items()
+    return {name.partition("/")[2]: float(value) for name, value in logged if name.startswith(f"{stage}/")}
 
 
 def _skipped(trainer: Trainer, role: str) -> dict[str, int]:
-    """How many rows could not be read and do not count; nothing where all could."""
+    """The number of unreadable rows that were skipped, if there are any."""
     count = getattr(getattr(trainer, "datamodule", None), "skipped", {}).get(role, 0)
     return {"skipped": count} if count else {}
 
 
 def device_name(device: torch.device) -> str:
-    """What the figures were measured on."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads"
+    """Name of the device on which the figures were measured."""
+    cuda = device.type == "cuda"
+    return torch.cuda.get_device_name(device) if cuda else f"{device.type}, {torch.get_num_threads()} threads"
 
 
 def _stages(results: dict[str, Any]) -> list[str]:
@@ -168,13 +160,9 @@ def _rows(results: dict[str, Any]) -> list[list[str]]:
     stages = _stages(results)
     names = sorted({name for stage in stages if stage != "run" for name in results[stage]} - {"epoch"})
     rows = [[name, *(_cell(results[stage].get(name)) for stage in stages)] for name in names]
-    rows += [[name.replace("_", " "), str(value), *[""] * (len(stages) - 1)] for name, value in _run(results)]
-    return rows
-
-
-def _run(results: dict[str, Any]) -> list[tuple[str, Any]]:
-    best = [("best epoch", int(results["val"]["epoch"]))] if "epoch" in results.get("val", {}) else []
-    return [*best, *results.get("run", {}).items()]
+    best = {"best epoch": int(results["val"]["epoch"])} if "epoch" in results.get("val", {}) else {}
+    run = {**best, **results.get("run", {})}
+    return rows + [[name.replace("_", " "), str(value), *[""] * (len(stages) - 1)] for name, value in run.items()]
 
 
 def _cell(value: float | None) -> str:

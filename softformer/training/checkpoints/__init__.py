@@ -1,1 +1,1 @@
-"""Checkpoints: what they hold, how they load, and whether a run can resume from them."""
+"""Checkpoints: their content, loading, and resuming."""

@@ -1,4 +1,4 @@
-"""Checkpoints of compiled modules: names of tensors are stored as if no module were compiled, and load either way."""
+"""Checkpoints of compiled modules: tensors are stored under plain names, which load with and without compilation."""
 
 from collections.abc import Mapping
 from typing import Any

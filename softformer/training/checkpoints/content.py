@@ -1,4 +1,4 @@
-"""What our checkpoints hold beside weights, and whether one fits a task."""
+"""The content of our checkpoints besides weights, and the check that one fits a task."""
 
 import inspect
 import io
@@ -31,12 +31,7 @@ CheckpointFile = str | Path | IO[bytes]
 def read_checkpoint(
     path: str | Path, map_location: str | torch.device = "cpu", *, mmap: bool = False
 ) -> dict[str, Any]:
-    """The content of a checkpoint, that of an earlier version in today's names.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It cannot be read without executing code.
-    """
+    """The content of a checkpoint, also of an earlier version, in today's names; errors as in `read_weight_file`."""
     content = read_weight_file(path, kind="checkpoint", map_location=map_location, mmap=mmap)
     return {**content, **{key: with_public_paths(content[key]) for key in (ARGUMENTS_KEY, DATA_KEY) if key in content}}
 
@@ -48,7 +43,7 @@ def processor_description(checkpoint: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def as_read(checkpoint: CheckpointFile) -> CheckpointFile:
-    """What `read_checkpoint` reads, as a file in memory; anything else than a local file as it is."""
+    """The result of `read_checkpoint` as a file in memory; other things than local files are returned unchanged."""
     if not isinstance(checkpoint, str | Path) or not Path(checkpoint).is_file():
         return checkpoint
     file = io.BytesIO()
@@ -58,18 +53,12 @@ def as_read(checkpoint: CheckpointFile) -> CheckpointFile:
 
 
 def rebuildable_hyperparameters(kind: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that build a task again, as plain values; they do not ask for weights that a checkpoint holds.
+    """The arguments that build a task again, as plain values and without starting weights, from its ``hparams``.
 
-    Lightning's own keys are added, so that ``load_from_checkpoint`` turns dictionaries back into objects.
-
-    Args:
-        kind: The class of the task.
-        arguments: Its ``hparams``.
-
-    Raises:
-        ValueError: An argument is not plain.
+    Lightning's own keys are added, so that ``load_from_checkpoint`` turns dictionaries back into objects. An argument
+    that is not plain is a ValueError.
     """
-    # Lightning also collects what a subclass passed on to its base, which the subclass itself may not take.
+    # Lightning also collects arguments that a subclass passes to its base and may not take itself.
     taken = inspect.signature(kind).parameters
     hyperparameters = _described(kind, {name: value for name, value in arguments.items() if name in taken})
     hyperparameters = {name: _untrained(value) for name, value in hyperparameters.items()}
@@ -79,17 +68,14 @@ def rebuildable_hyperparameters(kind: type, arguments: Mapping[str, Any]) -> dic
 
 
 def _untrained(value: Any) -> Any:
-    """The description of an encoder with ``pretrained`` off; anything else as it is."""
+    """The description of an encoder with ``pretrained`` off; other values unchanged."""
     if isinstance(value, dict) and isinstance(value.get("init_args"), dict) and "pretrained" in value["init_args"]:
         return {**value, "init_args": {**value["init_args"], "pretrained": False}}
     return value
 
 
 def data_description(data: Any) -> dict[str, Any] | None:
-    """The data module as ``{"class_path", "init_args"}``.
-
-    None if it saved no hyperparameters, or such that are not plain, of which `check_storable` warns.
-    """
+    """The data module as ``{"class_path", "init_args"}``; None unless it saved hyperparameters, all of them plain."""
     hyperparameters = _saved(data)
     if not hyperparameters:
         return None
@@ -100,18 +86,10 @@ def data_description(data: Any) -> dict[str, Any] | None:
 
 
 def check_storable(kind: type, arguments: Mapping[str, Any], data: Any) -> None:
-    """Find out before an epoch is spent whether checkpoints can hold the task and the data module.
+    """Check at the start of training that checkpoints can hold the task: a ValueError if its arguments are not plain.
 
-    Not when the task is built: a subclass may take arguments out of its hyperparameters after the constructor of its
-    base.
-
-    Args:
-        kind: The class of the task.
-        arguments: Its ``hparams``, without which a checkpoint would be of no use.
-        data: The data module, or None. One whose arguments are not plain is left out of checkpoints, with a warning.
-
-    Raises:
-        ValueError: An argument of the task is not plain.
+    A data module whose arguments are not plain is left out of checkpoints, with a warning. The constructor of the task
+    cannot check this, because a subclass may remove hyperparameters after it.
     """
     rebuildable_hyperparameters(kind, arguments)
     try:
@@ -140,11 +118,7 @@ def _described(owner: type, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def task_description(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """The task that a checkpoint holds, as ``{"class_path", "init_args"}``.
-
-    Raises:
-        ValueError: The checkpoint was not written by one of our tasks.
-    """
+    """The task of a checkpoint as ``{"class_path", "init_args"}``; a ValueError for a file that is not of our tasks."""
     hyperparameters = dict(checkpoint.get(ARGUMENTS_KEY) or {})
     path = hyperparameters.pop(CLASS_KEY, None)
     if path is None or STATE_KEY not in checkpoint:
@@ -157,15 +131,7 @@ def task_description(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_state_fits(ours: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
-    """Compare the weights of a checkpoint with those of a task before any is copied.
-
-    Args:
-        ours: The state dict of the task.
-        stored: The state dict in the checkpoint.
-
-    Raises:
-        ValueError: They differ in names or shapes.
-    """
+    """Raise a ValueError if the state dicts of a task and of a checkpoint differ in names or shapes."""
     theirs = {plain_name(name): value for name, value in stored.items()}
     missing = [f"{name} is not in the checkpoint" for name in ours if name not in theirs]
     unexpected = [f"{name} is only in the checkpoint" for name in theirs if name not in ours]

@@ -1,30 +1,23 @@
-"""Checkpoints of earlier versions: the class paths that they hold, in today's names, and options that they lack."""
+"""Checkpoints of earlier versions: class paths in today's names, and options that they lack."""
 
 from typing import Any
 
 from softformer.models.checkpoint_keys import CLASS_KEY, INPUT_SETTINGS_KEY
 
-# Modules whose classes earlier versions named by file, and the packages under which those classes are public.
+# Modules by which earlier versions named classes, and the packages under which these classes are public.
 _PUBLIC = {
-    "softformer.models.audio_augment": "softformer.models.audio",
-    "softformer.models.audio_windows": "softformer.models.audio",
-    "softformer.models.sequence": "softformer",
-    "softformer.ops.inverse": "softformer",
-    "softformer.training.encoders": "softformer.training",
-    "softformer.training.text_encoders": "softformer.training",
-    "tasks.audio.classifier": "tasks.audio",
-    "tasks.audio.data": "tasks.audio",
-    "tasks.audio.features": "tasks.audio",
-    "tasks.audio.recognizer": "tasks.audio",
-    "tasks.audio.speech_data": "tasks.audio",
-    "tasks.audio.units": "tasks.audio",
-    "tasks.audio.writing": "tasks.audio",
-    "tasks.image.classifier": "tasks.image",
-    "tasks.image.data": "tasks.image",
-    "tasks.text.classifier": "tasks.text",
-    "tasks.text.data": "tasks.text",
-    "tasks.text.masked": "tasks.text",
-    "tasks.text.tokenizers": "tasks.text",
+    **dict.fromkeys(("softformer.models.audio_augment", "softformer.models.audio_windows"), "softformer.models.audio"),
+    **dict.fromkeys(("softformer.models.sequence", "softformer.ops.inverse"), "softformer"),
+    **dict.fromkeys(("softformer.training.encoders", "softformer.training.text_encoders"), "softformer.training"),
+    **{
+        f"tasks.{domain}.{file}": f"tasks.{domain}"
+        for domain, files in {
+            "audio": ("classifier", "data", "features", "recognizer", "speech_data", "units", "writing"),
+            "image": ("classifier", "data"),
+            "text": ("classifier", "data", "masked", "tokenizers"),
+        }.items()
+        for file in files
+    },
 }
 # Version 0.1 stored plain settings, each domain with a key of its own.
 _PROCESSORS = {

@@ -1,4 +1,4 @@
-"""Whether training can go on from a checkpoint as the task and the trainer are now configured."""
+"""The check that training can resume from a checkpoint with the given settings."""
 
 from typing import Any
 
@@ -11,21 +11,12 @@ from softformer.training.specs import describe
 
 
 def check_resumable(optimizer: OptimizerSpec, trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Refuse to train on from a checkpoint where the run would not do what its settings say.
+    """Raise a ValueError for a checkpoint of weights alone, of other settings of the optimizer, or of averaged weights.
 
-    The optimizer's state brings its learning rate, decay and momenta along, so new ones would be ignored without a
-    word. The schedule is not in that state: it follows the task and the length of the run, which may both change.
-
-    Args:
-        optimizer: The optimizer of the task that is about to train.
-        trainer: Its trainer.
-        checkpoint: The checkpoint that training resumes from.
-
-    Raises:
-        ValueError: The checkpoint holds weights alone, other settings of the optimizer, or averaged weights that would
-            be taken for those in training.
+    The optimizer's state includes its learning rate, decay and momenta, so new values would be ignored silently. The
+    schedule is not in that state: it follows the task and the length of the run, which may both change.
     """
-    # Some strategies keep the optimizer beside the checkpoint and restore it themselves.
+    # Some strategies store the optimizer outside the checkpoint and restore it themselves.
     if "optimizer_states" not in checkpoint and trainer.strategy.lightning_restore_optimizer:
         raise ValueError(
             "training cannot go on from this checkpoint, which holds weights without the state of the optimizer:"

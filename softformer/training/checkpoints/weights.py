@@ -20,13 +20,13 @@ _SHOWN = 12
 
 @dataclass(frozen=True)
 class WeightReport:
-    """Which tensors of a file went into a network, and which did not.
+    """The tensors of a file that were loaded into a network, and those that were not.
 
     Args:
         path: The file.
-        loaded: Names that were copied.
-        reshaped: Names whose shapes differ, with both shapes; these keep their start.
-        missing: Names of the network that the file lacks; these keep their start.
+        loaded: Names of loaded tensors.
+        reshaped: Names of tensors of different shapes, with both shapes; not loaded.
+        missing: Names of the network that the file lacks.
         unexpected: Names of the file that the network lacks.
         processor: The description of the processor in the file, if that is a checkpoint of our tasks.
     """
@@ -56,14 +56,7 @@ class WeightReport:
         return "\n".join(lines)
 
     def check_complete(self, purpose: str) -> None:
-        """Refuse a network that is not the one in the file, in whole and with nothing left over.
-
-        Args:
-            purpose: What needs the whole network, such as test.
-
-        Raises:
-            ValueError: A tensor of the network is not in the file, or one of the file is not in the network.
-        """
+        """Raise a ValueError that names the purpose (such as test) unless network and file have the same tensors."""
         lacking = self.reshaped + self.missing
         problems = []
         if lacking:
@@ -90,9 +83,6 @@ def load_weights(network: nn.Module, path: str | Path) -> WeightReport:
         network: Changed in place.
         path: ``.safetensors``, ``.pth``, ``.pt``, ``.bin`` or ``.ckpt`` file, or a folder saved by timm or
             transformers. No pickled code is executed.
-
-    Returns:
-        What was loaded and what was not.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -128,19 +118,10 @@ def load_weights(network: nn.Module, path: str | Path) -> WeightReport:
     )
 
 
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a file under the names our networks use.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It cannot be read without executing code, or holds no tensors.
-    """
-    return _tensors(read_weight_file(path), path)
-
-
 def _tensors(content: Mapping[str, Any], path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a file with the names of our networks."""
     if CLASS_KEY in (content.get(ARGUMENTS_KEY) or {}):
-        # One of our tasks, which may have other tensors than those of its network.
+        # A checkpoint of our tasks, which may have other tensors than those of the network.
         state = renamed(content.get(STATE_KEY) or {}, {"network.": ""})
     else:
         state = network_names(unwrap_state_dict(content))

@@ -1,4 +1,4 @@
-"""Encoders as configuration: what a task is given instead of a network, so that recipes and checkpoints stay plain."""
+"""Encoders as configuration: descriptions of networks, which keep recipes and checkpoints plain."""
 
 from softformer.training.encoders.sequence import SoftEncoderSpec as SoftEncoderSpec
 from softformer.training.encoders.spec import EncoderSpec as EncoderSpec

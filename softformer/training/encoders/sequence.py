@@ -17,9 +17,5 @@ class SoftEncoderSpec(EncoderSpec):
         """Remember the options; `build` checks them."""
 
     def build(self) -> nn.Module:
-        """The encoder.
-
-        Raises:
-            ValueError: An option is out of range, unknown, or does not go with another.
-        """
+        """The encoder; a ValueError for options that are out of range or exclude each other."""
         return SoftEncoder(**self.init_args)

@@ -11,8 +11,8 @@ class EncoderSpec(Spec, ABC):
     """Describes a network and builds it.
 
     Subclass it to use a network of your own in any task, from Python or, by ``class_path``, from YAML. The arguments
-    of ``__init__`` are remembered without further code. An argument named ``pretrained`` is stored as False in
-    checkpoints, whose own weights follow.
+    of ``__init__`` are recorded without further code. Checkpoints, which have weights of their own, store an argument
+    named ``pretrained`` as False.
     """
 
     @abstractmethod

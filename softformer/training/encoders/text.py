@@ -18,12 +18,7 @@ class AutoModelSpec(EncoderSpec):
         self.pretrained = pretrained
 
     def build(self) -> nn.Module:
-        """The model as a text backbone.
-
-        Raises:
-            ValueError: It is no encoder.
-            OSError: There is no such model.
-        """
+        """The model as a text backbone; errors as in `softformer.adapters.huggingface.backbone.AutoBackbone`."""
         from softformer.adapters.huggingface.backbone import AutoBackbone
 
         return AutoBackbone(self.name_or_path, pretrained=self.pretrained)

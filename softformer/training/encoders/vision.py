@@ -8,21 +8,13 @@ from torch import nn
 
 import softformer.adapters.timm  # noqa: F401  (registers the SOFT variants)
 from softformer.models.vision.network import SoftVisionTransformer
+from softformer.ops.options import check_choice
 from softformer.training.encoders.spec import EncoderSpec
 from softformer.training.specs import takes_options_of
 
-SoftVariant = Literal[
-    "soft_tiny",
-    "soft_small",
-    "soft_medium",
-    "soft_large",
-    "soft_huge",
-    "soft_norm_tiny",
-    "soft_norm_small",
-    "soft_norm_medium",
-    "soft_norm_large",
-    "soft_norm_huge",
-]
+_Soft = Literal["soft_tiny", "soft_small", "soft_medium", "soft_large", "soft_huge"]
+_SoftNorm = Literal["soft_norm_tiny", "soft_norm_small", "soft_norm_medium", "soft_norm_large", "soft_norm_huge"]
+SoftVariant = Literal[_Soft, _SoftNorm]
 
 
 class TimmSpec(EncoderSpec):
@@ -55,21 +47,14 @@ class TimmSpec(EncoderSpec):
         self.drop_path_rate = drop_path_rate
 
     def build(self) -> nn.Module:
-        """The timm model.
-
-        Raises:
-            ValueError: timm knows no such model, has no weights for it, or it lacks one of the options.
-        """
+        """The timm model; a ValueError if timm has no such model or no weights for it, or the model lacks an option."""
         check_timm_name(self.name)
         if self.pretrained and ":" not in self.name and not timm.is_model_pretrained(self.name):
             raise ValueError(f"pretrained=True, but timm has no weights for {self.name!r}; set pretrained to false")
-        # Not every model takes these, so they are passed where they say something.
-        options = {
-            "img_size": self.img_size,
-            "drop_rate": self.drop_rate or None,
-            "drop_path_rate": self.drop_path_rate or None,
-        }
-        given = {name: value for name, value in options.items() if value is not None}
+        # Not every model takes these, so only those that differ from their defaults are passed.
+        rates = {"drop_rate": self.drop_rate, "drop_path_rate": self.drop_path_rate}
+        given: dict[str, Any] = {} if self.img_size is None else {"img_size": self.img_size}
+        given |= {name: rate for name, rate in rates.items() if rate}
         try:
             return timm.create_model(self.name, pretrained=self.pretrained, in_chans=self.in_chans, **given)
         except TypeError as error:
@@ -90,31 +75,18 @@ class SoftVisionSpec(EncoderSpec):
         """Remember the options; `build` checks them."""
 
     def build(self) -> nn.Module:
-        """The network.
-
-        Raises:
-            ValueError: The variant is unknown, or an option is out of range or does not go with another.
-        """
+        """The network; a ValueError for an unknown variant, or options that are out of range or exclude each other."""
         options = {name: value for name, value in self.init_args.items() if value is not None}
-        name = options.pop("name")
-        if name not in get_args(SoftVariant):
-            raise ValueError(f"name must be one of {', '.join(get_args(SoftVariant))}, got {name!r}")
-        return timm.create_model(name, **options)
+        return timm.create_model(check_choice("name", options.pop("name"), get_args(SoftVariant)), **options)
 
 
 def check_timm_name(name: str) -> None:
-    """Accept the names that timm can build.
-
-    Raises:
-        ValueError: There is no such model, or none with such a tag; the message lists the nearest names or all tags.
-    """
+    """Raise a ValueError for a model or a tag that timm does not have, with the nearest names or all tags."""
     plain = name.split(".")[0]
-    if ":" in name:
+    valid = {plain, *timm.list_models(plain, include_tags=True)} if timm.is_model(plain) else set()
+    if ":" in name or name in valid:
         return
-    if timm.is_model(plain):
-        valid = {plain, *timm.list_models(plain, include_tags=True)}
-        if name in valid:
-            return
+    if valid:
         raise ValueError(
             f"name must be a model of timm, got {name!r}: {plain} has no such tag. Valid: {', '.join(sorted(valid))}"
         )

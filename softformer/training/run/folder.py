@@ -19,11 +19,7 @@ MANIFEST = "manifest.txt"
 LOCK = ".lock"
 # Files of every run; the runs of earlier versions have no manifest.
 _FILES = (
-    CONFIG,
-    METRICS,
-    RESULTS,
-    "results.md",
-    "learning_curves.png",
+    *(CONFIG, METRICS, RESULTS, "results.md", "learning_curves.png"),
     *(f"class_report_{stage}.csv" for stage in ("val", "test")),
     *(f"confusion_matrix_{stage}.png" for stage in ("val", "test")),
 )
@@ -31,7 +27,7 @@ _FILES = (
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Name the file in an error of the block, such as a full disk, which by itself names none."""
+    """Name the file in an OSError of the block that names none, such as that of a full disk."""
     try:
         yield
     except OSError as error:
@@ -53,11 +49,9 @@ class RunFolder:
 
     @classmethod
     def of_checkpoint(cls, checkpoint: str | Path) -> "RunFolder | None":
-        """The run of a checkpoint, or None if it lies elsewhere."""
+        """The run of a checkpoint; None for a checkpoint outside a run."""
         parent = Path(checkpoint).resolve().parent
-        if parent.name == CHECKPOINTS and (parent.parent / CONFIG).is_file():
-            return cls(parent.parent)
-        return None
+        return cls(parent.parent) if parent.name == CHECKPOINTS and (parent.parent / CONFIG).is_file() else None
 
     @property
     def checkpoints(self) -> Path:
@@ -65,11 +59,7 @@ class RunFolder:
         return self.path / CHECKPOINTS
 
     def checkpoint(self, name: str) -> Path:
-        """The checkpoint ``best`` or ``last`` of this run.
-
-        Raises:
-            FileNotFoundError: The run has none.
-        """
+        """The checkpoint ``best`` or ``last`` of this run; a FileNotFoundError if there is none."""
         path = self.checkpoints / f"{name}.ckpt"
         if path.is_file():
             return path
@@ -106,12 +96,9 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Claim the folder for this process: a second run that asks for it is refused.
+        """Lock the folder for this process: a ValueError if another run has locked it, or the folder is a file.
 
-        The system holds the claim, so that of a process that died does not block. Without files, the folder is removed.
-
-        Raises:
-            ValueError: Another process holds it, or the folder is a file.
+        The lock of a process that died does not block. At the end, a folder without files is removed.
         """
         self._check_no_file()
         path, file = self.path / LOCK, self._lock()
@@ -145,14 +132,7 @@ class RunFolder:
             os.close(file)  # a run that ended has just removed the file
 
     def claim(self, *, overwrite: bool) -> None:
-        """Check that a fresh run may write here; nothing is changed.
-
-        Args:
-            overwrite: Whether the files of an earlier run may be deleted.
-
-        Raises:
-            ValueError: The folder holds files and overwrite is not set, or they are not those of a run.
-        """
+        """Raise a ValueError if the folder has files, unless they are those of a run that may be overwritten."""
         self._check_no_file()
         # The configuration of a run that failed before its first step does not count.
         start = {CONFIG, MANIFEST, LOCK, *self._listed()} - {METRICS, RESULTS}

@@ -15,11 +15,13 @@ from softformer.training.run.folder import METRICS, RunFolder, naming
 class RunLogger(Logger):
     """Writes metrics.csv into the folder of the run, one row a logging step.
 
-    Lightning's CSVLogger deletes the earlier rows of a folder it meets again; this one goes on after them.
+    Lightning's CSVLogger deletes the rows of an earlier run in the folder; this one appends to them.
 
     Args:
         folder: The folder of the run.
     """
+
+    version = ""  # a run folder has no versions
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -32,11 +34,6 @@ class RunLogger(Logger):
     def name(self) -> str:
         """Name of the run."""
         return self._folder.name
-
-    @property
-    def version(self) -> str:
-        """A run folder has no versions."""
-        return ""
 
     @property
     def save_dir(self) -> str:
@@ -64,7 +61,7 @@ class RunLogger(Logger):
 
     @rank_zero_only
     def resume(self, step: int) -> None:
-        """Take over the rows of the file up to a step; later ones will be logged again."""
+        """Read the rows of the file up to a step; later ones will be logged again."""
         if self.path.is_file():
             with self.path.open(newline="") as file:
                 rows = [{name: cell for name, cell in row.items() if cell} for row in csv.DictReader(file)]
@@ -89,7 +86,7 @@ class RunLogger(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write what is left."""
+        """Write the last rows."""
         self.save()
 
 

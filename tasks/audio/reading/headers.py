@@ -10,7 +10,7 @@ import datasets
 import numpy as np
 
 from tasks.audio.reading.waveforms import read_header
-from tasks.data.cache import kept_file
+from tasks.data.cache import cache_file
 from tasks.data.examples import ReadError
 from tasks.data.files import located
 
@@ -74,7 +74,7 @@ def read_headers(
         remove_columns=[column],
         num_proc=processes if processes > 1 else None,
         desc=f"Measuring {name}",
-        cache_file_name=str(kept_file("sounds", [_VERSION, read.stamp, shortest], ".arrow")) if in_memory else None,
+        cache_file_name=str(cache_file("sounds", [_VERSION, read.stamp, shortest], ".arrow")) if in_memory else None,
     )
     table = facts.with_format("arrow")[:]
     return table["_seconds"].to_numpy(), by_position(table["_fault"].to_pylist())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from softformer.training.module import Stage
-from tasks.data.examples import MOST_TOLD
+from tasks.data.examples import MOST_LOGGED
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class LeftOut:
             used: Number of the other recordings of the batch.
         """
         known = self.rows.setdefault(stage, set())
-        new = [(row, name) for row, name in zip(rows, names) if row not in known][: max(0, MOST_TOLD - len(known))]
+        new = [(row, name) for row, name in zip(rows, names) if row not in known][: max(0, MOST_LOGGED - len(known))]
         known.update(rows)
         self._used[stage] += used
         if new:

@@ -6,7 +6,7 @@ from typing import Any
 
 import datasets
 
-from tasks.data.cache import kept
+from tasks.data.cache import cached
 from tasks.text.tokenized import as_text
 from tasks.text.tokens.tokenizers import TokenizerSpec, tokenizer_settings
 
@@ -28,7 +28,7 @@ def learned_settings(spec: TokenizerSpec, rows: Any, columns: list[str]) -> dict
     else:
         texts = _texts(rows, columns)
         key = [rows._fingerprint, columns]
-    return kept("tokenizer", [_VERSION, spec.to_dict(), key], lambda: tokenizer_settings(spec.build(texts)))
+    return cached("tokenizer", [_VERSION, spec.to_dict(), key], lambda: tokenizer_settings(spec.build(texts)))
 
 
 def _texts(rows: Any, columns: list[str]) -> Iterator[str]:

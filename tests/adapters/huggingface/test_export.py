@@ -179,14 +179,14 @@ def test_refused_files_and_folders(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "there is no checkpoint at" in _refused(capsys, tmp_path / "none.ckpt", folder)
     weights = tmp_path / "weights.pt"
     torch.save({"head.weight": torch.ones(3)}, weights)
-    message = "checkpoint: expected one of TextClassifier or MaskedLanguageModel, got none of our tasks"
+    message = "checkpoint must be one of TextClassifier or MaskedLanguageModel, got none of our tasks"
     assert message in _refused(capsys, weights, folder)
     path = _checkpoint(_classifier(), tmp_path / "a.ckpt")
     main([str(path), str(folder)])
     stored = (folder / "config.json").read_text()
-    assert "folder: expected a new or an empty one, got" in _refused(capsys, path, folder)
+    assert "folder must be a new or an empty one, got" in _refused(capsys, path, folder)
     assert (folder / "config.json").read_text() == stored
-    assert "folder: expected a new or an empty one, got" in _refused(capsys, path, weights)
+    assert "folder must be a new or an empty one, got" in _refused(capsys, path, weights)
     shutil.rmtree(folder)
     folder.mkdir()
     assert main([str(path), str(folder)]) == 0
@@ -205,14 +205,14 @@ def test_refused_tasks_and_weights(tmp_path: Path) -> None:
         assert not (tmp_path / "folder").exists()
 
     refused(
-        "expected one of TextClassifier or MaskedLanguageModel, got ImageClassifier",
+        "must be one of TextClassifier or MaskedLanguageModel, got ImageClassifier",
         hyper_parameters=_changed(task, _class_path="tasks.image.ImageClassifier"),
     )
     refused(
-        r"expected the encoder SoftEncoderSpec, got softformer\.training\.TimmSpec",
+        r"must have the encoder SoftEncoderSpec, got softformer\.training\.TimmSpec",
         hyper_parameters=_changed(task, encoder=TimmSpec("test_vit").to_dict()),
     )
-    refused("expected the weights of token embeddings", state_dict={})
+    refused("must have the weights of token embeddings", state_dict={})
     wider = SoftEncoderSpec(26, 3, 2).to_dict()
     refused("its weights do not fit its hyperparameters", hyper_parameters=_changed(task, encoder=wider))
-    refused("checkpoint: expected 7 names of classes, got 2", input_settings={"class_names": ["a", "b"]})
+    refused("checkpoint must have 7 names of classes, got 2", input_settings={"class_names": ["a", "b"]})

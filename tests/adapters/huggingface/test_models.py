@@ -164,19 +164,19 @@ CHOICES = (
 
 @pytest.mark.parametrize("name", CHOICES)
 def test_unknown_choices(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"{name}: expected one of '.*', got 'linear'"):
+    with pytest.raises(ValueError, match=rf"{name} must be one of '.*', got 'linear'"):
         _config(**{name: "linear"})
 
 
 def test_options_that_do_not_go_together() -> None:
-    with pytest.raises(ValueError, match="num_attention_heads: expected a divisor of hidden_size=22, got 3"):
+    with pytest.raises(ValueError, match="num_attention_heads must be a divisor of hidden_size=22, got 3"):
         _config(num_attention_heads=3)
-    message = "newton_iterations, newton_start: expected the defaults .* got 7, 'halving'; set inverse='newton'"
+    message = "newton_iterations, newton_start must have the defaults .* got 7, 'halving'; set inverse='newton'"
     with pytest.raises(ValueError, match=message):
         _config(newton_iterations=7, newton_start="halving")
     config = _config()
     config.pooling = "max"
-    with pytest.raises(ValueError, match="pooling: expected one of 'mean', 'cls', 'attention', got 'max'"):
+    with pytest.raises(ValueError, match="pooling must be one of 'mean', 'cls', 'attention', got 'max'"):
         SoftformerModel(config)
 
 
@@ -193,12 +193,12 @@ def test_options_from_the_description_of_an_encoder() -> None:
         inverse=Cholesky(0.5)
     )
     assert options_of_encoder({}) == {}
-    with pytest.raises(ValueError, match=r"encoder: expected the options dim, .*, max_length, got width"):
+    with pytest.raises(ValueError, match=r"encoder must have only the options dim, .*, max_length, got width"):
         options_of_encoder({"width": 8})
-    with pytest.raises(ValueError, match=r"encoder: expected the options landmarks, .*, backend, got ridge"):
+    with pytest.raises(ValueError, match=r"encoder must have only the options landmarks, .*, backend, got ridge"):
         options_of_encoder({"soft": {"ridge": 0.1}})
     for inverse in ({"class_path": "LU"}, "LU"):
-        with pytest.raises(ValueError, match=r"inverse: expected Cholesky or Newton as its class_path, .* got 'LU'"):
+        with pytest.raises(ValueError, match=r"inverse must have Cholesky or Newton as its class_path, .* got 'LU'"):
             options_of_encoder({"soft": {"inverse": inverse}})
 
 
@@ -331,7 +331,7 @@ def test_hidden_states(kind: Any, mask: Tensor | None) -> None:
     assert model(IDS, mask, output_hidden_states=False).hidden_states is None
     model.config.output_hidden_states = None
     assert model(IDS, mask).hidden_states is None
-    with pytest.raises(ValueError, match=r"output_hidden_states: expected True or False, got \[0\]"):
+    with pytest.raises(ValueError, match=r"output_hidden_states must be True or False, got \[0\]"):
         model(IDS, mask, output_hidden_states=[0])
 
 
@@ -353,16 +353,16 @@ def test_embeddings_in_place_of_ids(kind: Any) -> None:
     model = _model(kind)
     embedded = model.get_input_embeddings()(IDS)
     torch.testing.assert_close(model(attention_mask=MASK, inputs_embeds=embedded)[0], model(IDS, MASK)[0])
-    with pytest.raises(ValueError, match="input_ids: expected it or inputs_embeds, one of the two, got neither"):
+    with pytest.raises(ValueError, match="one of input_ids and inputs_embeds must be given, got neither"):
         model(attention_mask=MASK)
-    with pytest.raises(ValueError, match="input_ids: expected it or inputs_embeds, one of the two, got both"):
+    with pytest.raises(ValueError, match="one of input_ids and inputs_embeds must be given, got both"):
         model(IDS, MASK, inputs_embeds=embedded)
 
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_attentions_are_refused(kind: Any) -> None:
     model = _model(kind)
-    with pytest.raises(ValueError, match="output_attentions: expected False, got True: no matrix of all pairs"):
+    with pytest.raises(ValueError, match="output_attentions must be False, got True: no matrix of all pairs"):
         model(IDS, output_attentions=True)
     model.config.output_attentions = True
     with pytest.raises(ValueError, match=r"output_attentions: .* softformer\.attention_factors"):

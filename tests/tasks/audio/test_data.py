@@ -206,7 +206,7 @@ def test_batches_are_limited_in_seconds_and_grouped(files: dict[str, str]) -> No
     batches = list(data.train_dataloader())
     assert max(batch["wave"].numel() for batch in batches) <= 0.5 * RATE
     assert max(len(batch["wave"]) for batch in batches) > 3
-    with pytest.raises(ValueError, match=r"max_seconds: expected at least 0\.1\d+, .*, got 0.1; raise it, or .* leave"):
+    with pytest.raises(ValueError, match=r"max_seconds must be at least 0\.1\d+, .*, got 0.1; raise it, or .* leave"):
         _data(files, max_seconds=0.1, val_fraction=0.0).train_dataloader()
     least = _data(files, max_seconds=max(seconds.values()), val_fraction=0.0).train_dataloader()
     assert max(batch["wave"].numel() for batch in least) == max(map(len, _TRAIN.values()))
@@ -479,7 +479,7 @@ def test_a_split_of_bad_recordings(tmp_path: Path) -> None:
         ({"label_column": "class"}, "label_column='class': split 'train' has no such column; it has: audio, label"),
         ({"audio_column": "label"}, r"audio_column must be a column of recordings \(.*\), got 'label' of type Cl"),
         ({"label_column": "audio"}, "label_column='audio': expected class labels"),
-        ({"class_names": ["a"]}, "class_names: expected 3 names"),
+        ({"class_names": ["a"]}, "class_names must have 3 names"),
         ({"sample_rate": 8}, "sample_rate must be 1,000 to 768,000 Hz, got 8"),
         ({"shortest": -1.0}, "shortest must be at least 0 seconds, got -1.0"),
         ({"longest": 0.02}, "longest must be more seconds than shortest, 0.025, got 0.02"),

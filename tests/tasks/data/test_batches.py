@@ -9,8 +9,8 @@ import torch
 from tasks.data.batches import (
     EvalBatches,
     TrainBatches,
-    kept_generators,
     mix,
+    restored_generators,
     row_seeds,
     row_uniforms,
     seed_generators,
@@ -43,7 +43,7 @@ def test_seeded_generators_are_put_back() -> None:
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
     expected = random.random(), np.random.rand(), torch.rand(1).item()
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
-    with kept_generators():
+    with restored_generators():
         seed_generators(int(row_seeds(0, 0, np.array([2**40]), 0)[0]))
         first = random.random(), np.random.rand(), torch.rand(1).item()
         seed_generators(int(row_seeds(0, 0, np.array([2**40]), 0)[0]))

@@ -92,7 +92,7 @@ def test_a_column_of_text_may_have_the_numbers_of_given_names() -> None:
 
 @pytest.mark.parametrize("name", [True, 7, None])
 def test_names_that_are_no_strings(name: Any) -> None:
-    with pytest.raises(ValueError, match=f"class_names: expected strings, got {name}; put names between quotes"):
+    with pytest.raises(ValueError, match=f"class_names must be strings, got {name}; put names between quotes"):
         _labels(_rows(["y"]), ["x", name])
 
 
@@ -173,7 +173,7 @@ def test_the_names_of_the_column_in_another_order_are_an_error() -> None:
 
 
 def test_the_wrong_number_of_names_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"class_names: expected 3 names, as column 'label' has them.*got 2"):
+    with pytest.raises(ValueError, match=r"class_names must have 3 names, as column 'label' has them.*got 2"):
         _labels(_rows([0, 1], _NAMED), ["x", "y"])
 
 

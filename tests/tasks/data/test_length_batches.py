@@ -75,7 +75,7 @@ def test_a_row_above_the_cap_may_be_a_batch_by_itself() -> None:
     (trained,) = _ranks(costs, 13, 1)  # which leaves out a row, another one in each epoch
     assert len(trained) == 3
     assert all(batch == [1] or _cost(values, batch) <= 7 for batch in trained)
-    with pytest.raises(ValueError, match=r"max_seconds: expected at least 31, .* raise it, or .* leave them out"):
+    with pytest.raises(ValueError, match=r"max_seconds must be at least 31, .* raise it, or .* leave them out"):
         RowCosts(values, 7.0, argument="max_seconds")
 
 
@@ -143,7 +143,7 @@ def test_seconds_in_place_of_tokens() -> None:
     values = np.random.default_rng(0).uniform(0.3, 17.0, 503)
     (batches,) = _ranks(RowCosts(values, 60.0, argument="max_seconds"), 64, 1)
     assert all(_cost(values, batch) <= 60.0 for batch in batches)
-    with pytest.raises(ValueError, match=r"max_seconds: expected at least 16.9\d*, .* the longest row takes, got 9.5"):
+    with pytest.raises(ValueError, match=r"max_seconds must be at least 16.9\d*, .* the longest row, got 9.5"):
         RowCosts(values, 9.5, argument="max_seconds")
 
 

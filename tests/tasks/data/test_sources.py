@@ -176,9 +176,9 @@ def test_a_file_with_a_header_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 0}, "batch_size: expected a whole number of at least 1, got 0"),
-        ({"num_workers": -1}, "num_workers: expected a whole number of at least 0, got -1"),
-        ({"val_fraction": 1.0}, r"val_fraction: expected a share of the training rows in \[0, 1\), got 1.0"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"num_workers": -1}, "num_workers must be at least 0, got -1"),
+        ({"val_fraction": 1.0}, r"val_fraction must be a share of the training rows in \[0, 1\), got 1.0"),
         ({"on_bad": "ignore"}, "on_bad: expected 'error' or 'skip', got 'ignore'"),
     ],
 )

@@ -110,7 +110,7 @@ def test_skipped_rows_are_told_and_counted_at_the_end(
     assert len(told) == 10
     with caplog.at_level("INFO", logger="lightning.pytorch"):
         data.teardown("fit")
-    assert "Rows that could not be read and were skipped: 12 of validation" in caplog.text
+    assert "unreadable rows that were skipped: 12 of validation" in caplog.text
 
 
 def test_evaluation_leaves_unreadable_rows_out_and_counts_no_other_twice(monkeypatch: pytest.MonkeyPatch) -> None:

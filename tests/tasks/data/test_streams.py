@@ -122,7 +122,7 @@ def test_unreadable_rows_are_an_error_or_skipped_and_counted() -> None:
 
 
 def test_streaming_needs_max_steps(files: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match=r"streaming=True: the length of a stream is not known.*--trainer.max_steps"):
+    with pytest.raises(ValueError, match=r"streaming=True: the length of a stream is unknown.*--trainer.max_steps"):
         quiet_trainer(max_epochs=1).fit(ToyNet(), _data(files))
 
 
@@ -152,5 +152,5 @@ def test_columns_of_a_stream_are_checked(files: dict[str, str], tmp_path: Path) 
 
 
 def test_an_empty_buffer_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"loading.shuffle_buffer: expected at least 1 row, got 0"):
+    with pytest.raises(ValueError, match=r"loading.shuffle_buffer must be at least 1 row, got 0"):
         Loading(shuffle_buffer=0)

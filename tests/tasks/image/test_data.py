@@ -314,7 +314,7 @@ def test_skipped_images_do_not_count_in_the_statistics(tmp_path: Path) -> None:
             "cache must be auto or false where images are cropped at random",
         ),
         ({"preprocess": Preprocess(mean=[0.5])}, "preprocess.mean must be .* one number for each of 3 channels"),
-        ({"class_names": ["a"]}, "class_names: expected 3 names"),
+        ({"class_names": ["a"]}, "class_names must have 3 names"),
         ({"label_column": "image"}, "label_column='image': expected class labels"),
     ],
 )

@@ -206,7 +206,7 @@ def test_batches_are_capped_and_grouped(files: dict[str, str]) -> None:
         batches = list(loader)
         assert max(batch["ids"].numel() for batch in batches) <= 300
         assert max(len(batch["ids"]) for batch in batches) > 4
-    with pytest.raises(ValueError, match=r"max_tokens: expected at least 1\d\d, which is what the longest row takes"):
+    with pytest.raises(ValueError, match=r"max_tokens must be at least 1\d\d, the length of the longest row"):
         text_data(files, max_tokens=90, **_NO_VALIDATION).train_dataloader()
 
     def padding(**options: Any) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from training_runs import SOFT, classifier, trained_checkpoint
 
 from softformer.models.vision.published_keys import published_shapes
-from softformer.training.checkpoints.weights import load_weights, read_state_dict
+from softformer.training.checkpoints.weights import load_weights
 
 
 def small(classes: int = 5) -> nn.Module:
@@ -137,14 +137,14 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     Path("folder").mkdir()
     for name in ("evil.pth", "broken.pth", "broken.safetensors"):
         with pytest.raises(ValueError, match=rf"{name} is not a readable file of weights"):
-            read_state_dict(name)
+            load_weights(nn.Linear(2, 3), name)
     assert not Path("executed").exists()
     with pytest.raises(ValueError, match=r"empty.pth holds no tensors by name"):
-        read_state_dict("empty.pth")
+        load_weights(nn.Linear(2, 3), "empty.pth")
     with pytest.raises(FileNotFoundError, match=r"there is no file of weights at none.pth"):
-        read_state_dict("none.pth")
+        load_weights(nn.Linear(2, 3), "none.pth")
     with pytest.raises(FileNotFoundError, match=r"the folder folder has none of model.safetensors, pytorch_model.bin"):
-        read_state_dict("folder")
+        load_weights(nn.Linear(2, 3), "folder")
     torch.save(nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(7)).state_dict(), "counter.pth")
     with pytest.raises(ValueError, match=r"none of the 7 tensors in counter.pth fits the network"):
         load_weights(small(), "counter.pth")

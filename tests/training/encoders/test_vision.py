@@ -61,7 +61,7 @@ def test_options_reach_the_attention() -> None:
 
 
 def test_unknown_variant() -> None:
-    with pytest.raises(ValueError, match=r"name must be one of soft_tiny, .*, got 'soft_tinny'"):
+    with pytest.raises(ValueError, match=r"name must be one of 'soft_tiny', .*, got 'soft_tinny'"):
         SoftVisionSpec("soft_tinny").build()  # type: ignore[arg-type]
 
 

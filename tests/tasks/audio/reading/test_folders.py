@@ -277,7 +277,9 @@ def test_tables_of_splits_win_over_folders_of_recordings(tmp_path: Path, ending:
     assert len(source.load("train[:5]")) == 5
     assert len(read_waveform(splits["test"]["file"][3], 8_000, source.folder_of("test"))) == 211
     _write(tmp_path, "dev.parquet")
-    with pytest.raises(ValueError, match=r"tables beside audio files must have one format, got .*dev.parquet"):
+    with pytest.raises(
+        ValueError, match=r"tables must have one format, and those of a split one folder, got .*dev.parquet"
+    ):
         _source(tmp_path).load()
 
 
