@@ -79,7 +79,13 @@ class Task(SoftformerModule, Generic[P]):
 
     def meet(self, data: Any) -> None:
         """Compare the processors of task and data, a ValueError if they differ; a task without one takes the data's."""
-        theirs = getattr(data, "processor", None)
+        self._compare(data, getattr(data, "processor", None))
+
+    def on_predict_start(self) -> None:
+        """Compare the processors of task and data, without the class names, which inputs to predict do not have."""
+        self._compare(self.data, getattr(self.data, "prediction_processor", None))
+
+    def _compare(self, data: Any, theirs: Any) -> None:
         if not self.trains:
             self.known_processor()
         if self.processor is None:
@@ -120,10 +126,6 @@ class Task(SoftformerModule, Generic[P]):
             rank_zero_warn("the classes of the checkpoint have other names than those of the data; check their order")
 
     # Prediction.
-
-    def on_predict_start(self) -> None:
-        """Take the processor of the starting weights, if the task has none."""
-        self.known_processor()
 
     @contextmanager
     def predicting(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,9 @@ def test_all_routes_predict_the_same(task: Any, kind: str, file: str, tmp_path: 
     args = ["--ckpt_path", "task.ckpt", "--data", "TextDataModule", "--data.path", "unread", "--data.texts", file]
     for name, value in {**options(kind), "batch_size": batch_size}.items():
         args += [f"--data.{name}", "null" if value is None else str(value)]
-    outcome = softformer(tmp_path, "predict", *args, "--trainer.accelerator", "cpu", "--output", "table.csv")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=r"\s*Unable to serialize")
+        outcome = softformer(tmp_path, "predict", *args, "--trainer.accelerator", "cpu", "--output", "table.csv")
     assert outcome.code == 0, outcome.err
     with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as table:
         assert_same(list(csv.DictReader(table)), expected)
@@ -191,6 +194,19 @@ def test_both_routes_log_cut_texts(task: Any, kind: str, file: str, caplog: pyte
             route()
         assert caplog.text.count(message) == 1
         assert "stream" not in caplog.text
+
+
+def test_data_of_another_tokenizer_are_refused(task: Any, kind: str, file: str) -> None:
+    """Data that were not given the processor of the task would number its tokens in another way."""
+    for spec in (BytesSpec(), BpeSpec(270)):
+        processor = TextProcessor(tokenizer_settings(spec.build(texts(31, seed=1))))
+        message = (
+            "TextDataModule must prepare .* token .* in the data and .* build the data with processor=task.processor"
+        )
+        with pytest.raises(ValueError, match=message):
+            quiet_trainer().predict(task, data(kind, file, processor))
+    with pytest.raises(ValueError, match=r"token .* in the data and .* in the task"):
+        quiet_trainer().predict(task, data(kind, file, None))
 
 
 @pytest.mark.parametrize("kind", ["masked"], indirect=True)
