@@ -365,7 +365,7 @@ def test_attentions_are_refused(kind: Any) -> None:
     with pytest.raises(ValueError, match="output_attentions must be False, got True: no matrix of all pairs"):
         model(IDS, output_attentions=True)
     model.config.output_attentions = True
-    with pytest.raises(ValueError, match=r"output_attentions: .* softformer\.attention_factors"):
+    with pytest.raises(ValueError, match=r"output_attentions must .* softformer\.attention_factors"):
         model(IDS)
     assert model(IDS, output_attentions=False)[0].shape[0] == BATCH
 
