@@ -32,8 +32,8 @@ def list_files(argument: str, given: str | Sequence[str], suffixes: tuple[str, .
         matches = sorted(glob.glob(as_pattern(path), recursive=True))
         if not matches:
             raise FileNotFoundError(
-                f"{argument}: there is no file or folder {entry!r}; expected a folder, a file or a pattern of {kind} "
-                f"files ({endings})"
+                f"{argument} must be a folder, a file, or a pattern of {kind} files ({endings}), got {entry!r}, which does "
+                "not exist"
             )
         shown = [match for match in matches if not any(map(is_hidden, set(Path(match).parts) - set(Path(path).parts)))]
         folders = [match for match in shown if os.path.isdir(match)]
@@ -45,7 +45,7 @@ def list_files(argument: str, given: str | Sequence[str], suffixes: tuple[str, .
         found += fitting
         left_out.update(set(files).difference(fitting))
     if not found:
-        raise ValueError(f"{argument}={given!r}: no {kind} files there; expected files ending in {endings}")
+        raise ValueError(f"{argument} must hold {kind} files, ending in {endings}, got none in {given!r}")
     log_left_out(argument, left_out, kind)
     return list(map(escaped, found))
 

@@ -185,7 +185,7 @@ class Source:
             remedy = f"Read it by {options_of(self.path)}"
             if format_of(path) is None:
                 remedy = "Give its folder, or save the data as CSV, JSON lines or parquet"
-            raise ValueError(f"path={self.path!r} is a file: expected a hub name, a folder or a format. {remedy}")
+            raise ValueError(f"path must be a hub name, a folder, or a format, got the file {self.path!r}. {remedy}")
         local = self.path.startswith(("/", "./", "../", "~")) or self.path.endswith("/")
         if local and not os.path.isdir(path):
             raise FileNotFoundError(f"{self}: there is no such folder {os.path.abspath(path)!r}")
@@ -265,4 +265,4 @@ def choose_split(source: Source, splits: Mapping[str, Any], argument: str, name:
     try:
         return sliced(splits, name)
     except ValueError as error:
-        raise ValueError(f"{argument}={name!r}: expected a slice such as train[:90%] ({error})") from error
+        raise ValueError(f"{argument} must be a slice such as train[:90%], got {name!r} ({error})") from error
