@@ -32,8 +32,8 @@ def list_files(argument: str, given: str | Sequence[str], suffixes: tuple[str, .
         matches = sorted(glob.glob(as_pattern(path), recursive=True))
         if not matches:
             raise FileNotFoundError(
-                f"{argument} must be a folder, a file, or a pattern of {kind} files ({endings}), got {entry!r}, which does "
-                "not exist"
+                f"{argument} must be a folder, a file, or a pattern of {kind} files ({endings}), got {entry!r}, which "
+                "does not exist"
             )
         shown = [match for match in matches if not any(map(is_hidden, set(Path(match).parts) - set(Path(path).parts)))]
         folders = [match for match in shown if os.path.isdir(match)]

@@ -194,7 +194,8 @@ def labels_from(
     elif text and all(map(_NUMBER.fullmatch, distinct)):
         raise ValueError(
             "label_column must be a column of class labels (whole numbers, strings, or lists of them), got "
-            f"{column!r} of numbers with fractions {shortened(distinct)}. Round them to whole numbers, or list them by class_names if they are names"
+            f"{column!r} of numbers with fractions {shortened(distinct)}. Round them to whole numbers, or list them by "
+            "class_names if they are names"
         )
     return Labels(column, [str(value) for value in distinct], _numbered(distinct), multi_label)
 

@@ -134,7 +134,7 @@ def test_every_option_of_the_attention_is_reached(build: Any) -> None:
 @pytest.mark.parametrize(
     ("args", "inverse"),
     [
-        (["Newton"], "Newton(iterations=20, ridge=0.01, start='row_sum', gradient='implicit')"),
+        (["Newton"], "Newton(gradient='implicit', iterations=20, ridge=0.01, start='row_sum')"),
         (["Newton", "--model.encoder.inverse.start", "halving"], "start='halving'"),
         (["Newton", "--model.encoder.inverse.gradient", "unrolled"], "gradient='unrolled'"),
         (["Newton", "--model.encoder.inverse.iterations", "7"], "iterations=7"),

@@ -117,7 +117,7 @@ def test_a_built_in_set_takes_the_arguments_that_it_names(monkeypatch: pytest.Mo
 
 def test_a_file_in_place_of_a_path(tmp_path: Path) -> None:
     file = _write(tmp_path, "parquet", train=3)["train"]
-    with pytest.raises(ValueError, match=f"is a file.*--data.path parquet --data.data_files.train {file}"):
+    with pytest.raises(ValueError, match=f"got the file .*--data.path parquet --data.data_files.train {file}"):
         ToyData(file).setup("fit")
 
 
