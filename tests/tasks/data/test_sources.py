@@ -426,6 +426,22 @@ def test_the_readme_of_a_folder_says_which_files_are_the_splits(tmp_path: Path) 
     assert list(_source(tmp_path).load()) == ["holdout"]
 
 
+@pytest.mark.parametrize("delimiter", [",", ";"])
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("declared", [False, True])
+def test_cells_of_tables_that_a_readme_lists_are_as_written(
+    tmp_path: Path, delimiter: str, streaming: bool, declared: bool
+) -> None:
+    _write_cells(tmp_path / "mine.csv", delimiter)
+    types = "  - name: text\n    dtype: string\n  - name: label\n    dtype: large_string\n"
+    info = f"dataset_info:\n  features:\n{types}" if declared else ""
+    configs = "configs:\n- config_name: default\n  data_files:\n  - split: holdout\n    path: mine.csv\n"
+    (tmp_path / "README.md").write_text(f"---\n{info}{configs}---\n")
+    rows = _source(tmp_path, streaming=streaming).load()["holdout"]
+    assert list(rows) == _READ
+    assert rows.features["label"].dtype == ("large_string" if declared else "string")
+
+
 def test_slices_of_built_in_sets_and_slices_that_are_none() -> None:
     assert len(ToyData("numbers", train_split="train[:50%]+test", val_fraction=0.0).split_for("train")) == 23
     with pytest.raises(ValueError, match=r"train_split must be a slice such as train\[:90%\], got 'train\[:abc\]'"):
