@@ -79,12 +79,12 @@ def measure(groups: Sequence[Group], timer: Timer, file: Path, machine: dict[str
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """Errors of kernels that do not compile, fit, or run."""
+    """Errors of kernels that do not load, compile, fit, or run."""
     try:
-        from triton.runtime.errors import TritonError
+        from softformer.ops.attention.triton.backend import ERRORS
     except ModuleNotFoundError:
-        return (RuntimeError,)
-    return RuntimeError, TritonError
+        return RuntimeError, OSError
+    return RuntimeError, OSError, *ERRORS
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -138,6 +139,13 @@ def test_shared_rooms_do_not_know_the_domains() -> None:
         own = path.relative_to(ROOT / "tasks").parts[0]
         if own not in (*DOMAINS, "cli.py", "command"):
             assert not any(name.startswith(domains) for name in imports(path)), path
+
+
+def test_tasks_and_data_modules_find_each_other_in_one_place() -> None:
+    own = [path for folder in (*DOMAINS, "classification", "data") for path in (ROOT / "tasks" / folder).rglob("*.py")]
+    for path in own:
+        assert not re.search(r"\bdatamodule\b|\blightning_module\b", path.read_text()), path
+    assert (ROOT / "tasks" / "base.py").read_text().count("datamodule") == 1
 
 
 def run_python(code: str) -> str:

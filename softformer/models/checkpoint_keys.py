@@ -5,6 +5,10 @@ STATE_KEY = "state_dict"
 ARGUMENTS_KEY = "hyper_parameters"
 CLASS_KEY = "_class_path"
 INSTANTIATOR_KEY = "_instantiator"
+# The state of the optimizers, and the weights in training where STATE_KEY holds their average.
+OPTIMIZER_STATES_KEY = "optimizer_states"
+TRAINING_STATE_KEY = "current_model_state"
+STEP_KEY = "global_step"
 
 # The data module that the task was trained with, as {"class_path", "init_args"}.
 DATA_KEY = "softformer_data"

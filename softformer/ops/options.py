@@ -3,6 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any, TypeVar, get_args
 
 T = TypeVar("T")
@@ -37,7 +38,9 @@ class Options:
         return hash(type(self))  # arguments may be unhashable, or equal with unequal hashes
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.init_args.items())})"
+        return (
+            f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in sorted(self.init_args.items()))})"
+        )
 
 
 def _recording(init: Callable[..., None]) -> Any:
@@ -63,6 +66,6 @@ def check_choice(name: str, value: T, choices: Any) -> T:
 
 def check_positive(name: str, value: int) -> int:
     """Return the value if it is an integer of at least 1; otherwise raise an error."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
     return value

@@ -35,6 +35,7 @@ from tasks.command.outputs import RunStart, RunTrainer, TestSplitCheck, best_che
 from tasks.command.parser import HelpFormatter, Parser, RecipeOption
 from tasks.command.request import Request, read_request, stored_processor
 from tasks.command.run import RunSettings, evaluation_folder
+from tasks.data.files import escaped
 
 try:
     import tasks.audio  # noqa: F401
@@ -255,7 +256,7 @@ class SoftformerCLI(LightningCLI):
 
 def run(command: str, args: list[str]) -> None:
     """Run a command; see `tasks.cli.main`."""
-    request = None
+    request, args = None, list(map(escaped, args))  # YAML takes no names of other bytes than UTF-8
     try:
         request = read_request(args)
         with quiet(), ExitStack() as resources:

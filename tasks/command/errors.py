@@ -1,7 +1,6 @@
 """Error messages of the command line: the option, its value, and what is expected."""
 
 import difflib
-import inspect
 import re
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -101,8 +100,13 @@ def _classes(hint: Any) -> set[str]:
         return {kind}.union(*map(below, kind.__subclasses__()))
 
     kinds = {hint} if isinstance(hint, type) and hint.__module__ not in ("builtins", "pathlib", "os") else set()
-    found = {kind.__name__ for base in kinds for kind in below(base) - {base} if not inspect.isabstract(kind)}
+    found = {kind.__name__ for base in kinds for kind in below(base) - {base} if not _is_abstract(kind)}
     return {name for name in found if name[0] != "_"}.union(*map(_classes, get_args(hint)))
+
+
+def _is_abstract(kind: type) -> bool:
+    """Whether a method is abstract, also in a class whose metaclass does not check that, as Lightning's."""
+    return any(getattr(getattr(kind, name, None), "__isabstractmethod__", False) for name in dir(kind))
 
 
 def class_list(hint: Any) -> str:

@@ -89,7 +89,7 @@ def read_request(args: list[str]) -> Request:
     recipes = given["recipes"]
     run = RunSettings(str(given["run.name"] or (recipes[0].stem if recipes else "run")), given["run.root"] or "runs")
     request = Request(recipes, run, given["named"])
-    if given["ckpt_path"] not in (None, "", "null"):
+    if given["ckpt_path"] is not None:
         request.checkpoint = _checkpoint(str(given["ckpt_path"]), run.folder())
         content = read_checkpoint(request.checkpoint, mmap=True)  # the tensors stay on disk
         request.settings, request.processor = _settings(content), _processor(content)
@@ -107,8 +107,10 @@ class _Reader(argparse.ArgumentParser):
 
 class _ReadOption(argparse.Action):
     def __call__(self, parser: Any, namespace: Any, value: Any, option_string: str | None = None) -> None:
-        setattr(namespace, self.dest, value)
-        namespace.named |= self.dest == "run.name"
+        given = None if value in ("", "null") else value
+        setattr(namespace, self.dest, given)
+        if self.dest == "run.name":
+            namespace.named = given is not None
 
 
 class _ReadRecipe(argparse.Action):

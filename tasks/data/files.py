@@ -9,6 +9,8 @@ from pathlib import Path
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+_LONGEST_NAME = 255
+
 
 def list_files(argument: str, given: str | Sequence[str], suffixes: tuple[str, ...], kind: str) -> list[str]:
     """Files in a stable order, with their names as `escaped` writes them; the log counts those that are left out.
@@ -28,12 +30,12 @@ def list_files(argument: str, given: str | Sequence[str], suffixes: tuple[str, .
     found: list[str] = []
     left_out: set[str] = set()
     for entry in [given] if isinstance(given, str) else given:
-        path = str(Path(entry).expanduser())
+        path = str(located(Path(), str(Path(entry).expanduser())))
         matches = sorted(glob.glob(as_pattern(path), recursive=True))
         if not matches:
             raise FileNotFoundError(
-                f"{argument}: there is no file or folder {entry!r}; expected a folder, a file or a pattern of {kind} "
-                f"files ({endings})"
+                f"{argument} must be a folder, a file, or a pattern of {kind} files ({endings}), got {entry!r}, which "
+                "does not exist"
             )
         shown = [match for match in matches if not any(map(is_hidden, set(Path(match).parts) - set(Path(path).parts)))]
         folders = [match for match in shown if os.path.isdir(match)]
@@ -45,7 +47,7 @@ def list_files(argument: str, given: str | Sequence[str], suffixes: tuple[str, .
         found += fitting
         left_out.update(set(files).difference(fitting))
     if not found:
-        raise ValueError(f"{argument}={given!r}: no {kind} files there; expected files ending in {endings}")
+        raise ValueError(f"{argument} must hold {kind} files, ending in {endings}, got none in {given!r}")
     log_left_out(argument, left_out, kind)
     return list(map(escaped, found))
 
@@ -90,6 +92,13 @@ def as_pattern(path: str, folder: str = "") -> str:
 def escaped(name: str) -> str:
     r"""A file name as text that every file and table can hold: a byte that is not UTF-8 is written as \xNN."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def shown(name: str, path: str) -> str:
+    """A path in quotes for messages; the beginning of its name where that is too long for one, such as base64 text."""
+    if len(name) <= _LONGEST_NAME:
+        return repr(path)
+    return f"{name[:40] + '...'!r} (expected a file name or the bytes of a file, got {len(name):,} characters)"
 
 
 def located(folder: Path, name: str) -> Path:

@@ -170,8 +170,8 @@ def labels_from(
                 "values are missing: remove these rows first)"
             )
         raise ValueError(
-            f"label_column={column!r}: expected class labels, whole numbers or strings, or lists of them, "
-            f"got a column of type {feature}. {remedy}"
+            "label_column must be a column of class labels (whole numbers, strings, or lists of them), got "
+            f"{column!r} of type {feature}. {remedy}"
         )
     if class_names is not None:
         numbers = range(len(class_names))
@@ -193,8 +193,9 @@ def labels_from(
         distinct.sort(key=int)
     elif text and all(map(_NUMBER.fullmatch, distinct)):
         raise ValueError(
-            f"label_column={column!r}: expected class labels, whole numbers or strings, got numbers with fractions "
-            f"{shortened(distinct)}. Round them to whole numbers, or list them by class_names if they are names"
+            "label_column must be a column of class labels (whole numbers, strings, or lists of them), got "
+            f"{column!r} of numbers with fractions {shortened(distinct)}. Round them to whole numbers, or list them by "
+            "class_names if they are names"
         )
     return Labels(column, [str(value) for value in distinct], _numbered(distinct), multi_label)
 

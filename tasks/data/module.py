@@ -94,7 +94,7 @@ class TaskDataModule(LightningDataModule, ABC):
         if not 0 <= val_fraction < 1:
             raise ValueError(f"val_fraction must be a share of the training rows in [0, 1), got {val_fraction}")
         if on_bad not in ("error", "skip"):
-            raise ValueError(f"{self.on_bad_argument}: expected 'error' or 'skip', got {on_bad!r}")
+            raise ValueError(f"{self.on_bad_argument} must be 'error' or 'skip', got {on_bad!r}")
         self.source = self.source_class(path, name, data_dir, data_files, streaming, self.built_in, self.csv_as_text)
         self.train_split = train_split
         self.val_split = val_split

@@ -6,6 +6,6 @@ import zlib
 from PIL import Image
 
 PILLOW_ERRORS = (
-    *(OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError),
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, RuntimeError),
     *(struct.error, zlib.error, Image.DecompressionBombError),
 )

@@ -90,7 +90,8 @@ class Source:
             saved = datasets.load_from_disk(str(folder))
             splits = saved if isinstance(saved, datasets.DatasetDict) else datasets.DatasetDict(train=saved)
             return streamed(splits) if self.streaming else splits
-        config = self._config()
+        builder = self._builder()
+        config, features = (builder.config, builder.info.features) if builder else (None, None)
         if not isinstance(config, CsvConfig):
             loaded = datasets.load_dataset(**self._arguments, streaming=self.streaming)
             for rows in loaded.values() if isinstance(config, JsonConfig) and not self.streaming else ():
@@ -102,17 +103,16 @@ class Source:
                 data_files={split: [file if "://" in file else glob.escape(file) for file in files]},
                 split=split,
                 streaming=self.streaming,
-                **csv_options(files, self.csv_as_text),
+                **csv_options(files, self.csv_as_text) | ({"features": features} if features else {}),
             )
             for split, files in _by_split(config).items()
         }
         return (datasets.IterableDatasetDict if self.streaming else datasets.DatasetDict)(splits)
 
-    def _config(self) -> datasets.BuilderConfig | None:
-        """Format and files of local CSV or JSON tables; None for other data, or where a README lists the files."""
-        if self.path in ("csv", "json") or (self._is_folder and not self.has_configs()):
-            return datasets.load_dataset_builder(**self._arguments).config
-        return None
+    def _builder(self) -> datasets.DatasetBuilder | None:
+        """The builder of a local folder or of CSV or JSON files, which knows format and files; None for other data."""
+        known = self.path in ("csv", "json") or self._is_folder
+        return datasets.load_dataset_builder(**self._arguments) if known else None
 
     @property
     def _is_folder(self) -> bool:
@@ -185,7 +185,7 @@ class Source:
             remedy = f"Read it by {options_of(self.path)}"
             if format_of(path) is None:
                 remedy = "Give its folder, or save the data as CSV, JSON lines or parquet"
-            raise ValueError(f"path={self.path!r} is a file: expected a hub name, a folder or a format. {remedy}")
+            raise ValueError(f"path must be a hub name, a folder, or a format, got the file {self.path!r}. {remedy}")
         local = self.path.startswith(("/", "./", "../", "~")) or self.path.endswith("/")
         if local and not os.path.isdir(path):
             raise FileNotFoundError(f"{self}: there is no such folder {os.path.abspath(path)!r}")
@@ -265,4 +265,4 @@ def choose_split(source: Source, splits: Mapping[str, Any], argument: str, name:
     try:
         return sliced(splits, name)
     except ValueError as error:
-        raise ValueError(f"{argument}={name!r}: expected a slice such as train[:90%] ({error})") from error
+        raise ValueError(f"{argument} must be a slice such as train[:90%], got {name!r} ({error})") from error

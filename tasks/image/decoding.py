@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.ExifTags import Base
 
 from tasks.data.examples import ReadError
-from tasks.data.files import located
+from tasks.data.files import located, shown
 from tasks.data.pillow_errors import PILLOW_ERRORS
 
 Channels = Literal[1, 3]
@@ -25,8 +25,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Longer names are shortened in messages: a column of base64 text may be read as names.
-_LONGEST_NAME = 255
+# Formats in which programs write pixels of 32 bits and leave those of alpha 0.
+_UNUSED_ALPHA = ("BMP", "DIB", "TGA")
 
 
 def read_image(value: Any, channels: Channels, folder: Path = Path()) -> Image.Image:
@@ -90,17 +90,15 @@ def _name_of(value: Any, folder: Path) -> str:
         value = value.get("path")
     if not isinstance(value, str):
         return ""
-    if len(value) > _LONGEST_NAME:
-        return f" {value[:40] + '...'!r} (expected a file name or the bytes of a file, got {len(value):,} characters)"
-    return f" {value!r}" if "://" in value else f" {str(folder / value)!r}"
+    return f" {shown(value, value if '://' in value else str(folder / value))}"
 
 
 def to_channels(image: Image.Image, channels: Channels) -> Image.Image:
     """An 8-bit image of one channel (grayscale) or three (RGB), upright.
 
     - The EXIF orientation is applied, as in image viewers; EXIF that cannot be read is ignored.
-    - Transparent pixels are laid over white, as the color below alpha is arbitrary; palettes are resolved. A BMP file
-      whose alpha is 0 everywhere has no alpha.
+    - Transparent pixels are laid over white, as the color below alpha is arbitrary; palettes are resolved. A BMP or TGA
+      file whose alpha is 0 everywhere has no alpha.
     - Pixels of 16 bits, in Pillow's mode "I" too, become their upper 8 bits.
 
     Raises:
@@ -112,7 +110,9 @@ def to_channels(image: Image.Image, channels: Channels) -> Image.Image:
         raise ValueError("its pixels are floating-point numbers of unknown range; save it with 8 or 16 bits")
     if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
-    elif image.has_transparency_data and not (format_ == "BMP" and image.getchannel("A").getextrema() == (0, 0)):
+    elif image.has_transparency_data and not (
+        format_ in _UNUSED_ALPHA and image.getbands()[-1] == "A" and image.getchannel("A").getextrema() == (0, 0)
+    ):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     if image.mode not in ("1", "L", "RGB"):

@@ -108,19 +108,32 @@ def _decodable(image: RawImage) -> Any:
         return str(image)
     if not isinstance(image, np.ndarray | Tensor):
         return image
-    array = torch.as_tensor(image)
-    if isinstance(image, np.ndarray) and array.ndim == 3 and array.shape[-1] in (1, 3, 4):
-        array = array.permute(2, 0, 1)
+    if isinstance(image, np.ndarray):
+        refused = image.dtype.kind not in "iuf"
+    else:
+        refused = image.is_complex() or image.dtype == torch.bool
+    if refused:
+        raise ValueError(
+            f"images must be whole numbers in [0, 255] or floating-point numbers in [0, 1], got {image.dtype}; convert "
+            "them to uint8"
+        )
+    if isinstance(image, np.ndarray):
+        # torch takes no array that is reversed, read-only, or in another byte order.
+        array = torch.from_numpy(np.require(image, image.dtype.newbyteorder("="), ["C", "W"]))
+        array = array.permute(2, 0, 1) if array.ndim == 3 and array.shape[-1] in (1, 3, 4) else array
+    else:
+        array = image.detach()
     if array.ndim == 2:
         array = array[None]
-    if array.ndim != 3 or array.shape[0] not in (1, 3, 4):
+    if array.ndim != 3 or array.shape[0] not in (1, 3, 4) or not array.numel():
         raise ValueError(
             "images must be arrays (H, W), (H, W, C) or (C, H, W), or tensors (C, H, W), of 1, 3, or 4 channels, "
             f"got shape {tuple(image.shape)}"
         )
     floating = array.is_floating_point()
+    array = array.float() if floating else array.long()  # uint16 has no minimum, and bfloat16 is no type of numpy
     least, most = (0, 1) if floating else (0, 255)
-    if array.numel() and not (array.min() >= least and array.max() <= most):  # NaN is outside, too
+    if not (array.min() >= least and array.max() <= most):  # NaN is outside, too
         raise ValueError(
             f"images of type {image.dtype} must have values in [{least}, {most}], got {array.min().item():g} to "
             f"{array.max().item():g}; divide values in [0, 255] by 255, or convert them to uint8"

@@ -1,7 +1,9 @@
 """The benchmark of the GPU backend as far as it goes without a GPU: arguments, rows, failures, and the parity."""
 
 import json
+import subprocess
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,19 @@ def test_a_failure_is_a_row_and_the_others_follow(tmp_path: Path) -> None:
     assert large["error"].startswith("OutOfMemoryError: CUDA out of memory")
     assert small["value"] == 1.0
     assert "| OutOfMemoryError: CUDA out of memory / tried 1 GiB |" in file.with_suffix(".md").read_text()
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
+@pytest.mark.parametrize(
+    "error", [subprocess.CalledProcessError(1, "gcc"), AssertionError("libcuda.so"), OSError("gone")]
+)
+def test_errors_that_the_backend_may_raise_are_rows(tmp_path: Path, error: Exception) -> None:
+    def fail() -> float:
+        raise error
+
+    rows = [Measurement("first", "", "x", "", fail), Measurement("second", "", "x", "", lambda: 1.0)]
+    assert gpu_figures.measure([lambda timer: iter(rows)], TIMER, tmp_path / "f.json", MACHINE) == 1
+    assert [row["value"] for row in rows_of(tmp_path / "f.json")] == [None, 1.0]
 
 
 def test_rows_of_an_earlier_run_stay_until_they_are_measured_again(tmp_path: Path) -> None:

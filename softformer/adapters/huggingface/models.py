@@ -180,7 +180,7 @@ class SoftformerForMaskedLM(SoftformerPreTrainedModel):
         num_items_in_batch, by which the loss is divided; a TypeError for others.
         """
         if unknown := [name for name in loss_options if name not in _LOSS_OPTIONS]:
-            raise TypeError(f"{', '.join(unknown)}: expected no arguments besides those named and {_LOSS_OPTIONS}")
+            raise TypeError(f"arguments must be the named ones or {', '.join(_LOSS_OPTIONS)}, got {', '.join(unknown)}")
         returned = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
         outputs = self.softformer(input_ids, attention_mask, inputs_embeds=inputs_embeds, return_dict=True, **returned)
         logits = self.lm_head(outputs.last_hidden_state, self.decoder.weight)

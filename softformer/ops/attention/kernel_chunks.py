@@ -36,10 +36,11 @@ class KernelChunks:
         self._landmark_squares = _minus_half_squares(points, points.dtype)
         self._least = _LEAST_EXPONENT[points.dtype]
         self._far = _longest_distance(self._x_squares, self._landmark_squares) ** 2 / 2 > -self._least
-        self._column, length = points.shape[:2].numel(), self._x.shape[1]
-        self._rows = _chunk_length(length, max(64, chunk_elements // max(1, self._column)))
-        self._caches = self._column * length <= _CACHED_ELEMENTS
-        self._buffer = points.new_empty(self._column * (length if self._caches else self._rows))
+        # Elements of P for a token, over the G matrices.
+        self._token_elements, length = points.shape[:2].numel(), self._x.shape[1]
+        self._rows = _chunk_length(length, max(64, chunk_elements // max(1, self._token_elements)))
+        self._caches = self._token_elements * length <= _CACHED_ELEMENTS
+        self._buffer = points.new_empty(self._token_elements * (length if self._caches else self._rows))
         self._cached: list[Tensor] = []
 
     def project(self, right: Tensor) -> Tensor:
@@ -64,7 +65,7 @@ class KernelChunks:
         """
         pairs = [(left.flatten(0, 1), right.flatten(0, 1)) for left, right in outer]
         points = self._points
-        buffer, result = points.new_empty(self._column * self._rows), torch.zeros_like(points)
+        buffer, result = points.new_empty(self._token_elements * self._rows), torch.zeros_like(points)
         column_sums = points.new_zeros((*points.shape[:2], 1))
         for chunk, kernel in self._chunks():
             if grad_value is not None:
@@ -99,13 +100,12 @@ class KernelChunks:
             yield chunk, kernel
 
     def _kernel(self, chunk: slice) -> Tensor:
-        begin = self._column * chunk.start if self._caches else 0
-        kernel = self._buffer[begin : begin + self._column * (chunk.stop - chunk.start)]
+        begin = self._token_elements * chunk.start if self._caches else 0
+        kernel = self._buffer[begin : begin + self._token_elements * (chunk.stop - chunk.start)]
         kernel = kernel.view(*self._points.shape[:2], -1)
         torch.add(self._x_squares[:, None, chunk], self._landmark_squares.unsqueeze(-1), out=kernel)
-        kernel.baddbmm_(self._points, self._chunk_of(self._x, chunk).mT).clamp_(
-            min=self._least if self._far else None, max=0
-        ).exp_()
+        kernel.baddbmm_(self._points, self._chunk_of(self._x, chunk).mT)
+        kernel.clamp_(min=self._least if self._far else None, max=0).exp_()
         if self._far:
             torch.threshold_(kernel, exp(self._least) * 1.001, 0)
         if self._real is not None:

@@ -86,7 +86,8 @@ def write_class_report(counts: Tensor, names: list[str], path: Path) -> None:
 def draw_confusion(counts: Tensor, names: list[str], path: Path) -> None:
     """Draw the shares of each true class; numbers and names only where there is room for them.
 
-    With several labels, which have no common matrix, precision and recall of each class are drawn instead.
+    With several labels, which have no common matrix, precision and recall of each class are drawn instead. (The plot of
+    torchmetrics colors counts, so small classes vanish, and writes all names and numbers in one size.)
     """
     from matplotlib.figure import Figure
 

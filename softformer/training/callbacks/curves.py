@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from softformer.models.checkpoint_keys import STEP_KEY
 from softformer.training.run.folder import RunFolder
 from softformer.training.run.logger import RunLogger, read_metrics
 
@@ -27,7 +28,7 @@ class LearningCurves(Callback):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Read the earlier rows of a resumed run, also where it has ended and no training follows."""
         if trainer.state.fn == "fit":
-            self._logger.resume(checkpoint["global_step"])
+            self._logger.resume(checkpoint[STEP_KEY])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock of the drawings."""

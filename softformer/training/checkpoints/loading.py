@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from softformer.models.checkpoint_keys import STATE_KEY
 from softformer.training.checkpoints.content import read_checkpoint, task_description
 from softformer.training.module import SoftformerModule
 from softformer.training.specs import rebuild
@@ -29,7 +30,7 @@ def load(checkpoint: str | Path, *, map_location: str | torch.device = "cpu") ->
     _import_class(description["class_path"])
     task = rebuild(SoftformerModule, description)  # type: ignore[type-abstract]
     task.on_load_checkpoint(content)
-    task.load_state_dict(content["state_dict"])
+    task.load_state_dict(content[STATE_KEY])
     return task.to(map_location).eval()
 
 

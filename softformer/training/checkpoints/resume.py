@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 
-from softformer.models.checkpoint_keys import OPTIMIZER_KEY
+from softformer.models.checkpoint_keys import OPTIMIZER_KEY, OPTIMIZER_STATES_KEY, TRAINING_STATE_KEY
 from softformer.training.optimizer import OptimizerSpec
 from softformer.training.specs import describe
 
@@ -17,7 +17,7 @@ def check_resumable(optimizer: OptimizerSpec, trainer: Trainer, checkpoint: dict
     schedule is not in that state: it follows the task and the length of the run, which may both change.
     """
     # Some strategies store the optimizer outside the checkpoint and restore it themselves.
-    if "optimizer_states" not in checkpoint and trainer.strategy.lightning_restore_optimizer:
+    if OPTIMIZER_STATES_KEY not in checkpoint and trainer.strategy.lightning_restore_optimizer:
         raise ValueError(
             "training cannot go on from this checkpoint, which holds weights without the state of the optimizer:"
             " start a new run from them with --model.weights FILE instead of --ckpt_path FILE"
@@ -35,7 +35,7 @@ def check_resumable(optimizer: OptimizerSpec, trainer: Trainer, checkpoint: dict
             " instead of --ckpt_path FILE"
         )
     averaging = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)  # type: ignore[attr-defined]
-    if "current_model_state" in checkpoint and not averaging:
+    if TRAINING_STATE_KEY in checkpoint and not averaging:
         raise ValueError(
             "the checkpoint was written with weight averaging, so its weights are averages and training cannot go on"
             " from them as if they were not: add the same EMAWeightAveraging callback to trainer.callbacks"

@@ -91,7 +91,8 @@ class RunFolder:
         """The folder, for a block that writes files of its own; those are listed in the manifest."""
         self.path.mkdir(parents=True, exist_ok=True)
         before = self._files()
-        yield self.path
+        with naming(self.path):
+            yield self.path
         self._list(*(self._files() - before))
 
     @contextmanager

@@ -16,7 +16,7 @@ from tasks.audio.extra import soundfile
 from tasks.audio.reading.containers import readable_copy
 from tasks.audio.reading.resampling import resample
 from tasks.data.examples import ReadError
-from tasks.data.files import located
+from tasks.data.files import located, shown
 
 # From the rates of seismometers to the highest rates of audio (Hz).
 LEAST_RATE, MOST_RATE = 1_000, 768_000
@@ -107,8 +107,8 @@ def file_of(value: Any, folder: Path = Path()) -> str:
 
 def _name_of(value: Any, folder: Path) -> str:
     """A space and the file of a recording, if that is known, for messages."""
-    file = file_of(value, folder)
-    return f" {file!r}" if file else ""
+    file, name = file_of(value, folder), value.get("path") if isinstance(value, dict) else value
+    return f" {shown(str(name), file)}" if file else ""
 
 
 class _ForwardFile(soundfile.SoundFile):

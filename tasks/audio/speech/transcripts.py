@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from softformer.training.run.folder import naming
 from tasks.audio.speech.subtitles import subtitles
 from tasks.audio.speech.word_times import WordTime
 
@@ -23,8 +24,10 @@ def write_transcripts(files: Sequence[str], transcripts: Sequence[Transcript], f
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         text = f"{transcript.text}\n" if transcript.text else ""
-        file.with_name(f"{file.name}.txt").write_text(text, encoding="utf-8")
-        file.with_name(f"{file.name}.srt").write_text(subtitles(transcript.words), encoding="utf-8")
+        for ending, content in (("txt", text), ("srt", subtitles(transcript.words))):
+            path = file.with_name(f"{file.name}.{ending}")
+            with naming(path):
+                path.write_text(content, encoding="utf-8")
 
 
 def transcript_names(files: Sequence[str]) -> list[Path]:

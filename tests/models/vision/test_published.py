@@ -107,7 +107,7 @@ def test_everything_is_read_off_the_keys(weights: dict[str, Tensor], picture: Te
 
 def test_the_normalized_model_has_its_inverse(weights: dict[str, Tensor]) -> None:
     mixer = from_published(weights, symmetric_norm=True).stages[1].blocks[0].mixer
-    assert repr(mixer.inverse) == "Newton(iterations=20, ridge=0.0, start='halving', gradient='unrolled')"
+    assert repr(mixer.inverse) == "Newton(gradient='unrolled', iterations=20, ridge=0.0, start='halving')"
     assert mixer.symmetric_norm
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from softformer.ops import Cholesky, Inverse, Newton, soft_attention
 from softformer.ops.attention import reference
+from softformer.ops.attention.operands import Inputs
 
 INTERPRETED = takes("triton", torch.float32)
 DEVICES = [
@@ -66,7 +67,7 @@ def test_weights_beyond_the_range_of_float16(device: str, dtype: torch.dtype) ->
     case.tensors["value"].abs_().mul_(20000)
     case.tensors["query"].add_(0.6)
     query, value, landmarks, key = (x.double() for x in case.tensors.values())
-    factors = reference.attention_factors(query, landmarks, key, None, None, None, Cholesky(), False)
+    factors = reference.attention_factors(Inputs(query, value, landmarks, key), Cholesky(), False)
     assert (factors.inverse @ factors.key_kernel.mT @ value).max() > torch.finfo(torch.float16).max
     assert_parity(on(device, case), "triton", inverse=Cholesky())
 

@@ -478,7 +478,7 @@ def test_a_split_of_bad_recordings(tmp_path: Path) -> None:
         ({"audio_column": "wave"}, "audio_column='wave': split 'train' has no such column; it has: audio, label"),
         ({"label_column": "class"}, "label_column='class': split 'train' has no such column; it has: audio, label"),
         ({"audio_column": "label"}, r"audio_column must be a column of recordings \(.*\), got 'label' of type Cl"),
-        ({"label_column": "audio"}, "label_column='audio': expected class labels"),
+        ({"label_column": "audio"}, r"label_column must be a column of class labels .*, got \'audio\'"),
         ({"class_names": ["a"]}, "class_names must have 3 names"),
         ({"sample_rate": 8}, "sample_rate must be 1,000 to 768,000 Hz, got 8"),
         ({"shortest": -1.0}, "shortest must be at least 0 seconds, got -1.0"),
@@ -487,7 +487,7 @@ def test_a_split_of_bad_recordings(tmp_path: Path) -> None:
         ({"num_proc": 0}, "num_proc must be a whole number of at least 1, got 0"),
         ({"longest": 7.0, "streaming": True}, "longest must be left out with streaming, .* got 7.0; choose"),
         ({"max_seconds": 7.0, "streaming": True}, "max_seconds must be left out with streaming"),
-        ({"on_bad_sound": "ignore"}, "on_bad_sound: expected 'error' or 'skip', got 'ignore'"),
+        ({"on_bad_sound": "ignore"}, "on_bad_sound must be 'error' or 'skip', got 'ignore'"),
     ],
 )
 def test_mistakes(files: dict[str, str], options: dict[str, Any], message: str) -> None:

@@ -87,13 +87,13 @@ def test_files_of_any_length(folder: Path) -> None:
 
 
 def test_files_that_do_not_exist(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="sounds: there is no file or folder '/no/such'"):
+    with pytest.raises(FileNotFoundError, match=r"sounds must be a folder, .*, got '/no/such', which does not exist"):
         _predict("/no/such")
-    with pytest.raises(FileNotFoundError, match=r"no file or folder '.*\*\.gsm'"):
+    with pytest.raises(FileNotFoundError, match=r"got '.*\*\.gsm', which does not exist"):
         _predict([str(folder / "b.flac"), str(folder / "*.gsm")])
     (tmp_path / "empty").mkdir()
     with pytest.raises(
-        ValueError, match=r"sounds='.*empty': no audio files there; expected files ending in .wav, .flac"
+        ValueError, match=r"sounds must hold audio files, ending in .wav, .flac.*, got none in '.*empty'"
     ):
         _predict(str(tmp_path / "empty"))
 

@@ -290,7 +290,7 @@ def test_built_in_data() -> None:
         ({"units": BpeUnits(3)}, "units.vocab_size must be at least"),
         ({"units": FileUnits("/no/such")}, "there is no file '/no/such'"),
         ({"sample_rate": 8}, "sample_rate must be 1,000 to 768,000 Hz, got 8"),
-        ({"on_bad_sound": "ignore"}, "on_bad_sound: expected 'error' or 'skip', got 'ignore'"),
+        ({"on_bad_sound": "ignore"}, "on_bad_sound must be 'error' or 'skip', got 'ignore'"),
     ],
 )
 def test_mistakes(files: dict[str, str], options: dict[str, Any], message: str) -> None:

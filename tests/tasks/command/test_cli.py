@@ -303,7 +303,8 @@ def test_another_data_set_is_read_whole(trained: Path, tmp_path: Path) -> None:
     content[DATA_KEY]["init_args"] |= {"path": "imagefolder", "data_dir": "pictures", "image_column": "image"}
     torch.save(content, tmp_path / "best.ckpt")
     args = ["--ckpt_path", str(tmp_path / "best.ckpt")]
-    for more, kept in (([], True), (["--data.path", "imagefolder"], True), (["--data.path", "sklearn/digits"], False)):
+    same, other = ["--data.path", "imagefolder"], ["--data.path=sklearn/digits"]
+    for more, kept in (([], True), (same, True), (other, False), ([*other, *same], True), ([*same, *other], False)):
         layer = json.loads(read_request([*args, *more]).layer("test")[1])
         assert ("data_dir" in layer["data"]["init_args"]) == kept
         assert layer["data"]["init_args"]["image_column"] == "image"

@@ -12,7 +12,9 @@ from safetensors.torch import save_file
 from training_runs import SOFT, trained_checkpoint
 
 from softformer.training.encoders.vision import SoftVisionSpec
+from softformer.training.module import SoftformerModule
 from tasks.command.application import TRACEBACK
+from tasks.command.errors import class_list
 
 SOFT_ENCODER = ["--model.encoder", "SoftVisionSpec"]
 
@@ -69,7 +71,8 @@ TINY_SOFT = [*TINY[:4], "--model.encoder", json.dumps(SOFT.to_dict()), "--traine
 IMAGES = [*TINY[:2], *TINY[4:], "--data", "ImageDataModule", "--data.image_size", "32", "--data.path", "imagefolder"]
 FOLDER = [*IMAGES, "--data.data_dir", "images"]
 EARLY_STOPPING = ["--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor"]
-REPLACE = ["--run.overwrite", "true"]
+# A run that trains leaves files, which must not be in the way of the other mistakes, in whatever order they run.
+STOPPED = ["--run.name", "stopped", "--run.overwrite", "true"]
 
 MISTAKES = {
     "misspelt option of a task in a recipe": (
@@ -157,11 +160,11 @@ MISTAKES = {
         "error: there is no checkpoint at gone.ckpt",
     ),
     "early stopping by an unknown metric": (
-        ["fit", *TINY, *EARLY_STOPPING, "val/los", *REPLACE],
+        ["fit", *TINY, *EARLY_STOPPING, "val/los", *STOPPED],
         "Early stopping conditioned on metric `val/los` which is not available.",
     ),
     "early stopping without validation": (
-        ["fit", *TINY, *EARLY_STOPPING, "val/loss", "--trainer.limit_val_batches", "0", *REPLACE],
+        ["fit", *TINY, *EARLY_STOPPING, "val/loss", "--trainer.limit_val_batches", "0", *STOPPED],
         "Early stopping conditioned on metric `val/loss` which is not available.",
     ),
     "a callback that does not fit the task": (
@@ -348,7 +351,7 @@ def test_mistakes(folder: Path, name: str) -> None:
     assert outcome.err.rstrip().endswith(errors[0])
     assert "Traceback" not in outcome.err
     assert "NestedArg" not in errors[0]
-    assert {path.name for path in (folder / "runs").iterdir()} <= {"used", "photos", "nan", "run"}
+    assert {path.name for path in (folder / "runs").iterdir()} <= {"used", "photos", "nan", "run", "stopped"}
 
 
 def test_mistakes_leave_no_run_behind(folder: Path) -> None:
@@ -371,3 +374,9 @@ def test_an_error_of_ours_is_not_taken_for_the_users(folder: Path, monkeypatch: 
     monkeypatch.setattr("tasks.image.classifier.with_head", broken)
     with pytest.raises(ValueError, match="a defect"):
         softformer(folder, "fit", *TINY)
+
+
+def test_only_classes_that_can_be_used_are_listed() -> None:
+    listed = class_list(SoftformerModule).removeprefix(" Known: ").removesuffix(".").split(", ")
+    assert {"ImageClassifier", "TextClassifier", "SpeechRecognizer"} <= {*listed}
+    assert not {"Task", "AudioTask", "Classifier"} & {*listed}

@@ -12,6 +12,7 @@ from training_runs import trained_checkpoint
 
 from softformer.layers import SoftAttention
 from tasks.command.application import SoftformerCLI
+from tasks.data.files import list_files, located
 
 
 class Built(Exception):
@@ -65,11 +66,40 @@ def test_the_last_of_equal_options_wins(build: Any, tmp_path: Path, join: list[s
         )
         assert cli.folder.path.parent == Path("y")
     assert build("fit", *TINY, "--run.name", "a", "--config", "other.yaml").folder.path == Path("runs/by_recipe")
+    (tmp_path / "recipe.yaml").write_text("run: {root: runs}")
+    cli = build("fit", *TINY, "--config", "recipe.yaml", *args("--run.name", "a"), *args("--run.name", "null"))
+    assert cli.folder.path == Path("runs/recipe")
+    cli = build("fit", *args("--model", "TextClassifier"), *args("--model", "ImageClassifier"), *TINY[2:])
+    assert type(cli.model).__name__ == "ImageClassifier"
+    data = [
+        "--data",
+        "ImageDataModule",
+        "--data.image_size",
+        "32",
+        "--data.path=x",
+        *args("--data.path", "sklearn/digits"),
+    ]
+    assert build("fit", *TINY[:2], *TINY[4:], *data).datamodule.source.path == "sklearn/digits"
     for number in (1, 2):
         (tmp_path / f"{number}").mkdir()
     first, second = (str(trained_checkpoint(tmp_path / f"{n}", label_smoothing=0.1 * n)) for n in (1, 2))
     cli = build("test", f"--ckpt_path={first}", *args("--ckpt_path", second))
     assert (cli.model.label_smoothing, cli.config["test"].ckpt_path) == (0.2, second)
+
+
+def test_a_name_that_is_not_utf_8(build: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "caf\udce9"
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("the file system takes UTF-8 names only")
+    (folder / "1.png").touch()
+    model = ["--ckpt_path", str(trained_checkpoint(tmp_path)), "--data", "ImageDataModule", "--data.path", "unread"]
+    cli = build("predict", *model, "--data.images", str(folder))
+    (found,) = list_files("images", cli.datamodule.images, (".png",), "image")
+    assert located(Path(), found) == folder / "1.png"
+    outcome = softformer(tmp_path, "test", "--ckpt_path", "\udce9.ckpt")
+    assert "there is no checkpoint at \\xe9.ckpt" in outcome.err
 
 
 def test_a_checkpoint_in_a_recipe(build: Any, tmp_path: Path) -> None:
@@ -134,7 +164,7 @@ def test_every_option_of_the_attention_is_reached(build: Any) -> None:
 @pytest.mark.parametrize(
     ("args", "inverse"),
     [
-        (["Newton"], "Newton(iterations=20, ridge=0.01, start='row_sum', gradient='implicit')"),
+        (["Newton"], "Newton(gradient='implicit', iterations=20, ridge=0.01, start='row_sum')"),
         (["Newton", "--model.encoder.inverse.start", "halving"], "start='halving'"),
         (["Newton", "--model.encoder.inverse.gradient", "unrolled"], "gradient='unrolled'"),
         (["Newton", "--model.encoder.inverse.iterations", "7"], "iterations=7"),

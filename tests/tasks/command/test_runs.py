@@ -1,15 +1,13 @@
 """What runs leave in their folder, and who may write there."""
 
 import json
-import resource
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
 from command_line import TINY, softformer
+from full_disk import largest_file
 
 from softformer.training.run.folder import RunFolder
 
@@ -83,17 +81,6 @@ def test_a_run_without_evaluation_shows_its_own_figures(tmp_path: Path) -> None:
     assert outcome.code == 0, outcome.err
     assert "parameters" in outcome.out
     assert "| steps | 1 |" in (tmp_path / "runs/run/results.md").read_text()
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """As on a full disk, writing fails beyond a size."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize(("size", "name"), [(300_000, "runs/run/checkpoints/best.ckpt"), (200, "runs/run/config.yaml")])

@@ -110,12 +110,12 @@ def test_names_with_the_separators_of_windows(tmp_path: Path) -> None:
 
 
 def test_what_does_not_exist(folder: Path, tmp_path: Path) -> None:
-    message = r"images: there is no file or folder '/no/such'; expected a folder, .* image files \(.png, .gif\)"
+    message = r"images must be a folder, .* image files \(.png, .gif\), got '/no/such', which does not exist"
     with pytest.raises(FileNotFoundError, match=message):
         _list("/no/such")
-    with pytest.raises(FileNotFoundError, match=r"no file or folder '.*\*\.bmp'"):
+    with pytest.raises(FileNotFoundError, match=r"got '.*\*\.bmp', which does not exist"):
         _list([str(folder), f"{folder}/*.bmp"])
     with pytest.raises(
-        ValueError, match=r"images='.*more/d\*': no image files there; expected files ending in .png, .gif"
+        ValueError, match=r"images must hold image files, ending in .png, .gif, got none in '.*more/d\*'"
     ):
         _list(f"{folder}/more/d*")

@@ -133,14 +133,14 @@ def test_long_lists_of_classes_are_cut() -> None:
 
 @pytest.mark.parametrize("values", [[0.5, 1.5], [[0.5]], [{"a": 1}]])
 def test_a_column_of_another_type_is_an_error(values: list[Any]) -> None:
-    with pytest.raises(ValueError, match="label_column='label': expected class labels, whole numbers or strings"):
+    with pytest.raises(ValueError, match=r"label_column must be a column of class labels .* got 'label'"):
         _labels(_rows(values))
 
 
 @pytest.mark.parametrize("feature", ["float32", "float64"])
 def test_whole_numbers_that_pandas_stores_as_floats_have_a_remedy(feature: str) -> None:
     message = (
-        r"got a column of type .*float.* Store the labels as whole .*float64 where values are missing: remove these"
+        r"got 'label' of type .*float.* Store the labels as whole .*float64 where values are missing: remove these"
     )
     with pytest.raises(ValueError, match=message):
         _labels(_rows([1.0, None], datasets.Value(feature)))
@@ -149,7 +149,7 @@ def test_whole_numbers_that_pandas_stores_as_floats_have_a_remedy(feature: str) 
 @pytest.mark.parametrize("values", [["1.0", "2.0"], ["0.5", "2"], ["1e-3", ".25", "-1."]])
 def test_fractions_in_a_column_of_text_are_an_error_unless_they_are_names(values: list[str]) -> None:
     with pytest.raises(
-        ValueError, match=r"got numbers with fractions \('.*\). Round them .* or list them by class_names"
+        ValueError, match=r"got 'label' of numbers with fractions \('.*\). Round them .* or list them by class_names"
     ):
         _labels(_rows(values))
     assert _labels(_rows(values), values).encode_row(values[0]) == 0

@@ -117,7 +117,7 @@ def test_a_built_in_set_takes_the_arguments_that_it_names(monkeypatch: pytest.Mo
 
 def test_a_file_in_place_of_a_path(tmp_path: Path) -> None:
     file = _write(tmp_path, "parquet", train=3)["train"]
-    with pytest.raises(ValueError, match=f"is a file.*--data.path parquet --data.data_files.train {file}"):
+    with pytest.raises(ValueError, match=f"got the file .*--data.path parquet --data.data_files.train {file}"):
         ToyData(file).setup("fit")
 
 
@@ -179,7 +179,7 @@ def test_a_file_with_a_header_alone(tmp_path: Path) -> None:
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"num_workers": -1}, "num_workers must be at least 0, got -1"),
         ({"val_fraction": 1.0}, r"val_fraction must be a share of the training rows in \[0, 1\), got 1.0"),
-        ({"on_bad": "ignore"}, "on_bad: expected 'error' or 'skip', got 'ignore'"),
+        ({"on_bad": "ignore"}, "on_bad must be 'error' or 'skip', got 'ignore'"),
     ],
 )
 def test_arguments_out_of_range(arguments: dict[str, Any], message: str) -> None:
@@ -378,7 +378,7 @@ def test_the_remedy_for_a_file_in_place_of_a_path_works(tmp_path: Path, name: st
             stream.write(
                 '{"value": "x"}\n' if "json" in name else "value\tother\nx\ty\n" if "tsv" in name else "value\nx\n"
             )
-    with pytest.raises(ValueError, match="is a file: expected a hub name, a folder or a format") as caught:
+    with pytest.raises(ValueError, match="path must be a hub name, a folder, or a format, got the file") as caught:
         _source(file).load()
     rows = _remedy(str(caught.value)).load()["train"]
     assert len(rows) == (2 if "txt" in name.lower() else 1)
@@ -387,9 +387,7 @@ def test_the_remedy_for_a_file_in_place_of_a_path_works(tmp_path: Path, name: st
 
 def test_a_file_that_no_format_reads(tmp_path: Path) -> None:
     (tmp_path / "a.xlsx").write_bytes(b"x")
-    with pytest.raises(
-        ValueError, match=r"a.xlsx' is a file: .* Give its folder, or save the data as CSV, JSON lines or"
-    ):
+    with pytest.raises(ValueError, match=r"a.xlsx'. Give its folder, or save the data as CSV, JSON lines or"):
         _source(tmp_path / "a.xlsx").load()
 
 
@@ -428,7 +426,23 @@ def test_the_readme_of_a_folder_says_which_files_are_the_splits(tmp_path: Path) 
     assert list(_source(tmp_path).load()) == ["holdout"]
 
 
+@pytest.mark.parametrize("delimiter", [",", ";"])
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("declared", [False, True])
+def test_cells_of_tables_that_a_readme_lists_are_as_written(
+    tmp_path: Path, delimiter: str, streaming: bool, declared: bool
+) -> None:
+    _write_cells(tmp_path / "mine.csv", delimiter)
+    types = "  - name: text\n    dtype: string\n  - name: label\n    dtype: large_string\n"
+    info = f"dataset_info:\n  features:\n{types}" if declared else ""
+    configs = "configs:\n- config_name: default\n  data_files:\n  - split: holdout\n    path: mine.csv\n"
+    (tmp_path / "README.md").write_text(f"---\n{info}{configs}---\n")
+    rows = _source(tmp_path, streaming=streaming).load()["holdout"]
+    assert list(rows) == _READ
+    assert rows.features["label"].dtype == ("large_string" if declared else "string")
+
+
 def test_slices_of_built_in_sets_and_slices_that_are_none() -> None:
     assert len(ToyData("numbers", train_split="train[:50%]+test", val_fraction=0.0).split_for("train")) == 23
-    with pytest.raises(ValueError, match=r"train_split='train\[:abc\]': expected a slice such as train\[:90%\]"):
+    with pytest.raises(ValueError, match=r"train_split must be a slice such as train\[:90%\], got 'train\[:abc\]'"):
         ToyData("numbers", train_split="train[:abc]").setup("fit")

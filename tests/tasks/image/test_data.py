@@ -308,14 +308,14 @@ def test_skipped_images_do_not_count_in_the_statistics(tmp_path: Path) -> None:
         ({"image_size": 0}, "image_size must be one side, or height and width, in pixels, got 0"),
         ({"image_size": (8, 8, 3)}, "image_size must be"),
         ({"channels": 4}, r"channels must be 1 \(grayscale\) or 3 \(RGB\), got 4"),
-        ({"on_bad_image": "ignore"}, "on_bad_image: expected 'error' or 'skip', got 'ignore'"),
+        ({"on_bad_image": "ignore"}, "on_bad_image must be 'error' or 'skip', got 'ignore'"),
         (
             {"cache": True, "augment": Augment(crop="resized")},
             "cache must be auto or false where images are cropped at random",
         ),
         ({"preprocess": Preprocess(mean=[0.5])}, "preprocess.mean must be .* one number for each of 3 channels"),
         ({"class_names": ["a"]}, "class_names must have 3 names"),
-        ({"label_column": "image"}, "label_column='image': expected class labels"),
+        ({"label_column": "image"}, r"label_column must be a column of class labels .*, got \'image\'"),
     ],
 )
 def test_invalid_arguments(files: dict[str, str], options: dict[str, Any], message: str) -> None:

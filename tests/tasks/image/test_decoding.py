@@ -1,6 +1,7 @@
 """Images of every kind in one or three channels, and images that are broken."""
 
 import base64
+import contextlib
 import struct
 from io import BytesIO
 from pathlib import Path
@@ -139,6 +140,16 @@ def test_a_bmp_file_whose_alpha_is_0_everywhere_has_no_alpha(alpha: int) -> None
     assert _array(read_image(_bmp(alpha), 3)).tolist() == [[[10, 20, 30], [200, 100, 50]]]
 
 
+def test_a_tga_file_whose_alpha_is_0_everywhere_has_no_alpha() -> None:
+    file = BytesIO()
+    image = Image.new("RGBA", (2, 1), (10, 20, 30, 0))
+    image.save(file, "TGA")
+    assert _array(read_image(file.getvalue(), 3)).tolist() == [[[10, 20, 30]] * 2]
+    image.putpixel((1, 0), (200, 100, 50, 255))
+    image.save(file := BytesIO(), "TGA")
+    assert _array(read_image(file.getvalue(), 3)).tolist() == [[[255, 255, 255], [200, 100, 50]]]
+
+
 def test_names_of_files_from_other_systems(tmp_path: Path) -> None:
     (tmp_path / "cats").mkdir()
     Image.fromarray(_RGB).save(tmp_path / "cats/1.png")
@@ -220,6 +231,21 @@ def test_broken_images_are_errors_that_name_the_file(tmp_path: Path) -> None:
             read_image(name, 3, tmp_path)
     with pytest.raises(ReadError, match=r"the image '.*/x.png' cannot be decoded"):
         read_image({"bytes": b"rubbish", "path": "x.png"}, 3, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "DDS", "WEBP", "TGA", "ICO", "JPEG2000", "PCX", "GIF", "BMP", "PPM"])
+@pytest.mark.filterwarnings("ignore")
+def test_no_other_error_leaves_files_with_wrong_bytes(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    file = BytesIO()
+    Image.fromarray(_RGB).convert("P" if kind == "GIF" else "RGB").save(file, kind)
+    whole, random = file.getvalue(), np.random.default_rng(0)
+    for _ in range(300):
+        broken = bytearray(whole)
+        for place in random.integers(0, min(len(whole), 200), 4):
+            broken[place] = random.integers(256)
+        with contextlib.suppress(ReadError):
+            read_image(bytes(broken), 3)
 
 
 @pytest.mark.parametrize(

@@ -71,12 +71,12 @@ def test_lists_and_patterns(folder: Path, tmp_path: Path) -> None:
 
 
 def test_missing_files(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="images: there is no file or folder '/no/such'"):
+    with pytest.raises(FileNotFoundError, match=r"images must be a folder, .*, got '/no/such', which does not exist"):
         _predict("/no/such", _PROCESSOR)
-    with pytest.raises(FileNotFoundError, match=r"no file or folder '.*\*\.gif'"):
+    with pytest.raises(FileNotFoundError, match=r"got '.*\*\.gif', which does not exist"):
         _predict([str(folder / "b.png"), str(folder / "*.gif")], _PROCESSOR)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"images='.*empty': no image files there; expected files ending in .jpg"):
+    with pytest.raises(ValueError, match=r"images must hold image files, ending in .jpg.*, got none in '.*empty'"):
         _predict(str(tmp_path / "empty"), _PROCESSOR)
 
 

@@ -33,9 +33,19 @@ _PROCESSOR = ImageProcessor((32, 32), 3, mean=[0.1, 0.2, 0.3], std=[0.4, 0.5, 0.
         torch.from_numpy(_PIXELS).permute(2, 0, 1),
         torch.from_numpy(_PIXELS).permute(2, 0, 1) / 255,
         torch.from_numpy(_PIXELS).permute(2, 0, 1).double() / 255,
+        np.asarray(Image.fromarray(_PIXELS)),  # read-only
+        _PIXELS[:, :, ::-1].copy()[:, :, ::-1],
+        _PIXELS.astype(np.uint16),
+        (_PIXELS / 255).astype(">f4"),
+        torch.from_numpy(_PIXELS.astype(np.uint16)).permute(2, 0, 1),
+        (torch.from_numpy(_PIXELS).permute(2, 0, 1) / 255).requires_grad_(),
     ],
-    ids=["HWC", "CHW", "float64", "float32", "int64", "tensor", "float tensor", "double tensor"],
+    ids=[
+        *("HWC", "CHW", "float64", "float32", "int64", "tensor", "float tensor", "double tensor"),
+        *("read-only", "reversed", "uint16", "big endian", "uint16 tensor", "with gradient"),
+    ],
 )
+@pytest.mark.filterwarnings("error")
 def test_one_array_is_one_image(image: Any, processor: ImageProcessor) -> None:
     assert len(as_images(image)) == 1
     expected = processor([Image.fromarray(_PIXELS)])
@@ -65,6 +75,16 @@ def test_arrays_of_grayscale_images_and_of_batches() -> None:
         (np.zeros((5, 7, 2), np.uint8), r"of 1, 3, or 4 channels, got shape \(5, 7, 2\)"),
         (torch.zeros(7), r"images must be arrays .* got shape \(7,\)"),
         (torch.zeros(5, 7, 3), r"got shape \(5, 7, 3\)"),
+        (np.zeros((0, 5, 3), np.uint8), r"got shape \(0, 5, 3\)"),
+        (
+            (2 * torch.ones(3, 5, 7)).bfloat16(),
+            r"images of type torch.bfloat16 must have values in \[0, 1\], got 2 to 2",
+        ),
+        (np.full((5, 7), 4_000, np.uint16), r"images of type uint16 must have values in \[0, 255\], got 4000 to 4000"),
+        (_PIXELS > 99, r"images must be whole numbers in \[0, 255\] or floating-point .*, got bool; convert"),
+        (torch.ones(3, 5, 7, dtype=torch.bool), r"got torch.bool; convert them to uint8"),
+        (_PIXELS.astype(object), r"images must be whole numbers .*, got object"),
+        (_PIXELS * 1j, r"images must be whole numbers .*, got complex128"),
     ],
 )
 def test_invalid_arrays(image: Any, message: str) -> None:

@@ -380,7 +380,7 @@ def test_a_split_of_bad_texts_alone(tmp_path: Path) -> None:
         ({"text_pair_column": "b"}, "text_pair_column='b': split 'train' has no such column; it has"),
         ({"label_column": "class"}, "label_column='class': split 'train' has no such column; it has"),
         ({"text_column": "number"}, "text_column must be a column of texts, got 'number' of type .*int64"),
-        ({"label_column": "share"}, "label_column='share': expected class labels"),
+        ({"label_column": "share"}, r"label_column must be a column of class labels .*, got \'share\'"),
         ({"max_length": 0}, "max_length must be a whole number of at least 1, got 0"),
         ({"max_length": 2}, "max_length must be at least 3, which leaves room for a token .*, got 2"),
         ({"max_length": 4, "text_pair_column": "other"}, "max_length must be at least 5, .*, got 4"),
@@ -401,7 +401,7 @@ def test_a_split_of_bad_texts_alone(tmp_path: Path) -> None:
             {"max_tokens": 99, "streaming": True},
             "max_tokens must be null with streaming, as the lengths .* got 99; choose batch_size",
         ),
-        ({"on_bad_text": "ignore"}, "on_bad_text: expected 'error' or 'skip', got 'ignore'"),
+        ({"on_bad_text": "ignore"}, "on_bad_text must be 'error' or 'skip', got 'ignore'"),
         ({"class_names": ["ant", "bee"]}, "label 'cat' in column 'label' is not one of the 2 classes"),
         (
             {"train_split": "trian"},

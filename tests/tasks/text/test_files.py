@@ -172,7 +172,7 @@ def test_names_that_are_not_utf_8(tmp_path: Path, ending: str) -> None:
             "no.txt",
             None,
             FileNotFoundError,
-            r"texts: there is no file or folder '.*no.txt'; expected .* text files .*.csv, .*.txt",
+            r"texts must be a folder, .* text files .*.csv, .*.txt.*, got '.*no.txt', which does not exist",
         ),
         (
             "a.doc",

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from full_disk import largest_file
 
 from softformer.training.run.folder import RunFolder
 
@@ -76,3 +77,9 @@ def test_the_run_of_a_checkpoint(tmp_path: Path) -> None:
     assert folder.stands_for(folder.checkpoints / "last.ckpt")
     with pytest.raises(FileNotFoundError, match=r"ckpt_path='last', but there is no checkpoint .*last.ckpt"):
         folder.checkpoint("last")
+
+
+def test_files_of_the_data_on_a_full_disk_name_the_folder(tmp_path: Path) -> None:
+    refused = pytest.raises(OSError, match=f"File too large: '{tmp_path}'")
+    with largest_file(5), refused, RunFolder(tmp_path).recording() as folder:
+        (folder / "units.json").write_text("longer than that")

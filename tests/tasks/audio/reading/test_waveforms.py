@@ -1,5 +1,6 @@
 """Recordings of every format as waveforms of one sample rate, and broken recordings."""
 
+import base64
 import struct
 from io import BytesIO
 from pathlib import Path
@@ -287,6 +288,18 @@ def test_broken_recordings_are_errors_that_name_the_file(tmp_path: Path, name: s
 
 def test_a_short_recording_is_read_without_a_minimum_length(tmp_path: Path) -> None:
     assert len(read_waveform(_written(tmp_path, "short.wav"), RATE)) == 101
+
+
+@pytest.mark.parametrize("form", [str, lambda text: {"path": text}])
+def test_base64_text_in_place_of_a_name_is_not_printed_whole(form: Any) -> None:
+    text = base64.b64encode(sound_bytes(_WAVE)).decode()
+    for read in (lambda: read_waveform(form(text), RATE), lambda: read_header(form(text))):
+        message = (
+            rf"the recording '.*\.\.\.' \(expected a file name or the bytes of a file, got {len(text):,} characters\)"
+        )
+        with pytest.raises(ReadError, match=message) as caught:
+            read()
+        assert len(str(caught.value)) < 300
 
 
 def test_a_folder_is_no_recording(tmp_path: Path) -> None:

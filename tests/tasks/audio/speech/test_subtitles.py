@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from full_disk import largest_file
 
 from tasks.audio.speech.subtitles import clock, subtitles
 from tasks.audio.speech.transcripts import Transcript, transcript_names, write_transcripts
@@ -120,3 +121,10 @@ def test_files_of_transcripts(tmp_path: Path) -> None:
     assert (tmp_path / "made" / "one.2.txt").read_text(encoding="utf-8") == "zwölf zero\n"
     assert (tmp_path / "made" / "one.2.srt").read_text(encoding="utf-8") == subtitles(words)
     assert (tmp_path / "made" / "more" / "two.txt").read_text() == ""
+
+
+@pytest.mark.parametrize(("size", "name"), [(5, "a.txt"), (30, "a.srt")])
+def test_transcripts_on_a_full_disk_name_the_file(tmp_path: Path, size: int, name: str) -> None:
+    words = evenly("zero one two three")
+    with largest_file(size), pytest.raises(OSError, match=f"File too large: '{tmp_path}/{name}'"):
+        write_transcripts(["a.wav"], [Transcript("zero one two three", words)], tmp_path)
