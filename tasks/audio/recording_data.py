@@ -160,10 +160,8 @@ class RecordingDataModule(TaskDataModule):
     def _recordings(
         self, role: Role, split: Split, seconds: np.ndarray, faults: dict[int, str], read: Any, collate: Any
     ) -> RecordingExamples:
-        examples = RecordingExamples(split, read, collate, seconds, faults, on_bad=self.on_bad, remedy=self.remedy)
-        if role != "train" and self.on_bad == "skip":
-            examples.remove_unreadable(max(1, self.num_workers))
-        return examples
+        options: dict[str, Any] = {"on_bad": self.on_bad, "remedy": self.remedy}
+        return self.readable(role, RecordingExamples(split, read, collate, seconds, faults, **options))
 
     def row_costs(self, examples: Examples | StreamExamples) -> RowCosts | None:
         """Lengths of recordings in seconds; a recording longer than max_seconds is an error in training only."""

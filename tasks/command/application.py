@@ -36,6 +36,7 @@ from tasks.command.parser import HelpFormatter, Parser, RecipeOption
 from tasks.command.request import Request, read_request, stored_processor
 from tasks.command.run import RunSettings, evaluation_folder
 from tasks.data.files import escaped
+from tasks.processor import Processor
 
 try:
     import tasks.audio  # noqa: F401
@@ -177,11 +178,10 @@ class SoftformerCLI(LightningCLI):
         """Build the objects; with a checkpoint, without the weights that it replaces."""
         config = self.config[self._command]
         task, data = config.model.get("init_args") or {}, config.data.get("init_args") or {}
-        stored = None if self._command == "fit" else self._request.processor or stored_processor(task.get("weights"))
-        if stored is not None and data.get("processor", "unsupported") is None:
+        if self._command != "fit" and data.get("processor", "unsupported") is None:
+            stored = self._request.processor or stored_processor(task.get("weights"))
             # As configuration, because jsonargparse warns of objects, which it cannot serialize.
-            kind, arguments = stored.to_dict().values()
-            data["processor"] = Namespace(class_path=kind, init_args=Namespace(arguments))
+            data["processor"] = stored and _as_configuration(stored)
         if config.ckpt_path:
             encoder = (task.get("encoder") or {}).get("init_args") or {}
             for place, name, without in ((task, "weights", None), (encoder, "pretrained", False)):
@@ -270,6 +270,11 @@ def run(command: str, args: list[str]) -> None:
             raise
         remedy = f"Leave {option} out, or change its options." if option else request.remedy(root) if request else ""
         fail(f"{paragraph(root).rstrip('.')}. {remedy}" if remedy else paragraph(root))
+
+
+def _as_configuration(processor: Processor) -> Namespace:
+    kind, arguments = processor.to_dict().values()
+    return Namespace(class_path=kind, init_args=Namespace(arguments))
 
 
 def _is_of_user(error: BaseException) -> bool:

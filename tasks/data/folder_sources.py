@@ -1,6 +1,7 @@
 """The base of sources that read local folders of files themselves: class folders, and tables that name the files."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ import pyarrow as pa
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from tasks.data.files import escaped, log_left_out, visible_files
-from tasks.data.folders import SPLIT_WORDS, Parts, find_layout, in_order, split_of, subfolders
+from tasks.data.folders import SPLIT_WORDS, Layout, Parts, find_layout, in_order, split_of, subfolders
 from tasks.data.labels import shortened
 from tasks.data.sources import FILE_FORMATS, Source, sliced
 from tasks.data.tables import format_of
@@ -21,7 +22,7 @@ _TABLES = ("csv", "json", "parquet", "arrow")
 _DESCRIPTIONS = ("config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 
 
-class FolderSource(Source):
+class FolderSource(Source, ABC):
     """Base of the sources of files of one kind, such as images, in local folders. A domain sets the class variables.
 
     Attributes:
@@ -40,13 +41,14 @@ class FolderSource(Source):
     metadata: ClassVar[tuple[str, ...]]
     words: ClassVar[Mapping[str, str]] = SPLIT_WORDS
 
+    @abstractmethod
     def _read_folder(self) -> Any:
         """The splits of the local folder; None if `Source` reads the data."""
-        raise NotImplementedError
 
-    def _tables(self) -> Mapping[str, list[str]]:
+    @property
+    @abstractmethod
+    def _tables(self) -> dict[str, list[str]]:
         """The tables that are read instead of class folders, by split."""
-        raise NotImplementedError
 
     def load(self, split: str | None = None) -> Any:
         """As `Source.load`."""
@@ -64,15 +66,14 @@ class FolderSource(Source):
     @cached_property
     def table_source(self) -> Source | None:
         """The tables that are read instead of class folders; a ValueError if they differ in format or folder."""
-        tables = self._tables()
-        kinds = sorted({str(format_of(file)) for files in tables.values() for file in files})
-        for files in tables.values():
+        kinds = sorted({str(format_of(file)) for files in self._tables.values() for file in files})
+        for files in self._tables.values():
             if len(kinds) > 1 or len({Path(file).parent for file in files}) > 1:
                 raise ValueError(
                     f"{self}: tables must have one format, and those of a split one folder, got {', '.join(files)}; "
                     "join or convert them"
                 )
-        return Source(kinds[0], None, None, {**tables}, self.streaming, {}) if kinds else None
+        return Source(kinds[0], None, None, {**self._tables}, self.streaming, {}) if kinds else None
 
     @cached_property
     def local_folder(self) -> Path | None:
@@ -96,6 +97,11 @@ class FolderSource(Source):
         return {path: file for path, file in self.files.items() if file.lower().endswith(self.suffixes)}
 
     @cached_property
+    def layout(self) -> Layout:
+        """The places of splits and classes in the paths of the members."""
+        return find_layout(list(self.members), self.words)
+
+    @cached_property
     def split_tables(self) -> dict[str, list[str]]:
         """Tables in the folder or its folder "data" by the splits that they name, "" if none; without metadata."""
         found: dict[str, list[str]] = {}
@@ -110,9 +116,8 @@ class FolderSource(Source):
 
         It logs the numbers of files and classes, and everything that is left out. Other folders are a ValueError.
         """
-        folder, kind, files = str(self.local_folder), self.kind, self.members
+        folder, kind, files, layout = str(self.local_folder), self.kind, self.members, self.layout
         log_left_out(folder, [file for path, file in self.files.items() if path not in files], kind)
-        layout = find_layout(list(files), self.words)
         splits: dict[str, list[tuple[str, str]]] = {}
         stray = []
         for path, file in files.items():

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import datasets
 import numpy as np
@@ -25,6 +25,7 @@ from tasks.data.splits import validation_part
 from tasks.data.streams import StreamExamples
 from tasks.processor import Processor
 
+E = TypeVar("E", bound=Examples)
 Role = Literal["train", "validation", "test", "predict"]
 
 
@@ -151,6 +152,10 @@ class TaskDataModule(LightningDataModule, ABC):
     def map_examples(self, role: Role, split: Split) -> Examples:
         """The examples of a prepared split."""
         examples = Examples(split, self.reader(role), self.collator(role), on_bad=self.on_bad, remedy=self.remedy)
+        return self.readable(role, examples)
+
+    def readable(self, role: Role, examples: E) -> E:
+        """The examples; in an evaluation with "skip", after all are read once and unreadable ones are left out."""
         if role != "train" and self.on_bad == "skip":
             examples.remove_unreadable(max(1, self.num_workers))
         return examples

@@ -255,6 +255,23 @@ def streamed(splits: Mapping[str, datasets.Dataset]) -> datasets.IterableDataset
     )
 
 
+def load_from_hub(
+    built_in: str, hub: str, data_dir: str | None, data_files: DataFiles | None
+) -> tuple[Source, Mapping[str, Any]]:
+    """Source and splits that a built-in data set is made of: given parquet files, or by default a set of the hub."""
+    own = bool(data_dir or data_files)
+    source = Source("parquet" if own else hub, None, data_dir, data_files, False, {})
+    try:
+        return source, source.load()
+    except FileNotFoundError as error:
+        if own:
+            raise
+        raise FileNotFoundError(
+            f"path={built_in!r} reads {hub} of the Hugging Face hub, which cannot be reached. Give its parquet files "
+            "by --data.data_dir FOLDER (train and test), or by --data.data_files"
+        ) from error
+
+
 def choose_split(source: Source, splits: Mapping[str, Any], argument: str, name: str) -> Any:
     """A split by name, or by a slice ("train[:90%]", "train+test") of data that is not streamed, for an argument."""
     if name in splits:

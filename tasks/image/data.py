@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader
 from tasks.data.examples import Examples, OnBad, ReadError, Split
 from tasks.data.files import list_files
 from tasks.data.labelled import LabelledDataModule
-from tasks.data.loaders import eval_loader
 from tasks.data.module import Role
 from tasks.image.augment import Augment, BatchAugment
 from tasks.image.built_in.digits import digits
@@ -209,7 +208,5 @@ class ImageDataModule(LabelledDataModule):
         split = Split("images", datasets.Dataset.from_dict({"file": files}), np.arange(len(files)))
         read, collate = ImageReader("file", None, processor), ImageCollator(processor, files=files)
         examples = Examples(split, read, collate, on_bad=self.on_bad, remedy=self.remedy)
-        if self.on_bad == "skip":
-            examples.remove_unreadable(max(1, self.num_workers))
-        self._examples["predict"] = examples
-        return eval_loader(examples, self.trainer, batch_size=self.batch_size, **self._loader_options())
+        self._examples["predict"] = self.readable("predict", examples)
+        return self._eval_loader("predict")

@@ -7,7 +7,7 @@ from typing import Any
 import datasets
 
 from tasks.data.folder_sources import FolderSource
-from tasks.data.folders import find_layout, in_order, split_of
+from tasks.data.folders import in_order, split_of
 from tasks.data.sources import options_of, streamed
 
 # Endings of the image files that are trained on and predicted.
@@ -35,7 +35,7 @@ class ImageSource(FolderSource):
     def _read_folder(self) -> Any:
         if self.table_source is not None:
             splits = self.table_source.load()
-            names_images = Path(next(iter(self._tables().values()))[0]).name in self.metadata
+            names_images = Path(next(iter(self._tables.values()))[0]).name in self.metadata
             return _with_images(splits) if names_images else splits
         if not self.members:
             return None
@@ -48,6 +48,7 @@ class ImageSource(FolderSource):
         of_format = self.path == self.format_name
         return super().local_folder if of_format or not (self.name or self.has_configs()) else None
 
+    @cached_property
     def _tables(self) -> dict[str, list[str]]:
         metadata: dict[str, list[str]] = {}
         for path, file in self.files.items():
@@ -55,12 +56,11 @@ class ImageSource(FolderSource):
                 metadata.setdefault(next(filter(None, map(split_of, path[:-1])), ""), []).append(file)
         tables = {**self.split_tables}
         of_all, others = metadata.pop("", []), tables.pop("", [])
-        layout = find_layout(list(self.members))
-        if metadata or layout.split is not None:
+        if metadata or self.layout.split is not None:
             return in_order(metadata)
         if tables or (others and not self.members):
             return in_order(tables) if self.members else {}
-        classes = {path[layout.label] for path in self.members if len(path) > layout.label + 1}
+        classes = {path[self.layout.label] for path in self.members if len(path) > self.layout.label + 1}
         if others and not of_all and len(classes) < 2:
             raise ValueError(
                 f"{self.local_folder}: images must lie in a folder for each class, or be named by a metadata.csv with "

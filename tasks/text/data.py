@@ -10,7 +10,6 @@ from torch.utils.data import DataLoader
 from tasks.data.examples import Examples, OnBad, Split
 from tasks.data.labelled import LabelledDataModule
 from tasks.data.length_batches import RowCosts
-from tasks.data.loaders import eval_loader
 from tasks.data.module import Role
 from tasks.data.sources import choose_split
 from tasks.data.streams import StreamExamples
@@ -249,7 +248,6 @@ class TextDataModule(LabelledDataModule):
         tokenize = processor.tokenize(columns, keep=True)
         rows = text_rows(self.texts, columns)
         texts = Split("texts", rows, np.arange(len(rows)))
-        examples = self._tokenized(texts, tokenize, TokenReader(None, columns), TextCollator(processor.pad))
-        self._examples["predict"] = examples
-        costs = self.row_costs(examples)
-        return eval_loader(examples, self.trainer, batch_size=self.batch_size, costs=costs, **self._loader_options())
+        parts = tokenize, TokenReader(None, columns), TextCollator(processor.pad)
+        self._examples["predict"] = self._tokenized(texts, *parts)
+        return self._eval_loader("predict")

@@ -14,9 +14,10 @@ import datasets
 import numpy as np
 from datasets.exceptions import DatasetGenerationError
 
+from softformer.ops.options import check_positive
 from tasks.audio.extra import soundfile
 from tasks.audio.reading.waveforms import read_header, read_waveform
-from tasks.data.sources import DataFiles, Source
+from tasks.data.sources import DataFiles, load_from_hub
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 # Standard deviation of the noise in pauses, relative to full scale: -60 dB.
@@ -82,8 +83,7 @@ def connected_digits(
     """
     counts = {"train": num_train, "validation": num_val, "test": num_test}
     for name, count in zip(("num_train", "num_val", "num_test"), counts.values()):
-        if count < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, got {count}")
+        check_positive(name, count)
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed must be an integer from 0 to 2^32 - 1, got {seed}")
     digits = _SingleDigits(single_digits(data_dir, data_files))
@@ -93,18 +93,7 @@ def connected_digits(
 
 def single_digits(data_dir: str | None = None, data_files: DataFiles | None = None) -> dict[str, datasets.Dataset]:
     """Splits train and test of single digits with encoded recordings; arguments and errors as in `connected_digits`."""
-    own = bool(data_dir or data_files)
-    source = Source("parquet" if own else _HUB, None, data_dir, data_files, False, {})
-    try:
-        splits = source.load()
-    except FileNotFoundError as error:
-        if own:
-            raise
-        raise FileNotFoundError(
-            f"path='connected_digits' joins recordings of the Free Spoken Digit Dataset, {_HUB} on the Hugging Face "
-            "hub, which cannot be reached. Give its parquet files by --data.data_dir FOLDER (train and test), or by "
-            "--data.data_files"
-        ) from error
+    source, splits = load_from_hub("connected_digits", _HUB, data_dir, data_files)
     for name in ("train", "test"):
         if name not in splits:
             raise ValueError(f"{source}: single digits must have the splits train and test, got {', '.join(splits)}")

@@ -9,7 +9,6 @@ import datasets
 from tasks.audio.reading.waveforms import AUDIO_SUFFIXES
 from tasks.data.files import escaped
 from tasks.data.folder_sources import FolderSource
-from tasks.data.folders import find_layout
 from tasks.data.sources import VALIDATION_NAMES, Source, options_of
 from tasks.data.tables import format_of
 
@@ -94,6 +93,7 @@ class AudioSource(FolderSource):
         tables = {path[:-1]: file for path, file in self.files.items() if path[-1] == _METADATA and len(path) < 3}
         return {"train": tables[()]} if () in tables else {name: file for (name,), file in tables.items()}
 
+    @cached_property
     def _tables(self) -> dict[str, list[str]]:
         # Parquet and arrow files may contain recordings, so they replace metadata.csv, and need not name a split.
         tables = {**self.split_tables}
@@ -120,7 +120,7 @@ class AudioSource(FolderSource):
             raise ValueError(
                 f"{self.folder} {_EXPECTED}, got no audio files; audio files end in {', '.join(AUDIO_SUFFIXES)}"
             )
-        layout = find_layout(list(recordings), _SPLITS)
+        layout = self.layout
         tables = [file for file in self.split_tables.get("", []) if format_of(file) not in _COMPLETE]
         outside = [path for path in recordings if len(path) < layout.label + 2]
         classes = {path[layout.label] for path in recordings if len(path) > layout.label + 1}

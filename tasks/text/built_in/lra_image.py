@@ -9,7 +9,7 @@ from PIL import Image
 
 from tasks.data.examples import ReadError
 from tasks.data.pillow_errors import PILLOW_ERRORS
-from tasks.data.sources import DataFiles, Source
+from tasks.data.sources import DataFiles, Source, load_from_hub
 
 _HUB = "uoft-cs/cifar10"
 # The 256 Braille patterns: printable, of no other use in texts, and in the order of the gray values.
@@ -30,17 +30,7 @@ def lra_image(data_dir: str | None = None, data_files: DataFiles | None = None) 
 
     Source: Y. Tay et al., "Long Range Arena", 2021 (arXiv 2011.04006), section 2.2.4.
     """
-    own = bool(data_dir or data_files)
-    source = Source("parquet" if own else _HUB, None, data_dir, data_files, False, {})
-    try:
-        splits = source.load()
-    except FileNotFoundError as error:
-        if own:
-            raise
-        raise FileNotFoundError(
-            f"path='lra/image' reads {_HUB} of the Hugging Face hub, which cannot be reached; give parquet files of "
-            "CIFAR-10 by --data.data_dir FOLDER (train and test), or by --data.data_files"
-        ) from error
+    source, splits = load_from_hub("lra/image", _HUB, data_dir, data_files)
     return datasets.DatasetDict({name: _texts(source, name, rows) for name, rows in splits.items()})
 
 
